@@ -1,4 +1,5 @@
-// SPDX-License-Identifier: Apache-2.0 CRC32C by the SSE4.2 instruction, eight bytes a step, with a
+// SPDX-License-Identifier: Apache-2.0
+// CRC32C by the SSE4.2 instruction, eight bytes a step, with a
 // table of one byte a step for machines without it. A three-way interleave of the instruction was
 // left out: records are small, and the checksum is far from the profile's top. The table is a
 // constant, not built at start: no initialisation order to think of; the unit test derives each of

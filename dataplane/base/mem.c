@@ -1,4 +1,5 @@
-// SPDX-License-Identifier: Apache-2.0 The libc names, which jemalloc provides in every program (it
+// SPDX-License-Identifier: Apache-2.0
+// The libc names, which jemalloc provides in every program (it
 // is linked in); under a sanitizer they are the sanitizer's. A size of zero asks for one byte, so
 // that NULL always means "no memory".
 // LIMIT: one arena for all subsystems; per-subsystem accounting would need an arena argument here.
