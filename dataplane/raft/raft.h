@@ -1,0 +1,239 @@
+// SPDX-License-Identifier: Apache-2.0
+// raft.h - the consensus core of one shard: events in, actions out; no clock, no I/O, no
+// randomness of its own.
+// Invariants: order is the contract: a RAFT_ACTION_SEND with after_sequence != 0 leaves only when
+//             that persist sequence is durable; among sends that wait it never falls; a step's
+//             PERSIST stands before its sends; persists are numbered from 1 and complete in order;
+//             commit never moves back; at most one leader a term; a leader never overwrites its
+//             own log; only entries of the current term are committed by counting (Raft 5.4.2).
+// Ownership:  the caller owns the core and the actions array; entries passed in are referenced;
+//             entries and messages in actions are borrowed until the next step. Memory: one entry
+//             ring that doubles up to config.cache_count_max, and a small catch-up buffer while a
+//             peer lags.
+// Thread:     confined to the shard loop.
+// See:        dataplane/raft/README.md; Ongaro, Consensus (2014), chapters 3, 4, 6, 9.6; time.md
+//             "Leases"; tests/unit/dataplane/raft
+#pragma once
+
+#include "dataplane/port/log_store.h"
+#include "dataplane/support/support.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+enum raft_role { RAFT_FOLLOWER, RAFT_PRECANDIDATE, RAFT_CANDIDATE, RAFT_LEADER, RAFT_ROLE_COUNT };
+
+enum { RAFT_VOTERS_MAX = SHARD_REPLICAS_MAX, RAFT_APPEND_ENTRIES_MAX = 1024 };
+
+struct raft_membership {
+    uint64_t config_epoch;
+    uint32_t voter_count;
+    uint32_t learner_count;
+    struct node_id voters[RAFT_VOTERS_MAX];
+    struct node_id learners[RAFT_VOTERS_MAX];
+};
+
+struct raft_config {
+    struct shard_id shard;
+    struct node_id self;
+    struct raft_membership membership;
+    const struct support *support;  // read-only view of node-pair support; outlives the core
+    const struct log_store *log;    // for entries older than the cache: catch-up reads only
+    struct log_bounds bounds;       // what recovery found
+    uint64_t applied;  // what the state machine holds; becomes commit at start (it was committed)
+    // Base of the randomized election timeout (150 ms); the maximum is twice it.
+    uint64_t election_ns_min;
+    uint64_t resend_ns;              // unanswered appends are probed after this (100 ms)
+    uint32_t inflight_messages_max;  // per follower (256)
+    uint64_t append_size_max;  // bytes of one append message (1 MiB), always at least one entry
+    uint32_t cache_count_max;  // entries kept in memory, power of two
+    uint64_t cache_size_max;  // bytes kept in memory beyond what is not yet durable or not yet sent
+};
+
+enum raft_message_type {
+    RAFT_PREVOTE_REQUEST,
+    RAFT_PREVOTE_REPLY,
+    RAFT_VOTE_REQUEST,
+    RAFT_VOTE_REPLY,
+    RAFT_APPEND_REQUEST,  // also the heartbeat, the probe and the read round
+    RAFT_APPEND_REPLY,
+    RAFT_TIMEOUT_NOW,
+    RAFT_MESSAGE_TYPE_COUNT
+};
+
+struct raft_message {
+    enum raft_message_type type;
+    struct node_id from;
+    struct node_id to;
+    uint64_t term;
+    // of the sender's (node, boot), stamped by the driver; orders fortification against releases
+    uint64_t sequence;
+    // votes: last index; append: previous index; append reply: match, or on rejection the conflict
+    // hint
+    uint64_t index;
+    uint64_t index_term;  // term at index
+    // append: the leader's commit; append reply: accepted, the last index received that equals the
+    // leader's, durable or not; rejected, the previous index that was refused
+    uint64_t commit;
+    uint64_t read_round;  // append: the round to confirm; reply: echoed
+    // append reply: epoch under which the follower fortifies the leader; 0 = none
+    uint64_t support_epoch;
+    bool reject;    // replies
+    bool transfer;  // vote request by TIMEOUT_NOW: ignores stickiness
+    // and the sequence of that TIMEOUT_NOW: later promises to its sender still bind; else 0
+    uint64_t transfer_sequence;
+    uint32_t entry_count;
+    const struct log_entry *entries;  // append
+};
+
+enum raft_event_type {
+    RAFT_EVENT_TICK,  // the deadline was reached (early ones are harmless)
+    RAFT_EVENT_MESSAGE,
+    // sealed entries, the first at raft_last_index + 1, all of the current term; leader only
+    RAFT_EVENT_PROPOSE,
+    RAFT_EVENT_READ,  // confirm leadership by a round (ReadIndex); answered by RAFT_ACTION_READ
+    RAFT_EVENT_PERSISTED,  // everything up to sequence is durable
+    RAFT_EVENT_APPLIED,    // the state machine holds everything up to index
+    // support of the leader's node lapsed, came back under a new boot, or the leader released us
+    RAFT_EVENT_LEADER_LOST,
+    RAFT_EVENT_FRONTIER,   // side channel: the leader of term has committed up to index
+    RAFT_EVENT_CAMPAIGN,   // start an election now (first leader of a new shard)
+    RAFT_EVENT_TRANSFER,   // leader: hand leadership to target
+    RAFT_EVENT_STEP_DOWN,  // leader: give up now (sick disk, shutdown)
+    RAFT_EVENT_TYPE_COUNT
+};
+
+struct raft_event {
+    enum raft_event_type type;
+    uint64_t now_ns;
+    uint64_t random;  // fresh random bits, used for the election timeout
+    union {
+        const struct raft_message *message;
+        struct {
+            const struct log_entry *entries;
+            uint32_t count;
+        } propose;
+        uint64_t read_token;
+        uint64_t persisted_sequence;
+        uint64_t applied_index;
+        struct {
+            struct node_id node;  // whose support ended
+            uint64_t term;        // a release names the latest term it may speak of; 0 = any
+            // a release counts only if sent after the message that was fortified; 0 = support
+            // ended
+            uint64_t sequence;
+        } lost;
+        struct {
+            struct node_id from;
+            uint64_t term;
+            uint64_t commit;
+        } frontier;
+        struct node_id target;
+    } u;
+};
+
+enum raft_action_type {
+    RAFT_ACTION_PERSIST,  // truncate, append, hard state: one log_write
+    RAFT_ACTION_SEND,
+    // The frontier that may be applied moved to index; entries by raft_entry. It is committed by a
+    // quorum and durable here, so that applied state never runs ahead of this node's own log.
+    RAFT_ACTION_COMMIT,
+    RAFT_ACTION_READ,  // leadership was confirmed (or lost) for every read up to token
+    RAFT_ACTION_ROLE,  // role, term or known leader changed
+    RAFT_ACTION_TYPE_COUNT
+};
+
+struct raft_action {
+    enum raft_action_type type;
+    union {
+        struct {
+            uint64_t sequence;
+            uint64_t truncate_from;
+            uint64_t first_index;  // entries [first_index, first_index + entry_count) by raft_entry
+            uint32_t entry_count;
+            bool has_hard_state;
+            struct log_hard_state hard_state;
+        } persist;
+        struct {
+            uint64_t after_sequence;  // 0 = at once
+            // for APPEND_REQUEST entries is NULL and the range below holds
+            struct raft_message message;
+            uint64_t first_index;
+        } send;
+        uint64_t commit_index;
+        struct {
+            uint64_t token;
+            bool confirmed;
+        } read;
+        struct {
+            enum raft_role role;
+            uint64_t term;
+            struct node_id leader;
+        } role;
+    } u;
+};
+
+struct raft_actions {
+    struct raft_action *items;
+    uint32_t count;
+    uint32_t count_max;  // RAFT_ACTIONS_MAX always suffices for one step
+};
+enum { RAFT_ACTIONS_MAX = 8 + 4 * RAFT_VOTERS_MAX };
+
+struct raft_core;
+
+// Heap object because of its size; starts as follower. STATUS_CORRUPT when bounds contradict
+// themselves or the last entry cannot be read; STATUS_INVALID_ARGUMENT for a membership without
+// voters, with a node twice, or without self.
+NODISCARD enum status raft_create(const struct raft_config *config, uint64_t now_ns,
+                                  uint64_t random, struct raft_core **out_core);
+void raft_destroy(struct raft_core *core);
+
+// One event; afterwards out holds what is to be done, in order. Errors leave the protocol state as
+// it was: STATUS_NOT_LEADER        PROPOSE, READ, TRANSFER on a replica that does not lead;
+// STATUS_OVERLOADED        PROPOSE when the entry ring is full (nothing of the batch was taken);
+// STATUS_UNAVAILABLE       PROPOSE, TRANSFER while a transfer is under way;
+// STATUS_INVALID_ARGUMENT  TRANSFER to a node that is no voter; STATUS_FAILED_PRECONDITION
+// CAMPAIGN while bound by a promise or quiet after a boot, or by a learner; STATUS_NOT_FOUND
+// a message from or to a node outside the membership; STATUS_CORRUPT           a message that no
+// correct peer sends. TICK, PERSISTED, APPLIED, LEADER_LOST, FRONTIER and STEP_DOWN always
+// succeed.
+NODISCARD enum status raft_core_step(struct raft_core *core, const struct raft_event *event,
+                                     struct raft_actions *out);
+
+// When a TICK is wanted next; UINT64_MAX = never (an idle shard costs nothing).
+uint64_t raft_deadline_ns(const struct raft_core *core);
+enum raft_role raft_role(const struct raft_core *core);
+bool raft_is_leader(const struct raft_core *core);
+uint64_t raft_term(const struct raft_core *core);
+struct node_id raft_leader(const struct raft_core *core);
+uint64_t raft_last_index(const struct raft_core *core);
+uint64_t raft_last_term(const struct raft_core *core);
+uint64_t raft_durable_index(const struct raft_core *core);
+uint64_t raft_commit_index(const struct raft_core *core);
+// Index of the leader's first entry of its term; UINT64_MAX when not leader.
+uint64_t raft_term_start_index(const struct raft_core *core);
+const struct raft_membership *raft_members(const struct raft_core *core);
+// An entry of the memory window, or NULL when it must be read from the log store. Borrowed until
+// the next step.
+const struct log_entry *raft_entry(const struct raft_core *core, uint64_t index);
+// Leader: monotonic instant until which a majority fortifies this leader; 0 = no lease. Compare
+// after the read was executed.
+uint64_t raft_lease_until_ns(const struct raft_core *core);
+// Follower state for operators: match index of a peer (leader only), 0 when unknown.
+uint64_t raft_match_index(const struct raft_core *core, struct node_id peer);
+// Smallest index that a peer still needs (leader only), for the trim certificate; 0 when a peer
+// was never heard.
+uint64_t raft_needed_index(const struct raft_core *core);
+// Tells the core that entries up to index were trimmed.
+void raft_trimmed(struct raft_core *core, uint64_t index, uint64_t term);
+// Asserts every invariant of the struct; after each step in tests and simulation.
+void raft_check(const struct raft_core *core);
+
+// Wire form, without from/to (the transport knows them). entries are written as their records.
+void raft_message_encode(struct codec_writer *w, const struct raft_message *self);
+// Decodes from bytes that live in owner; entries go to the caller's array and hold references on
+// owner, unref them after use.
+NODISCARD enum status raft_message_decode(struct codec_reader *r, struct bytes *owner,
+                                          struct raft_message *out, struct log_entry *entries,
+                                          uint32_t entries_max);

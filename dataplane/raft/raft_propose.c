@@ -1,0 +1,31 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Design note. The hot path: n sealed entries become one PERSIST and one SEND a follower, at the
+// same moment, because the leader's sync and the network run in parallel. Nothing is copied: the
+// ring holds references. A batch is taken whole or not at all, so the driver knows what it may
+// promise its clients.
+#include "dataplane/raft/raft_internal.h"
+
+enum status raft__on_propose(struct raft_core *core, const struct raft_event *event) {
+    const struct log_entry *entries = event->u.propose.entries;
+    uint32_t count = event->u.propose.count;
+    if (core->role != RAFT_LEADER) { return STATUS_NOT_LEADER; }
+    if (core->transfer.target.v != 0) { return STATUS_UNAVAILABLE; }
+    ASSERT(count > 0);
+    if (count > raft__log_room(&core->log) || core->log.last + count > RAFT_NUMBER_MAX) {
+        MARK("raft.propose.ring_full");
+        return STATUS_OVERLOADED;
+    }
+    struct raft_action *action = raft__persist(core);
+    action->u.persist.first_index = core->log.last + 1;
+    action->u.persist.entry_count = count;
+    for (uint32_t i = 0; i < count; i++) {
+        ASSERT(entries[i].index == core->log.last + 1);
+        ASSERT(entries[i].term == core->term);
+        raft__log_append(&core->log, &entries[i], core->persist_sequence);
+    }
+    for (uint32_t i = 0; i < core->peer_count; i++) {
+        raft__replicate(core, &core->peers[i], RAFT_SENDS_PROPOSE_MAX);
+    }
+    return STATUS_OK;
+}

@@ -1,0 +1,95 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Design note. Every quorum question of the core passes through here: what is committed, who was
+// heard, which read round is confirmed, until when the lease runs, who won. The first two
+// functions are pure arithmetic over one set of voters. Joint consensus changes only
+// raft__quorum_of and raft__quorum_votes: the smaller of the values of both sets, and a win only
+// with both.
+#include "dataplane/raft/raft_internal.h"
+
+uint64_t raft__quorum_value(uint64_t *values, uint32_t count) {
+    ASSERT(count > 0);
+    ASSERT(count <= RAFT_VOTERS_MAX);
+    // Insertion sort, largest first: at most nine values.
+    for (uint32_t i = 1; i < count; i++) {
+        uint64_t value = values[i];
+        uint32_t at = i;
+        while (at > 0 && values[at - 1] < value) {
+            values[at] = values[at - 1];
+            at--;
+        }
+        values[at] = value;
+    }
+    // count / 2 + 1 voters have at least the value at this place.
+    return values[count / 2];
+}
+
+enum raft_vote raft__quorum_vote(uint32_t yes, uint32_t no, uint32_t count) {
+    ASSERT(yes + no <= count);
+    uint32_t majority = count / 2 + 1;
+    if (yes >= majority) { return RAFT_VOTE_YES; }
+    // Those not heard yet can no longer make a majority.
+    if (count - no < majority) { return RAFT_VOTE_NO; }
+    return RAFT_VOTE_NONE;
+}
+
+static uint64_t raft_quantity_self(const struct raft_core *core, enum raft_quantity quantity) {
+    return quantity == RAFT_QUANTITY_MATCH ? core->log.durable : UINT64_MAX;
+}
+
+static uint64_t raft_quantity_peer(const struct raft_core *core, const struct raft_progress *peer,
+                                   enum raft_quantity quantity) {
+    switch (quantity) {
+    case RAFT_QUANTITY_MATCH:
+        return peer->match;
+    case RAFT_QUANTITY_HEARD:
+        return peer->heard_ns;
+    case RAFT_QUANTITY_READ_ROUND:
+        return peer->read_round;
+    case RAFT_QUANTITY_FORTIFIED:
+        return support_held_until(core->config.support, peer->node, peer->fort_epoch);
+    }
+    ASSERT(false);
+    return 0;
+}
+
+uint64_t raft__quorum_of(const struct raft_core *core, enum raft_quantity quantity) {
+    uint64_t values[RAFT_VOTERS_MAX] = {0};
+    uint32_t count = 0;
+    if (core->voter) {
+        values[count] = raft_quantity_self(core, quantity);
+        count++;
+    }
+    for (uint32_t i = 0; i < core->peer_count; i++) {
+        if (!core->peers[i].voter) { continue; }
+        values[count] = raft_quantity_peer(core, &core->peers[i], quantity);
+        count++;
+    }
+    ASSERT(count == core->config.membership.voter_count);
+    return raft__quorum_value(values, count);
+}
+
+enum raft_vote raft__quorum_votes(const struct raft_core *core) {
+    ASSERT(core->voter);
+    uint32_t yes = core->self_vote == RAFT_VOTE_YES ? 1 : 0;
+    uint32_t no = 0;
+    for (uint32_t i = 0; i < core->peer_count; i++) {
+        const struct raft_progress *peer = &core->peers[i];
+        if (!peer->voter) { continue; }
+        yes += peer->vote == RAFT_VOTE_YES ? 1 : 0;
+        no += peer->vote == RAFT_VOTE_NO ? 1 : 0;
+    }
+    return raft__quorum_vote(yes, no, core->config.membership.voter_count);
+}
+
+bool raft__is_voter(const struct raft_core *core, struct node_id node) {
+    const struct raft_membership *m = &core->config.membership;
+    for (uint32_t i = 0; i < m->voter_count; i++) {
+        if (node_id_equal(m->voters[i], node)) { return true; }
+    }
+    return false;
+}
+
+bool raft__is_alone(const struct raft_core *core) {
+    return core->voter && core->config.membership.voter_count == 1;
+}

@@ -1,0 +1,118 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Design note. What time does. A follower whose deadline passed asks for pre-votes. A leader looks
+// at each peer: is there something it waits for (an acknowledgement, a read round, to be fortified
+// under the epoch that the peer's node now grants, a first word in this term), and if so, was the
+// peer silent long enough to ask again. With nothing to wait for there is no deadline, so an idle
+// shard is silent.
+//
+// Without a quorum of support the leader is worried: it asks every peer each resend_ns, as classic
+// Raft does with its heartbeats, and gives up when no quorum answered for twice the longest
+// election timeout (check quorum, Ongaro 6.2), so that its clients go and look for the leader that
+// the other side may have.
+#include "dataplane/raft/raft_internal.h"
+
+// Twice the longest election timeout, which is below 2 * min.
+static uint64_t raft_patience_ns(const struct raft_core *core) {
+    return 4 * core->config.election_ns_min;
+}
+
+static bool raft_is_worried(const struct raft_core *core) {
+    if (core->transfer.told) { return false; }
+    return raft__quorum_of(core, RAFT_QUANTITY_FORTIFIED) <= core->now_ns;
+}
+
+// The instant at which a leader that hears nothing more gives up.
+static uint64_t raft_give_up_ns(const struct raft_core *core) {
+    uint64_t base_ns = raft__max(raft__quorum_of(core, RAFT_QUANTITY_FORTIFIED),
+                                 raft__quorum_of(core, RAFT_QUANTITY_HEARD));
+    base_ns = raft__max(base_ns, core->leader_since_ns);
+    return raft__add(base_ns, raft_patience_ns(core));
+}
+
+static bool raft_wants_fortification(const struct raft_core *core,
+                                     const struct raft_progress *peer) {
+    // While a transfer is under way its target must be able to win.
+    if (!peer->voter || core->transfer.told) { return false; }
+    const struct support *support = core->config.support;
+    const struct support_peer *pair = support_find(support, peer->node);
+    if (pair == NULL || pair->held_epoch == 0 || pair->held_epoch == peer->fort_epoch) {
+        return false;
+    }
+    return support_held_until(support, peer->node, pair->held_epoch) > core->now_ns;
+}
+
+static bool raft_is_waiting(const struct raft_core *core, const struct raft_progress *peer,
+                            bool worried) {
+    if (worried || peer->heard_ns == 0 || peer->match < core->log.last) { return true; }
+    const struct raft_reads *reads = &core->reads;
+    if (reads->inflight && peer->voter && peer->read_round < reads->inflight_round) { return true; }
+    return raft_wants_fortification(core, peer);
+}
+
+// When to ask a peer again that something is waited for from.
+static uint64_t raft_due_ns(const struct raft_core *core, const struct raft_progress *peer,
+                            bool worried) {
+    if (peer->sent_ns == 0) { return 0; }
+    bool present = support_granted(core->config.support, peer->node, core->now_ns) != 0;
+    uint32_t shift = worried || present ? 0 : peer->backoff;
+    uint64_t interval_ns = core->config.resend_ns << shift;
+    return raft__add(raft__max(peer->sent_ns, peer->heard_ns), interval_ns);
+}
+
+static void raft_ask_again(struct raft_core *core, struct raft_progress *peer) {
+    bool first = peer->sent_ns == 0;
+    if (peer->state == RAFT_REPLICATE && peer->match + 1 < peer->next) {
+        // What is in flight may be lost. Ask where the peer stands before sending it all again: if
+        // it is only slow, the answer says so and costs nothing.
+        MARK("raft.progress.silent_peer_probed");
+        raft__progress_probe(peer, peer->match + 1);
+    }
+    if (!first && peer->backoff < RAFT_BACKOFF_MAX) { peer->backoff++; }
+    raft__send_append(core, peer, first);
+}
+
+void raft__tick_leader(struct raft_core *core) {
+    ASSERT(core->role == RAFT_LEADER);
+    raft__transfer_expire(core);
+    bool worried = raft_is_worried(core);
+    if (worried && core->now_ns >= raft_give_up_ns(core)) {
+        MARK("raft.leader.lost_its_quorum");
+        raft__become_follower(core, core->term, (struct node_id){0});
+        return;
+    }
+    for (uint32_t i = 0; i < core->peer_count; i++) {
+        struct raft_progress *peer = &core->peers[i];
+        if (!raft_is_waiting(core, peer, worried)) { continue; }
+        if (core->now_ns >= raft_due_ns(core, peer, worried)) { raft_ask_again(core, peer); }
+    }
+}
+
+uint64_t raft__leader_deadline(const struct raft_core *core) {
+    bool worried = raft_is_worried(core);
+    uint64_t deadline_ns = worried ? raft_give_up_ns(core) : UINT64_MAX;
+    if (core->transfer.target.v != 0) {
+        deadline_ns = raft__min(deadline_ns, core->transfer.deadline_ns);
+    }
+    for (uint32_t i = 0; i < core->peer_count; i++) {
+        const struct raft_progress *peer = &core->peers[i];
+        if (!raft_is_waiting(core, peer, worried)) { continue; }
+        deadline_ns = raft__min(deadline_ns, raft_due_ns(core, peer, worried));
+    }
+    return raft__max(deadline_ns, core->now_ns);
+}
+
+enum status raft__on_tick(struct raft_core *core) {
+    if (core->role == RAFT_LEADER) {
+        raft__tick_leader(core);
+        return STATUS_OK;
+    }
+    if (!core->voter || core->now_ns < core->election_deadline_ns) { return STATUS_OK; }
+    if (raft__may_campaign(core)) {
+        raft__start_prevote(core);
+    } else {
+        // Try again later: promises and the quiet time end without an event.
+        raft__become_follower(core, core->term, core->leader);
+    }
+    return STATUS_OK;
+}
