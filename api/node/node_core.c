@@ -1,0 +1,316 @@
+// SPDX-License-Identifier: Apache-2.0
+// node_core.c - composes the sans-IO parts of a node and routes events to them.
+//
+// The order of a turn matters: first whatever the catalogue brought (new replicas open), then the groups and the gateway until nothing is
+// left to do at this instant, then one group commit for all shards.
+
+#include "api/node/node_core.h"
+
+#include "api/node/node_core_internal.h"
+#include "dataplane/base/assert.h"
+#include "dataplane/base/mem.h"
+
+#include <string.h>
+
+enum { NODE_SCRATCH_SIZE_MAX = 64 << 20, NODE_SERVED_MAX = 16384 };
+
+void node_core_config_defaults(struct node_core_config *config) {
+    *config = (struct node_core_config){
+        .boot = 1,
+        .support_duration_ns = 1000000000,
+        .support_interval_ns = 100000000,
+        .election_ns_min = 150000000,
+        .resend_ns = 100000000,
+        .clock_lead_us_max = 1000000,
+        .ceiling_window_us = 400000,
+        .frontier_interval_ns = 20000000,
+        .gossip_interval_ns = 100000000,
+        .calls_max = 16384,
+        .shard_pending_max = 4096,
+        .shard_pending_size_max = 64 << 20,
+    };
+}
+
+bool node_core__is_member(const struct node_core *self, struct node_id node) {
+    for (uint32_t i = 0; i < self->config.member_count; i++) {
+        if (node_id_equal(self->config.members[i], node)) { return true; }
+    }
+    return false;
+}
+
+static const struct state_machine *machine_for(void *ctx, struct shard_id shard) {
+    struct node_core *self = ctx;
+    if (shard_id_equal(shard, SHARD_CATALOG)) {
+        return catalog_machine_port(self->catalog_machine);
+    }
+    return apply_machine(self->apply);
+}
+
+static void on_leader_changed(void *ctx, struct shard_id shard, struct node_id leader,
+                              uint64_t term) {
+    struct node_core *self = ctx;
+    shard_map_note_leader(catalog_shard_map(self->catalog), shard, leader, term);
+    if (self->session != NULL) { session_on_leader(self->session, shard, leader, term); }
+}
+
+static void on_catalog_applied(void *ctx) {
+    struct node_core *self = ctx;
+    self->catalog_dirty = true;
+}
+
+static uint32_t catalog_nodes(void *ctx, struct node_id *out_nodes) {
+    const struct node_core *self = ctx;
+    memcpy(out_nodes, self->config.members, self->config.member_count * sizeof(*out_nodes));
+    return self->config.member_count;
+}
+
+static void create_table(struct node_core *self) {
+    const struct node_core_config *config = &self->config;
+    struct replica_table_config table = {
+        .self = config->self.id,
+        .env = config->env,
+        .log = raftlog_store(config->log),
+        .support = &self->support,
+        .hlc = &self->hlc,
+        .machine_for = machine_for,
+        .leader_changed = on_leader_changed,
+        .ctx = self,
+        .election_ns_min = config->election_ns_min,
+        .resend_ns = config->resend_ns,
+        .ceiling_window_us = config->ceiling_window_us,
+        .frontier_interval_ns = config->frontier_interval_ns,
+        .pending_max = config->shard_pending_max,
+        .pending_size_max = config->shard_pending_size_max,
+    };
+    self->table = replica_table_create(&table);
+}
+
+static void create_session(struct node_core *self) {
+    struct session_config session = {
+        .self = self->config.self.id,
+        .env = self->config.env,
+        .hlc = &self->hlc,
+        .table = self->table,
+        .apply = self->apply,
+        .map = catalog_shard_map(self->catalog),
+        .calls_max = self->config.calls_max,
+        .served_max = NODE_SERVED_MAX,
+        .attempt_ns = 500000000,
+        .catalog_nodes = catalog_nodes,
+        .ctx = self,
+    };
+    self->session = session_create(&session);
+}
+
+static enum status create_catalog(struct node_core *self, struct err *err) {
+    self->catalog = catalog_create();
+    if (!node_core__is_member(self, self->config.self.id)) { return STATUS_OK; }
+    catalog_bootstrap(self->catalog, self->config.members, self->config.member_count);
+    struct catalog_machine_config machine = {.catalog = self->catalog,
+                                             .engine = self->config.data,
+                                             .changed = on_catalog_applied,
+                                             .ctx = self};
+    return catalog_machine_create(&machine, &self->catalog_machine, err);
+}
+
+static void init_support(struct node_core *self) {
+    struct support_config support = {
+        .self = self->config.self.id,
+        .boot = self->config.boot,
+        .duration_ns = self->config.support_duration_ns,
+        .interval_ns = self->config.support_interval_ns,
+        .now_ns = env_now(self->config.env),
+    };
+    support_init(&self->support, &support);
+    for (uint32_t i = 0; i < self->config.member_count; i++) {
+        if (!node_id_equal(self->config.members[i], self->config.self.id)) {
+            (void)support_add_peer(&self->support, self->config.members[i]);
+        }
+    }
+}
+
+enum status node_core_create(const struct node_core_config *config, struct node_core **out_core,
+                             struct err *err) {
+    ASSERT(config->self.id.v != 0);
+    ASSERT(config->member_count >= 1 && config->member_count <= SHARD_REPLICAS_MAX);
+    struct node_core *self = mem_alloc(sizeof(*self));
+    self->config = *config;
+    buf_init(&self->scratch, NODE_SCRATCH_SIZE_MAX);
+    buf_init(&self->register_payload, 1 << 16);
+    hlc_init(&self->hlc, config->clock_lead_us_max);
+    init_support(self);
+    self->apply = apply_create(config->data);
+    enum status st = create_catalog(self, err);
+    if (st != STATUS_OK) { goto fail; }
+    create_table(self);
+    create_session(self);
+    if (self->catalog_machine != NULL) {
+        const struct shard_descriptor *descriptor =
+            shard_map_by_id(catalog_shard_map(self->catalog), SHARD_CATALOG);
+        ASSERT(descriptor != NULL);
+        st = replica_table_open(self->table, descriptor,
+                                node_id_equal(config->members[0], config->self.id));
+        if (st != STATUS_OK) {
+            (void)err_set(err, st, "the catalogue's log cannot be recovered");
+            goto fail;
+        }
+    }
+    self->catalog_dirty = true;
+    *out_core = self;
+    return STATUS_OK;
+fail:
+    node_core_destroy(self);
+    return st;
+}
+
+void node_core_destroy(struct node_core *self) {
+    if (self->session != NULL) { session_destroy(self->session); }
+    if (self->table != NULL) { replica_table_destroy(self->table); }
+    if (self->catalog_machine != NULL) { catalog_machine_destroy(self->catalog_machine); }
+    if (self->catalog != NULL) { catalog_destroy(self->catalog); }
+    apply_destroy(self->apply);
+    buf_deinit(&self->scratch);
+    buf_deinit(&self->register_payload);
+    mem_free(self->marks);
+    mem_free(self);
+}
+
+// Opens every replica that the map places here and that is not open yet.
+static void open_replicas(struct node_core *self) {
+    struct shard_map *map = catalog_shard_map(self->catalog);
+    const struct shard_descriptor *at = shard_map_at_or_after(map, SLICE_EMPTY);
+    while (at != NULL) {
+        if (shard_descriptor_has_node(at, self->config.self.id) &&
+            replica_table_find(self->table, at->id) == NULL) {
+            apply_set_epoch(self->apply, at->id, at->epoch);
+            // No leader was ever heard of: the placement's choice campaigns at once.
+            bool first = at->term == 0 && node_id_equal(at->leader, self->config.self.id);
+            enum status st = replica_table_open(self->table, at, first);
+            if (st != STATUS_OK) {
+                FATAL("shard %llu: its replica cannot be opened: %s", (unsigned long long)at->id.v,
+                      status_text(st));
+            }
+        }
+        at = at->end->size == 0 ? NULL : shard_map_at_or_after(map, bytes_slice(at->end));
+    }
+}
+
+static void take_catalog(struct node_core *self) {
+    if (!self->catalog_dirty) { return; }
+    self->catalog_dirty = false;
+    open_replicas(self);
+    const struct catalog_node *me = catalog_node(self->catalog, self->config.self.id);
+    self->registered = me != NULL && me->incarnation == self->config.self.incarnation &&
+                       strcmp(me->peer_address, self->config.self.peer_address) == 0 &&
+                       strcmp(me->rpc_address, self->config.self.rpc_address) == 0;
+    if (self->config.catalog_changed != NULL) { self->config.catalog_changed(self->config.ctx); }
+}
+
+enum status node_core_on_message(struct node_core *self, struct node_id from,
+                                 enum peer_message_type type, struct bytes *owner,
+                                 struct slice body) {
+    switch (type) {
+    case PEER_SUPPORT_REQUEST:
+    case PEER_SUPPORT_REPLY:
+    case PEER_LEADS:
+    case PEER_RAFT:
+    case PEER_FRONTIER:
+        return replica_table_on_message(self->table, from, type, owner, body);
+    case PEER_REQUEST:
+    case PEER_RESPONSE:
+        return session_on_message(self->session, from, type, body);
+    case PEER_CATALOG:
+        return node_core__on_catalog(self, from, body);
+    case PEER_STATUS:
+        return node_core__on_status(self, from, body);
+    case PEER_JOIN:
+    case PEER_MESSAGE_TYPE_COUNT:
+        break;
+    }
+    return STATUS_CORRUPT;
+}
+
+void node_core_on_durable(struct node_core *self, const struct log_completion *items,
+                          uint32_t count) {
+    replica_table_on_durable(self->table, items, count);
+}
+
+static uint64_t smaller(uint64_t a, uint64_t b) {
+    return a < b ? a : b;
+}
+
+uint64_t node_core_deadline_ns(const struct node_core *self) {
+    uint64_t at =
+        smaller(replica_table_deadline_ns(self->table), session_deadline_ns(self->session));
+    at = smaller(at, smaller(self->gossip_due_ns, node_core__status_deadline(self)));
+    return self->registered || self->registering ? at : smaller(at, self->register_due_ns);
+}
+
+void node_core_on_time(struct node_core *self) {
+    uint64_t now = env_now(self->config.env);
+    replica_table_on_time(self->table);
+    session_on_time(self->session);
+    node_core__gossip_on_time(self, now);
+    node_core__register_on_time(self, now);
+    node_core__status_on_time(self, now);
+}
+
+void node_core_turn(struct node_core *self) {
+    do {
+        take_catalog(self);
+        replica_table_turn(self->table);
+    } while (self->catalog_dirty);
+    raftlog_turn(self->config.log);
+}
+
+static void add_mark(void *ctx, struct replica *replica) {
+    struct node_core *self = ctx;
+    struct replica_frontiers f;
+    replica_frontiers(replica, &f);
+    if (self->mark_count == self->mark_capacity) {
+        self->mark_capacity = self->mark_capacity == 0 ? 64 : 2 * self->mark_capacity;
+        self->marks = mem_realloc(self->marks, self->mark_capacity * sizeof(*self->marks));
+    }
+    self->marks[self->mark_count++] = (struct node_flush_mark){replica_shard(replica), f.applied};
+}
+
+bool node_core_flush_begin(struct node_core *self) {
+    self->mark_count = 0;
+    replica_table_each(self->table, add_mark, self);
+    uint64_t sum = 0;
+    for (uint32_t i = 0; i < self->mark_count; i++) {
+        sum += self->marks[i].applied;
+    }
+    bool worthwhile = sum != self->applied_sum;
+    self->applied_sum = sum;
+    return worthwhile;
+}
+
+void node_core_flush_done(struct node_core *self, bool flushed) {
+    for (uint32_t i = 0; flushed && i < self->mark_count; i++) {
+        replica_table_trim(self->table, self->marks[i].shard, self->marks[i].applied);
+    }
+    self->mark_count = 0;
+}
+
+struct session *node_core_session(struct node_core *self) {
+    return self->session;
+}
+struct catalog *node_core_catalog(struct node_core *self) {
+    return self->catalog;
+}
+struct replica_table *node_core_table(struct node_core *self) {
+    return self->table;
+}
+struct apply *node_core_apply(struct node_core *self) {
+    return self->apply;
+}
+struct support *node_core_support(struct node_core *self) {
+    return &self->support;
+}
+struct hlc_clock *node_core_hlc(struct node_core *self) {
+    return &self->hlc;
+}
+bool node_core_is_registered(const struct node_core *self) {
+    return self->registered;
+}

@@ -1,0 +1,96 @@
+// SPDX-License-Identifier: Apache-2.0
+// node_core.h - one node without its I/O: groups, gateway, catalogue and gossip composed; the process and the simulator both run this.
+// Invariants: nothing here reads a clock, a socket or a file: all of it comes through env, the log and the engine given at creation;
+//             a member of the catalogue group learns the catalogue from its log alone, every other node from deltas alone.
+// Ownership:  the core owns support, clock, table, session, catalogue and machines; engine, log and env are borrowed and outlive it.
+// Thread:     confined to the shard loop.
+// See:        api/node/README.md; docs/ARCHITECTURE.md; tests/sim
+#pragma once
+
+#include "controlplane/catalog/catalog.h"
+#include "dataplane/replica/replica_table.h"
+#include "storage/raftlog/raftlog.h"
+#include "txn/apply/apply.h"
+#include "txn/session/session.h"
+
+struct node_core;
+
+struct node_core_config {
+    struct catalog_node self;  // id, incarnation, addresses, region ...
+    uint32_t boot;             // of the data directory, from 1
+    uint32_t member_count;     // the catalogue's group
+    struct node_id members[SHARD_REPLICAS_MAX];
+    const struct env *env;
+    struct engine *data;
+    struct raftlog *log;
+    uint64_t support_duration_ns;
+    uint64_t support_interval_ns;
+    uint64_t election_ns_min;
+    uint64_t resend_ns;
+    uint64_t clock_lead_us_max;
+    uint64_t ceiling_window_us;
+    uint64_t frontier_interval_ns;
+    uint64_t gossip_interval_ns;
+    uint32_t calls_max;          // client calls in flight as gateway
+    uint32_t shard_pending_max;  // proposals in flight per shard
+    uint64_t shard_pending_size_max;
+    // The catalogue changed: addresses, keyspaces or shards. May be NULL.
+    void (*catalog_changed)(void *ctx);
+    void *ctx;
+};
+
+// Sensible values for everything but identity, ports and members.
+void node_core_config_defaults(struct node_core_config *config);
+
+// Recovers what the engine and the log hold. STATUS_CORRUPT names what cannot be trusted.
+NODISCARD enum status node_core_create(const struct node_core_config *config,
+                                       struct node_core **out_core, struct err *err);
+void node_core_destroy(struct node_core *self);
+
+// Events. A message that does not decode is STATUS_CORRUPT and changes nothing.
+NODISCARD enum status node_core_on_message(struct node_core *self, struct node_id from,
+                                           enum peer_message_type type, struct bytes *owner,
+                                           struct slice body);
+void node_core_on_durable(struct node_core *self, const struct log_completion *items,
+                          uint32_t count);
+uint64_t node_core_deadline_ns(const struct node_core *self);
+void node_core_on_time(struct node_core *self);
+// Ends a turn: works everything off, then hands the gathered group to the log writer.
+void node_core_turn(struct node_core *self);
+
+// Trim certificate: remembers what is applied now (flush_begin), the caller flushes the data engine, then tells (flush_done).
+// flush_begin is false when nothing was applied since the last flush.
+bool node_core_flush_begin(struct node_core *self);
+void node_core_flush_done(struct node_core *self, bool flushed);
+
+struct session *node_core_session(struct node_core *self);
+struct catalog *node_core_catalog(struct node_core *self);
+struct replica_table *node_core_table(struct node_core *self);
+struct apply *node_core_apply(struct node_core *self);
+struct support *node_core_support(struct node_core *self);
+struct hlc_clock *node_core_hlc(struct node_core *self);
+// True once this node stands in the catalogue as it describes itself.
+bool node_core_is_registered(const struct node_core *self);
+
+// What one node says about its replica of a shard.
+struct node_replica_status {
+    struct node_id node;
+    bool present;
+    struct replica_frontiers frontiers;
+};
+
+// Asks every replica of a shard for its frontiers; ends after 500 ms with those that answered.
+struct node_status_call {
+    struct shard_id shard;
+    void (*done)(struct node_status_call *self, const struct node_replica_status *items,
+                 uint32_t count);
+    // private
+    uint64_t id;
+    uint64_t deadline_ns;
+    uint32_t expected;
+    uint32_t count;
+    struct node_replica_status items[SHARD_REPLICAS_MAX];
+    struct node_status_call *next;
+};
+// STATUS_NOT_FOUND for an unknown shard; done may be called before this returns.
+NODISCARD enum status node_core_shard_status(struct node_core *self, struct node_status_call *call);

@@ -1,0 +1,62 @@
+// SPDX-License-Identifier: Apache-2.0
+// node_core_internal.h - the struct behind node_core.h, shared by the files that make it up.
+// Invariants: see node_core.h.
+// Ownership:  see node_core.h.
+// Thread:     confined to the shard loop.
+// See:        api/node/README.md
+#pragma once
+
+#include "api/node/node_core.h"
+
+#include <stddef.h>
+
+struct node_flush_mark {
+    struct shard_id shard;
+    uint64_t applied;
+};
+
+struct node_core {
+    struct node_core_config config;
+    struct support support;
+    struct hlc_clock hlc;
+    struct catalog *catalog;
+    struct catalog_machine *catalog_machine;  // NULL when this node is no member
+    struct apply *apply;
+    struct replica_table *table;
+    struct session *session;
+    struct buf scratch;
+
+    bool catalog_dirty;
+    uint64_t opened_version;  // catalogue version up to which replicas were opened
+    uint64_t gossip_due_ns;
+
+    // Registration.
+    struct session_call register_call;
+    struct buf register_payload;
+    bool registering;
+    bool registered;
+    uint64_t register_due_ns;
+
+    // Diagnostics.
+    struct node_status_call *status_head;
+    uint64_t status_id;
+
+    struct node_flush_mark *marks;
+    uint32_t mark_count;
+    uint32_t mark_capacity;
+    uint64_t applied_sum;  // at the last flush
+};
+
+bool node_core__is_member(const struct node_core *self, struct node_id node);
+
+// node_gossip.c
+void node_core__gossip_on_time(struct node_core *self, uint64_t now_ns);
+enum status node_core__on_catalog(struct node_core *self, struct node_id from, struct slice body);
+
+// node_register.c
+void node_core__register_on_time(struct node_core *self, uint64_t now_ns);
+
+// node_status.c
+enum status node_core__on_status(struct node_core *self, struct node_id from, struct slice body);
+void node_core__status_on_time(struct node_core *self, uint64_t now_ns);
+uint64_t node_core__status_deadline(const struct node_core *self);

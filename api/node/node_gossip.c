@@ -1,0 +1,64 @@
+// SPDX-License-Identifier: Apache-2.0
+// node_gossip.c - the catalogue spreads: each node says which version it holds, whoever has a newer one answers with a delta.
+//
+// Any node heals any node, so the members of the control plane serve no stream of look-ups, and losing their majority stops changes only.
+// Members never apply deltas: their catalogue is the state machine's, and comes from the log alone.
+
+#include "api/node/node_core_internal.h"
+#include "dataplane/base/assert.h"
+
+// Message: varint version held, slice delta (empty = only asking).
+static void send_catalog(struct node_core *self, struct node_id to, bool with_delta,
+                         uint64_t since) {
+    struct buf delta;
+    buf_init(&delta, 32 << 20);
+    struct codec_writer w;
+    if (with_delta) {
+        codec_writer_init(&w, &delta);
+        catalog_encode_delta(self->catalog, since, &w);
+        ASSERT(w.status == STATUS_OK);
+    }
+    buf_reset(&self->scratch);
+    codec_writer_init(&w, &self->scratch);
+    codec_put_varint(&w, catalog_version(self->catalog));
+    codec_put_slice(&w, buf_slice(&delta));
+    if (w.status == STATUS_OK) {
+        env_send(self->config.env, to, PEER_CATALOG, buf_slice(&self->scratch));
+    }
+    buf_deinit(&delta);
+}
+
+static void send_to_others(struct node_core *self, struct node_id node) {
+    if (!node_id_equal(node, self->config.self.id)) { send_catalog(self, node, false, 0); }
+}
+
+void node_core__gossip_on_time(struct node_core *self, uint64_t now_ns) {
+    if (now_ns < self->gossip_due_ns) { return; }
+    self->gossip_due_ns = now_ns + self->config.gossip_interval_ns;
+    uint32_t count = catalog_node_count(self->catalog);
+    for (uint32_t i = 0; i < count; i++) {
+        send_to_others(self, catalog_node_at(self->catalog, i)->id);
+    }
+    for (uint32_t i = 0; count == 0 && i < self->config.member_count; i++) {
+        send_to_others(self, self->config.members[i]);
+    }
+}
+
+enum status node_core__on_catalog(struct node_core *self, struct node_id from, struct slice body) {
+    struct codec_reader r;
+    codec_reader_init(&r, body);
+    uint64_t version = codec_get_varint(&r);
+    struct slice delta = codec_get_slice(&r, 32 << 20);
+    enum status st = codec_finish(&r);
+    if (st != STATUS_OK) { return st; }
+    if (delta.size > 0 && self->catalog_machine == NULL) {
+        uint64_t before = catalog_version(self->catalog);
+        st = catalog_apply_delta(self->catalog, delta);
+        if (catalog_version(self->catalog) != before) { self->catalog_dirty = true; }
+        return st;
+    }
+    if (delta.size == 0 && version < catalog_version(self->catalog)) {
+        send_catalog(self, from, true, version);
+    }
+    return STATUS_OK;
+}

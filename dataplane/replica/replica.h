@@ -1,0 +1,88 @@
+// SPDX-License-Identifier: Apache-2.0
+// replica.h - one Raft group on this node, driven: proposals, reads under a certificate, frontiers.
+// Invariants: T <= C, D <= E, A <= C, A <= E; closed < every timestamp still to be committed; ceiling >= every timestamp served or
+//             assigned; entries carry strictly increasing timestamps; a read at r is answered only when leadership held after it ran.
+// Ownership:  the table owns its replicas; proposal payloads are copied into the entry; callbacks are called exactly once.
+// Thread:     confined to the shard loop.
+// See:        dataplane/replica/README.md; time.md; tests/unit/dataplane/replica; tests/sim
+#pragma once
+
+#include "dataplane/port/env.h"
+#include "dataplane/port/log_store.h"
+#include "dataplane/port/state_machine.h"
+#include "dataplane/raft/raft.h"
+#include "dataplane/shard/shard.h"
+#include "dataplane/support/support.h"
+
+struct replica;
+struct replica_table;
+
+struct replica_frontiers {
+    uint64_t last;     // E
+    uint64_t durable;  // D
+    uint64_t applied;  // A
+    uint64_t commit;   // C
+    uint64_t trim;     // T
+    struct hlc_ts closed;
+    struct hlc_ts ceiling;  // largest committed ceiling
+    uint64_t term;
+    enum raft_role role;
+    struct node_id leader;
+    uint64_t lease_remaining_us;  // 0 = none
+    uint64_t pending;             // proposals not yet answered
+};
+
+// How one proposal ended. OK: applied at (term, index), result as the state machine said. UNAVAILABLE: this node lost track of it and it may
+// or may not commit (a repeat by transaction id is safe). NOT_LEADER: it certainly did not enter the history.
+struct replica_proposal_result {
+    enum status status;
+    uint64_t term;
+    uint64_t index;
+    struct hlc_ts timestamp;
+    struct apply_result applied;
+};
+
+// What a proposer hands over; embedded in its own request, alive until done is called.
+struct replica_proposal {
+    struct slice payload;  // borrowed for the call of replica_propose
+    uint64_t shard_epoch;  // descriptor epoch the proposer used
+    void (*done)(struct replica_proposal *self, const struct replica_proposal_result *result);
+    uint64_t index;                 // private
+    size_t size;                    // private
+    struct replica_proposal *next;  // private
+};
+
+// OK: done will be called. NOT_LEADER, STALE_SHARD_MAP, OVERLOADED, UNAVAILABLE (leader not ready): done will not be called.
+NODISCARD enum status replica_propose(struct replica *self, struct replica_proposal *proposal);
+
+// A read: admitted at a timestamp, executed by the caller at once, then confirmed.
+struct replica_read {
+    struct hlc_ts at_least;   // in
+    bool read_index;          // in: confirm by a round even under a lease
+    struct hlc_ts timestamp;  // out: read at this snapshot
+    uint64_t term;            // out
+    uint64_t index;           // out: applied index of the snapshot
+    struct hlc_ts closed;     // out
+    bool by_lease;            // out of confirm: lease, or a read round
+    void (*confirmed)(struct replica_read *self,
+                      enum status status);  // for reads that confirm() left pending
+    uint64_t token;                         // private
+    struct replica_read *next;              // private
+};
+
+// Picks the snapshot. NOT_LEADER; UNAVAILABLE when the leader cannot serve yet (no entry of its term applied, or at_least lies above what
+// may be served now: a renewal is on its way; try again soon).
+NODISCARD enum status replica_read_begin(struct replica *self, struct replica_read *read);
+// After the read was executed: OK = answer now. UNAVAILABLE = not yet: confirmed will be called (OK or NOT_LEADER). NOT_LEADER.
+NODISCARD enum status replica_read_confirm(struct replica *self, struct replica_read *read);
+
+struct shard_id replica_shard(const struct replica *self);
+bool replica_is_leader(const struct replica *self);
+// Known leader and its term; node 0 = unknown.
+struct node_id replica_leader(const struct replica *self, uint64_t *out_term);
+const struct shard_descriptor *replica_descriptor(const struct replica *self);
+void replica_frontiers(const struct replica *self, struct replica_frontiers *out);
+// Leader only: match index of a peer.
+uint64_t replica_match(const struct replica *self, struct node_id peer);
+// Hands leadership to target; NOT_LEADER, INVALID_ARGUMENT.
+NODISCARD enum status replica_transfer(struct replica *self, struct node_id target);

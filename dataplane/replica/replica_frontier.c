@@ -1,0 +1,70 @@
+// SPDX-License-Identifier: Apache-2.0
+// replica_frontier.c - closed timestamps and the ceiling: what may be promised about time, and when.
+//
+// Every entry carries the ceiling its leader claims and the closed timestamp it vouches for. A new leader starts its clock at the
+// largest ceiling in its log, committed or not, so nothing it assigns can lie below anything an earlier leader served (time.md,
+// "The ceiling"). Rejected: a bound on clock skew, which would make truth depend on clocks.
+
+#include "dataplane/base/assert.h"
+#include "dataplane/replica/replica_internal.h"
+
+// A leader may serve and close only once an entry of its own term is applied (time.md, Leases, last sentence).
+bool replica__ready(const struct replica *self) {
+    return raft_is_leader(self->raft) && self->applied >= raft_term_start_index(self->raft);
+}
+
+// Entries in the log carry strictly increasing timestamps, so the first one after `applied` that writes is the smallest.
+struct hlc_ts replica__min_in_flight(const struct replica *self) {
+    uint64_t last = raft_last_index(self->raft);
+    for (uint64_t index = self->applied + 1; index <= last; index++) {
+        const struct log_entry *entry = raft_entry(self->raft, index);
+        ASSERT(entry != NULL);  // unapplied entries stay in the window
+        if (entry->timestamp.v != 0) { return entry->timestamp; }
+    }
+    for (uint32_t i = 0; i < self->gathered_count; i++) {
+        if (self->gathered[i].timestamp.v != 0) { return self->gathered[i].timestamp; }
+    }
+    return HLC_MAX;
+}
+
+// Fills timestamp, ceiling and closed of an entry this leader is about to append.
+void replica__stamp(struct replica *self, struct log_entry *entry, bool writes) {
+    struct hlc_clock *hlc = self->table->config.hlc;
+    struct hlc_ts now = hlc_now(hlc, replica__wall(self));
+    ASSERT(hlc_before(self->timestamp_log, now));
+    entry->timestamp = writes ? now : HLC_ZERO;
+    entry->ceiling =
+        hlc_larger(self->ceiling_log, hlc_add_us(now, self->table->config.ceiling_window_us));
+    entry->closed = self->closed;
+    if (replica__ready(self)) {
+        struct hlc_ts limit = hlc_smaller(replica__min_in_flight(self), now);
+        entry->closed = hlc_larger(self->closed, (struct hlc_ts){limit.v - 1});
+    }
+    ASSERT(hlc_before(entry->closed, now));
+    ASSERT(hlc_before(entry->closed, entry->ceiling));
+}
+
+// Called for every entry that enters the log of this replica, as leader or as follower.
+void replica__note_appended(struct replica *self, const struct log_entry *entry) {
+    self->ceiling_log = hlc_larger(self->ceiling_log, entry->ceiling);
+    self->timestamp_log = hlc_larger(self->timestamp_log, entry->timestamp);
+}
+
+// Leader, for the side channel: nothing will commit at or below the result. Bounded by the committed ceiling, because a later leader
+// may assign anything above that.
+void replica__advance_closed(struct replica *self) {
+    if (!replica__ready(self)) { return; }
+    struct hlc_ts limit = replica__min_in_flight(self);
+    if (hlc_equal(limit, HLC_MAX)) {
+        limit = hlc_now(self->table->config.hlc, replica__wall(self));
+    }
+    struct hlc_ts candidate = hlc_smaller((struct hlc_ts){limit.v - 1}, self->ceiling_committed);
+    self->closed = hlc_larger(self->closed, candidate);
+}
+
+// Follower: what the side channel promised holds once everything up to its commit index is applied here.
+void replica__adopt_frontier(struct replica *self) {
+    if (self->frontier_commit != 0 && self->applied >= self->frontier_commit) {
+        self->closed = hlc_larger(self->closed, self->frontier_closed);
+    }
+}

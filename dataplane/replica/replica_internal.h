@@ -1,0 +1,156 @@
+// SPDX-License-Identifier: Apache-2.0
+// replica_internal.h - the structs behind replica.h and replica_table.h, shared by the files of this package only.
+// Invariants: pending proposals are in index order; gathered entries follow raft_last_index without a gap; a replica is in the
+//             dirty list at most once; held messages are in the order of the persist they wait for.
+// Ownership:  the table owns replicas, held messages and every scratch buffer; proposals and reads belong to their callers.
+// Thread:     confined to the shard loop.
+// See:        dataplane/replica/README.md
+#pragma once
+
+#include "dataplane/base/heap.h"
+#include "dataplane/replica/replica_table.h"
+
+#include <stddef.h>
+
+enum {
+    REPLICA_GATHER_MAX = 256,    // entries handed to raft as one batch
+    REPLICA_COLLECT_MAX = 1024,  // entries of one persist or message, = RAFT_APPEND_ENTRIES_MAX
+    REPLICA_PEERS_MAX = SUPPORT_PEERS_MAX,
+};
+
+// A message that must not leave before its persist is durable.
+struct replica_held {
+    struct replica_held *next;
+    uint64_t after_sequence;
+    struct raft_message message;
+};
+
+struct replica {
+    struct replica_table *table;
+    struct shard_descriptor descriptor;
+    struct raft_core *raft;
+    const struct state_machine *machine;
+    struct heap_node deadline;
+    struct replica *next_dirty;
+    struct replica *next;  // of its hash chain
+    uint32_t position;     // in table->replicas
+    bool dirty;
+    bool was_leader;
+    bool renew_wanted;
+
+    // Proposals: sealed entries of this turn, then those in the log awaiting their apply, in index order.
+    struct log_entry gathered[REPLICA_GATHER_MAX];
+    uint32_t gathered_count;
+    struct replica_proposal *pending_head;
+    struct replica_proposal *pending_tail;
+    uint32_t pending_count;
+    uint64_t pending_size;  // bytes sealed in this term and not applied yet
+
+    // Reads whose leadership is being confirmed by a round.
+    struct replica_read *reads_head;
+    struct replica_read *reads_tail;
+    uint64_t read_token;  // last one given
+    uint64_t read_asked;  // last one a round was asked for
+
+    struct replica_held *held_head;
+    struct replica_held *held_tail;
+    uint64_t durable_sequence;
+
+    // Frontiers.
+    uint64_t applied;
+    uint64_t trim;
+    uint64_t trim_safe;         // no replica needs anything at or below (leader's word)
+    struct hlc_ts closed;       // what this replica may rely on
+    struct hlc_ts ceiling_log;  // largest ceiling in the log, committed or not
+    struct hlc_ts ceiling_committed;
+    struct hlc_ts timestamp_log;    // largest timestamp in the log
+    uint64_t used_ns;               // last proposal or read, for the side channel
+    struct hlc_ts frontier_closed;  // side channel: closed once applied >= frontier_commit
+    uint64_t frontier_commit;
+};
+
+// The outcome of one applied proposal, told after end().
+struct replica_outcome {
+    struct replica_proposal *proposal;
+    struct replica_proposal_result result;
+    size_t payload_offset;
+};
+
+struct replica_peer {
+    struct node_id node;
+    uint64_t leads_sent_ns;
+    uint64_t leads_version;  // of table->leads_version that was sent last
+};
+
+struct replica_table {
+    struct replica_table_config config;
+    struct replica **replicas;
+    uint32_t count;
+    uint32_t capacity;
+    struct replica **buckets;  // by shard id, chained by replica->next
+    uint32_t bucket_count;     // power of two
+    struct heap deadlines;
+    struct replica *dirty_head;
+    struct replica *dirty_tail;
+    struct replica_held *held_free;
+    struct buf scratch;  // one message being encoded
+    struct log_entry collect[REPLICA_COLLECT_MAX];
+    struct log_entry decode[REPLICA_COLLECT_MAX];
+    struct replica_outcome *outcomes;
+    uint32_t outcome_count;
+    uint32_t outcome_capacity;
+    struct buf outcome_bytes;
+    const struct state_machine *machines_touched[4];
+    uint32_t machine_touched_count;
+    struct replica_peer peers[REPLICA_PEERS_MAX];
+    uint32_t peer_count;
+    uint64_t leads_version;  // bumped whenever the set of led (shard, term) changes
+    uint64_t frontier_due_ns;
+    bool sick;
+};
+
+static inline uint64_t replica__now(const struct replica *self) {
+    return env_now(self->table->config.env);
+}
+static inline uint64_t replica__wall(const struct replica *self) {
+    return env_wall_us(self->table->config.env);
+}
+
+// replica_drive.c: feeds one event to raft and carries out its actions.
+enum status replica__step(struct replica *self, struct raft_event *event);
+// Fetches entries [first, first + count) into table->collect: from raft's window, or from the log store. Returns how many; those
+// read from the store carry references that replica__collect_release drops.
+uint32_t replica__collect(struct replica *self, uint64_t first, uint32_t count);
+void replica__collect_release(struct replica *self, uint32_t count);
+void replica__release_held(struct replica *self);
+void replica__mark_dirty(struct replica *self);
+void replica__reschedule(struct replica *self);
+
+// replica_propose.c
+void replica__flush_gathered(struct replica *self);
+void replica__append_empty(struct replica *self);
+void replica__fail_pending(struct replica *self, uint64_t first_index, enum status status);
+void replica__fail_all(struct replica *self);
+
+// replica_read.c
+void replica__reads_confirmed(struct replica *self, uint64_t token, bool confirmed);
+
+// replica_apply.c
+void replica__apply(struct replica *self);
+void replica__tell_outcomes(struct replica_table *table);
+
+// replica_frontier.c
+struct hlc_ts replica__min_in_flight(
+    const struct replica *self);  // HLC_MAX when nothing is in flight
+void replica__stamp(struct replica *self, struct log_entry *entry, bool writes);
+void replica__note_appended(struct replica *self, const struct log_entry *entry);
+void replica__advance_closed(struct replica *self);
+void replica__adopt_frontier(struct replica *self);
+bool replica__ready(const struct replica *self);
+
+// replica_peers.c: support, leads, frontier messages of the table.
+void replica__add_peer(struct replica_table *table, struct node_id node);
+void replica__peers_on_time(struct replica_table *table, uint64_t now_ns);
+void replica__leader_lost(struct replica_table *table, struct node_id node);
+void replica__send_message(struct replica *self, const struct raft_message *message,
+                           uint64_t first_index);

@@ -1,0 +1,65 @@
+// SPDX-License-Identifier: Apache-2.0
+// replica_table.h - all Raft groups of a node: turns, timers, messages, support, and the batches that cross shards.
+// Invariants: one submit to the log, one end() of the state machine and one batch per peer and turn, whatever the number of shards touched;
+//             an idle shard is touched by no timer.
+// Ownership:  the table owns its replicas; ports are borrowed and outlive it.
+// Thread:     confined to the shard loop.
+// See:        dataplane/replica/README.md; architecture.md "Threads of a node"; tests/unit/dataplane/replica
+#pragma once
+
+#include "dataplane/replica/replica.h"
+
+struct replica_table_config {
+    struct node_id self;
+    const struct env *env;
+    const struct log_store *log;
+    struct support *support;  // shared with nobody else; the table drives it
+    struct hlc_clock *hlc;
+    // Which state machine serves a shard (catalogue or data).
+    const struct state_machine *(*machine_for)(void *ctx, struct shard_id shard);
+    // Leadership of a shard changed or became known (may be NULL): for routing.
+    void (*leader_changed)(void *ctx, struct shard_id shard, struct node_id leader, uint64_t term);
+    void *ctx;
+    uint64_t election_ns_min;
+    uint64_t resend_ns;
+    uint64_t ceiling_window_us;     // 400 000
+    uint64_t frontier_interval_ns;  // side channel: 20 ms
+    uint32_t pending_max;           // proposals in flight per shard
+    uint64_t pending_size_max;      // bytes of proposals in flight per shard
+};
+
+struct replica_table *replica_table_create(const struct replica_table_config *config);
+void replica_table_destroy(struct replica_table *self);
+
+// Creates or recovers the replica that the descriptor places here. first_leader: campaign at once when the shard is new.
+// STATUS_ALREADY_EXISTS, STATUS_CORRUPT (its log), STATUS_INVALID_ARGUMENT (this node is not in the descriptor).
+NODISCARD enum status replica_table_open(struct replica_table *self,
+                                         const struct shard_descriptor *descriptor,
+                                         bool first_leader);
+struct replica *replica_table_find(const struct replica_table *self, struct shard_id shard);
+uint32_t replica_table_count(const struct replica_table *self);
+// Visits every replica; visit must not open or close any.
+void replica_table_each(struct replica_table *self,
+                        void (*visit)(void *ctx, struct replica *replica), void *ctx);
+
+// A message of kind SUPPORT_*, LEADS, RAFT or FRONTIER from a peer. owner holds body's bytes (entries may keep references).
+// STATUS_CORRUPT for what does not decode (the caller counts it and may drop the connection).
+NODISCARD enum status replica_table_on_message(struct replica_table *self, struct node_id from,
+                                               enum peer_message_type type, struct bytes *owner,
+                                               struct slice body);
+// Log writes became durable.
+void replica_table_on_durable(struct replica_table *self, const struct log_completion *items,
+                              uint32_t count);
+// End of a loop turn: drives everything dirty until nothing is left to do at this instant.
+void replica_table_turn(struct replica_table *self);
+// When on_time is wanted next (monotonic).
+uint64_t replica_table_deadline_ns(const struct replica_table *self);
+void replica_table_on_time(struct replica_table *self);
+
+// The trim certificate of one shard: a finished flush covered everything applied up to `flushed` (captured before the flush began).
+// Drops what no replica needs any more.
+void replica_table_trim(struct replica_table *self, struct shard_id shard, uint64_t flushed);
+// Gives every leadership away (sick disk, shutdown) and, when sick, asks for no support and never campaigns.
+void replica_table_resign(struct replica_table *self, bool sick);
+// Asserts the invariants of every replica (simulator, tests).
+void replica_table_check(const struct replica_table *self);
