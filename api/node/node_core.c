@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // node_core.c - composes the sans-IO parts of a node and routes events to them.
 //
-// The order of a turn matters: first whatever the catalogue brought (new replicas open), then the groups and the gateway until nothing is
+// The order of a turn matters: first whatever the catalogue brought (new replicas open), then the
+// groups and the gateway until nothing is
 // left to do at this instant, then one group commit for all shards.
 
 #include "api/node/node_core.h"

@@ -1,8 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
-// node_core.h - one node without its I/O: groups, gateway, catalogue and gossip composed; the process and the simulator both run this.
-// Invariants: nothing here reads a clock, a socket or a file: all of it comes through env, the log and the engine given at creation;
-//             a member of the catalogue group learns the catalogue from its log alone, every other node from deltas alone.
-// Ownership:  the core owns support, clock, table, session, catalogue and machines; engine, log and env are borrowed and outlive it.
+// node_core.h - one node without its I/O: groups, gateway, catalogue and gossip composed; the
+// process and the simulator both run this.
+// Invariants: nothing here reads a clock, a socket or a file: all of it comes through env, the log
+//             and the engine given at creation;
+//             a member of the catalogue group learns the catalogue from its log alone, every other
+//             node from deltas alone.
+// Ownership:  the core owns support, clock, table, session, catalogue and machines; engine, log and
+//             env are borrowed and outlive it.
 // Thread:     confined to the shard loop.
 // See:        api/node/README.md; docs/ARCHITECTURE.md; tests/sim
 #pragma once
@@ -58,7 +62,8 @@ void node_core_on_time(struct node_core *self);
 // Ends a turn: works everything off, then hands the gathered group to the log writer.
 void node_core_turn(struct node_core *self);
 
-// Trim certificate: remembers what is applied now (flush_begin), the caller flushes the data engine, then tells (flush_done).
+// Trim certificate: remembers what is applied now (flush_begin), the caller flushes the data
+// engine, then tells (flush_done).
 // flush_begin is false when nothing was applied since the last flush.
 bool node_core_flush_begin(struct node_core *self);
 void node_core_flush_done(struct node_core *self, bool flushed);

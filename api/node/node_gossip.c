@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-// node_gossip.c - the catalogue spreads: each node says which version it holds, whoever has a newer one answers with a delta.
+// node_gossip.c - the catalogue spreads: each node says which version it holds, whoever has a newer
+// one answers with a delta.
 //
-// Any node heals any node, so the members of the control plane serve no stream of look-ups, and losing their majority stops changes only.
+// Any node heals any node, so the members of the control plane serve no stream of look-ups, and
+// losing their majority stops changes only.
 // Members never apply deltas: their catalogue is the state machine's, and comes from the log alone.
 
 #include "api/node/node_core_internal.h"

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// node_register.c - a node tells the catalogue who it is and where it listens, and keeps trying until it stands there.
+// node_register.c - a node tells the catalogue who it is and where it listens, and keeps trying
+// until it stands there.
 
 #include "api/node/node_core_internal.h"
 #include "dataplane/base/assert.h"
@@ -11,7 +12,9 @@ static void register_done(struct session_call *call, const struct session_result
     struct node_core *self =
         (struct node_core *)((char *)call - offsetof(struct node_core, register_call));
     (void)
-        result;  // the catalogue itself tells whether it worked; a refusal is repeated, so that an operator can mend the cause
+        // the catalogue itself tells whether it worked; a refusal is repeated, so that an operator
+        // can mend the cause
+        result;
     self->registering = false;
     self->register_due_ns = env_now(self->config.env) + REGISTER_RETRY_NS;
 }

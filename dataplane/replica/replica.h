@@ -1,8 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 // replica.h - one Raft group on this node, driven: proposals, reads under a certificate, frontiers.
-// Invariants: T <= C, D <= E, A <= C, A <= E; closed < every timestamp still to be committed; ceiling >= every timestamp served or
-//             assigned; entries carry strictly increasing timestamps; a read at r is answered only when leadership held after it ran.
-// Ownership:  the table owns its replicas; proposal payloads are copied into the entry; callbacks are called exactly once.
+// Invariants: T <= C, D <= E, A <= C, A <= E; closed < every timestamp still to be committed;
+//             ceiling >= every timestamp served or
+//             assigned; entries carry strictly increasing timestamps; a read at r is answered only
+//             when leadership held after it ran.
+// Ownership:  the table owns its replicas; proposal payloads are copied into the entry; callbacks
+//             are called exactly once.
 // Thread:     confined to the shard loop.
 // See:        dataplane/replica/README.md; time.md; tests/unit/dataplane/replica; tests/sim
 #pragma once
@@ -32,8 +35,10 @@ struct replica_frontiers {
     uint64_t pending;             // proposals not yet answered
 };
 
-// How one proposal ended. OK: applied at (term, index), result as the state machine said. UNAVAILABLE: this node lost track of it and it may
-// or may not commit (a repeat by transaction id is safe). NOT_LEADER: it certainly did not enter the history.
+// How one proposal ended. OK: applied at (term, index), result as the state machine said.
+// UNAVAILABLE: this node lost track of it and it may
+// or may not commit (a repeat by transaction id is safe). NOT_LEADER: it certainly did not enter
+// the history.
 struct replica_proposal_result {
     enum status status;
     uint64_t term;
@@ -52,7 +57,8 @@ struct replica_proposal {
     struct replica_proposal *next;  // private
 };
 
-// OK: done will be called. NOT_LEADER, STALE_SHARD_MAP, OVERLOADED, UNAVAILABLE (leader not ready): done will not be called.
+// OK: done will be called. NOT_LEADER, STALE_SHARD_MAP, OVERLOADED, UNAVAILABLE (leader not ready):
+// done will not be called.
 NODISCARD enum status replica_propose(struct replica *self, struct replica_proposal *proposal);
 
 // A read: admitted at a timestamp, executed by the caller at once, then confirmed.
@@ -70,10 +76,12 @@ struct replica_read {
     struct replica_read *next;              // private
 };
 
-// Picks the snapshot. NOT_LEADER; UNAVAILABLE when the leader cannot serve yet (no entry of its term applied, or at_least lies above what
+// Picks the snapshot. NOT_LEADER; UNAVAILABLE when the leader cannot serve yet (no entry of its
+// term applied, or at_least lies above what
 // may be served now: a renewal is on its way; try again soon).
 NODISCARD enum status replica_read_begin(struct replica *self, struct replica_read *read);
-// After the read was executed: OK = answer now. UNAVAILABLE = not yet: confirmed will be called (OK or NOT_LEADER). NOT_LEADER.
+// After the read was executed: OK = answer now. UNAVAILABLE = not yet: confirmed will be called (OK
+// or NOT_LEADER). NOT_LEADER.
 NODISCARD enum status replica_read_confirm(struct replica *self, struct replica_read *read);
 
 struct shard_id replica_shard(const struct replica *self);

@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-// replica_apply.c - committed entries go to the state machine; proposers hear after the turn's end().
+// replica_apply.c - committed entries go to the state machine; proposers hear after the turn's
+// end().
 //
-// Results are copied into one buffer of the table, because a state machine's result view ends with its next call while proposers may be told
+// Results are copied into one buffer of the table, because a state machine's result view ends with
+// its next call while proposers may be told
 // only when the whole turn's batch is visible to reads.
 
 #include "dataplane/base/assert.h"
@@ -67,7 +69,8 @@ static void apply_one(struct replica *self, const struct log_entry *entry) {
     settle(self, entry, &result);
 }
 
-// Applies everything committed. Entries come from raft's window; right after a restart, from the log store.
+// Applies everything committed. Entries come from raft's window; right after a restart, from the
+// log store.
 void replica__apply(struct replica *self) {
     bool moved = false;
     while (self->applied < raft_commit_index(self->raft)) {
@@ -93,7 +96,8 @@ void replica__apply(struct replica *self) {
     ASSERT(st == STATUS_OK);
 }
 
-// After this turn's applies: makes them visible, then tells the proposers. Callbacks may propose again; what they add waits for the
+// After this turn's applies: makes them visible, then tells the proposers. Callbacks may propose
+// again; what they add waits for the
 // next round of the turn.
 void replica__tell_outcomes(struct replica_table *table) {
     for (uint32_t i = 0; i < table->machine_touched_count; i++) {

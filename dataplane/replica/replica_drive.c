@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-// replica_drive.c - raft's actions carried out: persists to the log store, messages to peers, roles to whoever waits.
+// replica_drive.c - raft's actions carried out: persists to the log store, messages to peers, roles
+// to whoever waits.
 //
-// No protocol decision is made here. The one duty is order: a message that names a persist leaves only after that persist is durable
+// No protocol decision is made here. The one duty is order: a message that names a persist leaves
+// only after that persist is durable
 // (raft.h, first invariant).
 
 #include "dataplane/base/assert.h"
@@ -159,7 +161,8 @@ static void act(struct replica *self, const struct raft_action *action) {
     }
 }
 
-// Raft refuses what a replica in its state cannot do; whatever it decided is carried out at once. The actions lie on the stack because a
+// Raft refuses what a replica in its state cannot do; whatever it decided is carried out at once.
+// The actions lie on the stack because a
 // callback that ends here may lead to a step of another replica.
 enum status replica__step(struct replica *self, struct raft_event *event) {
     struct raft_action items[RAFT_ACTIONS_MAX];

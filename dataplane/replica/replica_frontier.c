@@ -1,19 +1,24 @@
 // SPDX-License-Identifier: Apache-2.0
-// replica_frontier.c - closed timestamps and the ceiling: what may be promised about time, and when.
+// replica_frontier.c - closed timestamps and the ceiling: what may be promised about time, and
+// when.
 //
-// Every entry carries the ceiling its leader claims and the closed timestamp it vouches for. A new leader starts its clock at the
-// largest ceiling in its log, committed or not, so nothing it assigns can lie below anything an earlier leader served (time.md,
+// Every entry carries the ceiling its leader claims and the closed timestamp it vouches for. A new
+// leader starts its clock at the
+// largest ceiling in its log, committed or not, so nothing it assigns can lie below anything an
+// earlier leader served (time.md,
 // "The ceiling"). Rejected: a bound on clock skew, which would make truth depend on clocks.
 
 #include "dataplane/base/assert.h"
 #include "dataplane/replica/replica_internal.h"
 
-// A leader may serve and close only once an entry of its own term is applied (time.md, Leases, last sentence).
+// A leader may serve and close only once an entry of its own term is applied (time.md, Leases, last
+// sentence).
 bool replica__ready(const struct replica *self) {
     return raft_is_leader(self->raft) && self->applied >= raft_term_start_index(self->raft);
 }
 
-// Entries in the log carry strictly increasing timestamps, so the first one after `applied` that writes is the smallest.
+// Entries in the log carry strictly increasing timestamps, so the first one after `applied` that
+// writes is the smallest.
 struct hlc_ts replica__min_in_flight(const struct replica *self) {
     uint64_t last = raft_last_index(self->raft);
     for (uint64_t index = self->applied + 1; index <= last; index++) {
@@ -50,7 +55,8 @@ void replica__note_appended(struct replica *self, const struct log_entry *entry)
     self->timestamp_log = hlc_larger(self->timestamp_log, entry->timestamp);
 }
 
-// Leader, for the side channel: nothing will commit at or below the result. Bounded by the committed ceiling, because a later leader
+// Leader, for the side channel: nothing will commit at or below the result. Bounded by the
+// committed ceiling, because a later leader
 // may assign anything above that.
 void replica__advance_closed(struct replica *self) {
     if (!replica__ready(self)) { return; }
@@ -62,7 +68,8 @@ void replica__advance_closed(struct replica *self) {
     self->closed = hlc_larger(self->closed, candidate);
 }
 
-// Follower: what the side channel promised holds once everything up to its commit index is applied here.
+// Follower: what the side channel promised holds once everything up to its commit index is applied
+// here.
 void replica__adopt_frontier(struct replica *self) {
     if (self->frontier_commit != 0 && self->applied >= self->frontier_commit) {
         self->closed = hlc_larger(self->closed, self->frontier_closed);

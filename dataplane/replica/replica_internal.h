@@ -1,8 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-// replica_internal.h - the structs behind replica.h and replica_table.h, shared by the files of this package only.
-// Invariants: pending proposals are in index order; gathered entries follow raft_last_index without a gap; a replica is in the
+// replica_internal.h - the structs behind replica.h and replica_table.h, shared by the files of
+// this package only.
+// Invariants: pending proposals are in index order; gathered entries follow raft_last_index without
+//             a gap; a replica is in the
 //             dirty list at most once; held messages are in the order of the persist they wait for.
-// Ownership:  the table owns replicas, held messages and every scratch buffer; proposals and reads belong to their callers.
+// Ownership:  the table owns replicas, held messages and every scratch buffer; proposals and reads
+//             belong to their callers.
 // Thread:     confined to the shard loop.
 // See:        dataplane/replica/README.md
 #pragma once
@@ -38,7 +41,8 @@ struct replica {
     bool was_leader;
     bool renew_wanted;
 
-    // Proposals: sealed entries of this turn, then those in the log awaiting their apply, in index order.
+    // Proposals: sealed entries of this turn, then those in the log awaiting their apply, in index
+    // order.
     struct log_entry gathered[REPLICA_GATHER_MAX];
     uint32_t gathered_count;
     struct replica_proposal *pending_head;
@@ -118,7 +122,8 @@ static inline uint64_t replica__wall(const struct replica *self) {
 
 // replica_drive.c: feeds one event to raft and carries out its actions.
 enum status replica__step(struct replica *self, struct raft_event *event);
-// Fetches entries [first, first + count) into table->collect: from raft's window, or from the log store. Returns how many; those
+// Fetches entries [first, first + count) into table->collect: from raft's window, or from the log
+// store. Returns how many; those
 // read from the store carry references that replica__collect_release drops.
 uint32_t replica__collect(struct replica *self, uint64_t first, uint32_t count);
 void replica__collect_release(struct replica *self, uint32_t count);

@@ -1,8 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-// replica_peers.c - what passes between the tables of two nodes: support, the list of leaderships, raft messages, the side channel.
+// replica_peers.c - what passes between the tables of two nodes: support, the list of leaderships,
+// raft messages, the side channel.
 //
-// One support exchange serves all shards of a node pair. Beside it each node says which (shard, term) pairs it leads; a shard missing
-// from that list is a release, so that its followers need not wait for the grant to lapse (time.md, Leases).
+// One support exchange serves all shards of a node pair. Beside it each node says which (shard,
+// term) pairs it leads; a shard missing
+// from that list is a release, so that its followers need not wait for the grant to lapse (time.md,
+// Leases).
 
 #include "dataplane/base/assert.h"
 #include "dataplane/base/mark.h"
@@ -37,7 +40,8 @@ void replica__add_peer(struct replica_table *table, struct node_id node) {
     table->peers[table->peer_count++] = (struct replica_peer){.node = node};
 }
 
-// --- raft messages ------------------------------------------------------------------------------------------------------------
+// --- raft messages
+// ------------------------------------------------------------------------------------------------------------
 
 void replica__send_message(struct replica *self, const struct raft_message *message,
                            uint64_t first_index) {
@@ -83,7 +87,8 @@ static enum status on_raft(struct replica_table *table, struct node_id from, str
     return st;
 }
 
-// --- support ------------------------------------------------------------------------------------------------------------------
+// --- support
+// ------------------------------------------------------------------------------------------------------------------
 
 void replica__leader_lost(struct replica_table *table, struct node_id node) {
     for (uint32_t i = 0; i < table->count; i++) {
@@ -139,7 +144,8 @@ static enum status on_support_reply(struct replica_table *table, struct node_id 
     return STATUS_OK;
 }
 
-// --- leads --------------------------------------------------------------------------------------------------------------------
+// --- leads
+// --------------------------------------------------------------------------------------------------------------------
 
 static void send_leads(struct replica_table *table, struct replica_peer *peer, uint64_t now_ns) {
     struct codec_writer w;
@@ -176,7 +182,8 @@ static bool leads_has(struct codec_reader r, uint64_t count, const struct replic
     return false;
 }
 
-// LIMIT: the list is searched once per replica that follows the sender; thousands of shards want it sorted and merged.
+// LIMIT: the list is searched once per replica that follows the sender; thousands of shards want it
+// sorted and merged.
 static enum status on_leads(struct replica_table *table, struct node_id from,
                             struct codec_reader *r) {
     uint64_t sequence = codec_get_varint(r);
@@ -203,7 +210,8 @@ static enum status on_leads(struct replica_table *table, struct node_id from,
     return STATUS_OK;
 }
 
-// --- side channel ---------------------------------------------------------------------------------------------------------------
+// --- side channel
+// ---------------------------------------------------------------------------------------------------------------
 
 static bool frontier_wanted(const struct replica *self, struct node_id peer, bool idle_round) {
     if (!raft_is_leader(self->raft) || !shard_descriptor_has_node(&self->descriptor, peer)) {
@@ -257,7 +265,8 @@ static enum status on_frontier(struct replica_table *table, struct node_id from,
     return codec_finish(r);
 }
 
-// --- dispatch and time ------------------------------------------------------------------------------------------------------------
+// --- dispatch and time
+// ------------------------------------------------------------------------------------------------------------
 
 enum status replica_table_on_message(struct replica_table *self, struct node_id from,
                                      enum peer_message_type type, struct bytes *owner,

@@ -1,8 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-// replica_propose.c - proposals: sealed as they come, handed to raft once a turn, answered when applied.
+// replica_propose.c - proposals: sealed as they come, handed to raft once a turn, answered when
+// applied.
 //
-// Sealing at once fixes the timestamp order; gathering until the end of the turn makes one persist and one message per follower out of
-// however many clients came. A proposal that this node loses track of (leadership went away) ends UNAVAILABLE: it may or may not commit,
+// Sealing at once fixes the timestamp order; gathering until the end of the turn makes one persist
+// and one message per follower out of
+// however many clients came. A proposal that this node loses track of (leadership went away) ends
+// UNAVAILABLE: it may or may not commit,
 // and a repeat under the same transaction id is safe.
 
 #include "dataplane/base/assert.h"
@@ -90,7 +93,8 @@ void replica__flush_gathered(struct replica *self) {
     if (st != STATUS_OK) { replica__fail_pending(self, first, STATUS_NOT_LEADER); }
 }
 
-// Leadership is gone: what was only gathered never entered the history, what was proposed may still commit under a later leader.
+// Leadership is gone: what was only gathered never entered the history, what was proposed may still
+// commit under a later leader.
 void replica__fail_all(struct replica *self) {
     if (self->gathered_count > 0) {
         uint64_t first = self->gathered[0].index;
@@ -100,7 +104,8 @@ void replica__fail_all(struct replica *self) {
     replica__fail_pending(self, 0, STATUS_UNAVAILABLE);
 }
 
-// Ends every pending proposal at or above first_index. The list is detached before any callback runs: callbacks may propose again.
+// Ends every pending proposal at or above first_index. The list is detached before any callback
+// runs: callbacks may propose again.
 void replica__fail_pending(struct replica *self, uint64_t first_index, enum status status) {
     struct replica_proposal **link = &self->pending_head;
     struct replica_proposal *kept = NULL;

@@ -1,14 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0
-// replica_read.c - strong reads at the leader: admitted at a timestamp, executed by the caller, then confirmed.
+// replica_read.c - strong reads at the leader: admitted at a timestamp, executed by the caller,
+// then confirmed.
 //
-// The snapshot timestamp r lies below every write still in flight, so a read never waits for one; every acknowledged write is applied and
-// therefore below r. r never exceeds the committed ceiling. Leadership is checked AFTER the read ran (time.md, Leases): a pause between
+// The snapshot timestamp r lies below every write still in flight, so a read never waits for one;
+// every acknowledged write is applied and
+// therefore below r. r never exceeds the committed ceiling. Leadership is checked AFTER the read
+// ran (time.md, Leases): a pause between
 // check and answer can then not let a newer leader's write slip past.
 
 #include "dataplane/base/assert.h"
 #include "dataplane/replica/replica_internal.h"
 
-// Half of the ceiling's window is spent: the next turn appends an empty entry, so that readers rarely meet a spent ceiling.
+// Half of the ceiling's window is spent: the next turn appends an empty entry, so that readers
+// rarely meet a spent ceiling.
 static void renew_when_due(struct replica *self) {
     struct hlc_ts now = hlc_peek(self->table->config.hlc, replica__wall(self));
     struct hlc_ts due = hlc_add_us(now, self->table->config.ceiling_window_us / 2);

@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 // replica_table.c - opens and finds replicas, and runs the turns that batch across them.
 //
-// A turn works off the list of replicas that something happened to. Idle ones are reached by nothing: their deadline is out of the heap,
-// and liveness comes from node-pair support (time.md, Leases). Rejected: a tick per replica, which is what makes 10 000 idle shards
+// A turn works off the list of replicas that something happened to. Idle ones are reached by
+// nothing: their deadline is out of the heap,
+// and liveness comes from node-pair support (time.md, Leases). Rejected: a tick per replica, which
+// is what makes 10 000 idle shards
 // expensive elsewhere.
 
 #include "dataplane/replica/replica_table.h"
@@ -135,7 +137,8 @@ static enum status raft_open(struct replica *self, const struct log_bounds *boun
     return raft_create(&raft, replica__now(self), env_random(config->env), &self->raft);
 }
 
-// Ceilings and timestamps never fall along a log, so its last entry holds the largest of each. Trimming always keeps the last entry.
+// Ceilings and timestamps never fall along a log, so its last entry holds the largest of each.
+// Trimming always keeps the last entry.
 static enum status recover_ceiling(struct replica *self, const struct log_bounds *bounds) {
     if (bounds->last_index == 0) { return STATUS_OK; }
     struct log_entry last = {0};
@@ -146,7 +149,8 @@ static enum status recover_ceiling(struct replica *self, const struct log_bounds
     if (st != STATUS_OK) { return STATUS_CORRUPT; }
     ASSERT(count == 1);
     self->ceiling_log = last.ceiling;
-    self->timestamp_log = last.timestamp;  // earlier ones lie below ceiling_log, where a new leader's clock starts
+    // earlier ones lie below ceiling_log, where a new leader's clock starts
+    self->timestamp_log = last.timestamp;
     log_entry_unref(&last);
     return STATUS_OK;
 }

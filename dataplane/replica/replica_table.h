@@ -1,10 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
-// replica_table.h - all Raft groups of a node: turns, timers, messages, support, and the batches that cross shards.
-// Invariants: one submit to the log, one end() of the state machine and one batch per peer and turn, whatever the number of shards touched;
+// replica_table.h - all Raft groups of a node: turns, timers, messages, support, and the batches
+// that cross shards.
+// Invariants: one submit to the log, one end() of the state machine and one batch per peer and
+//             turn, whatever the number of shards touched;
 //             an idle shard is touched by no timer.
 // Ownership:  the table owns its replicas; ports are borrowed and outlive it.
 // Thread:     confined to the shard loop.
-// See:        dataplane/replica/README.md; architecture.md "Threads of a node"; tests/unit/dataplane/replica
+// See:        dataplane/replica/README.md; architecture.md "Threads of a node";
+//             tests/unit/dataplane/replica
 #pragma once
 
 #include "dataplane/replica/replica.h"
@@ -31,8 +34,10 @@ struct replica_table_config {
 struct replica_table *replica_table_create(const struct replica_table_config *config);
 void replica_table_destroy(struct replica_table *self);
 
-// Creates or recovers the replica that the descriptor places here. first_leader: campaign at once when the shard is new.
-// STATUS_ALREADY_EXISTS, STATUS_CORRUPT (its log), STATUS_INVALID_ARGUMENT (this node is not in the descriptor).
+// Creates or recovers the replica that the descriptor places here. first_leader: campaign at once
+// when the shard is new.
+// STATUS_ALREADY_EXISTS, STATUS_CORRUPT (its log), STATUS_INVALID_ARGUMENT (this node is not in the
+// descriptor).
 NODISCARD enum status replica_table_open(struct replica_table *self,
                                          const struct shard_descriptor *descriptor,
                                          bool first_leader);
@@ -42,7 +47,8 @@ uint32_t replica_table_count(const struct replica_table *self);
 void replica_table_each(struct replica_table *self,
                         void (*visit)(void *ctx, struct replica *replica), void *ctx);
 
-// A message of kind SUPPORT_*, LEADS, RAFT or FRONTIER from a peer. owner holds body's bytes (entries may keep references).
+// A message of kind SUPPORT_*, LEADS, RAFT or FRONTIER from a peer. owner holds body's bytes
+// (entries may keep references).
 // STATUS_CORRUPT for what does not decode (the caller counts it and may drop the connection).
 NODISCARD enum status replica_table_on_message(struct replica_table *self, struct node_id from,
                                                enum peer_message_type type, struct bytes *owner,
@@ -56,10 +62,12 @@ void replica_table_turn(struct replica_table *self);
 uint64_t replica_table_deadline_ns(const struct replica_table *self);
 void replica_table_on_time(struct replica_table *self);
 
-// The trim certificate of one shard: a finished flush covered everything applied up to `flushed` (captured before the flush began).
+// The trim certificate of one shard: a finished flush covered everything applied up to `flushed`
+// (captured before the flush began).
 // Drops what no replica needs any more.
 void replica_table_trim(struct replica_table *self, struct shard_id shard, uint64_t flushed);
-// Gives every leadership away (sick disk, shutdown) and, when sick, asks for no support and never campaigns.
+// Gives every leadership away (sick disk, shutdown) and, when sick, asks for no support and never
+// campaigns.
 void replica_table_resign(struct replica_table *self, bool sick);
 // Asserts the invariants of every replica (simulator, tests).
 void replica_table_check(const struct replica_table *self);
