@@ -41,7 +41,6 @@ void replica__add_peer(struct replica_table *table, struct node_id node) {
 }
 
 // --- raft messages
-// ------------------------------------------------------------------------------------------------------------
 
 void replica__send_message(struct replica *self, const struct raft_message *message,
                            uint64_t first_index) {
@@ -88,7 +87,6 @@ static enum status on_raft(struct replica_table *table, struct node_id from, str
 }
 
 // --- support
-// ------------------------------------------------------------------------------------------------------------------
 
 void replica__leader_lost(struct replica_table *table, struct node_id node) {
     for (uint32_t i = 0; i < table->count; i++) {
@@ -145,7 +143,6 @@ static enum status on_support_reply(struct replica_table *table, struct node_id 
 }
 
 // --- leads
-// --------------------------------------------------------------------------------------------------------------------
 
 static void send_leads(struct replica_table *table, struct replica_peer *peer, uint64_t now_ns) {
     struct codec_writer w;
@@ -211,7 +208,6 @@ static enum status on_leads(struct replica_table *table, struct node_id from,
 }
 
 // --- side channel
-// ---------------------------------------------------------------------------------------------------------------
 
 static bool frontier_wanted(const struct replica *self, struct node_id peer, bool idle_round) {
     if (!raft_is_leader(self->raft) || !shard_descriptor_has_node(&self->descriptor, peer)) {
@@ -266,7 +262,6 @@ static enum status on_frontier(struct replica_table *table, struct node_id from,
 }
 
 // --- dispatch and time
-// ------------------------------------------------------------------------------------------------------------
 
 enum status replica_table_on_message(struct replica_table *self, struct node_id from,
                                      enum peer_message_type type, struct bytes *owner,
