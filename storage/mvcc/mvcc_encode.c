@@ -15,6 +15,7 @@
 #include "storage/mvcc/mvcc.h"
 #include "storage/mvcc/mvcc_internal.h"
 
+#include <assert.h>
 #include <string.h>
 
 enum {
