@@ -145,9 +145,10 @@ void raft_destroy(struct raft_core *core) {
 
 // --- the step
 
-// What every responsive follower was sent; entries above stay in memory while there is room.
+// What was applied and sent to every responsive follower; entries above stay in memory while there
+// is room.
 static uint64_t raft_soft_pin(const struct raft_core *core) {
-    uint64_t pin = core->log.last;
+    uint64_t pin = core->applied;
     if (core->role != RAFT_LEADER) { return pin; }
     for (uint32_t i = 0; i < core->peer_count; i++) {
         const struct raft_progress *peer = &core->peers[i];
@@ -172,8 +173,7 @@ static void raft_step_begin(struct raft_core *core, const struct raft_event *eve
     core->random = event->random;
     // What the last step's actions pointed at may go now, and only now.
     raft__catchup_release(core);
-    raft__log_evict(&core->log, raft__min(core->log.durable, core->applied), raft_soft_pin(core),
-                    raft_event_need(event));
+    raft__log_evict(&core->log, raft_soft_pin(core), raft_event_need(event));
 }
 
 static void raft_step_end(struct raft_core *core) {

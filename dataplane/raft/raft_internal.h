@@ -188,9 +188,9 @@ void raft__log_init(struct raft_log *log, const struct raft_config *config, uint
 void raft__log_deinit(struct raft_log *log);
 // The entry in memory, or NULL.
 const struct log_entry *raft__log_cached(const struct raft_log *log, uint64_t index);
-// Makes room for `need` entries by dropping what is durable and applied; keeps what lies above
-// soft_pin as long as count allows.
-void raft__log_evict(struct raft_log *log, uint64_t hard_pin, uint64_t soft_pin, uint32_t need);
+// Makes room for `need` entries by dropping what is durable. Keeps what lies above soft_pin as
+// long as the count allows.
+void raft__log_evict(struct raft_log *log, uint64_t soft_pin, uint32_t need);
 // Entries that fit without dropping anything.
 uint32_t raft__log_room(const struct raft_log *log);
 void raft__log_append(struct raft_log *log, const struct log_entry *entry, uint64_t sequence);

@@ -6,11 +6,13 @@
 // stays right when a conflict removes entries whose write is still under way: their replacements
 // carry a later sequence.
 //
-// What must stay: entries that are not durable or not applied. What should stay: entries that a
-// responsive follower was not sent yet. Older ones stay while they fit into size_max, because a
-// follower that lost a message needs them again. The ring starts small and doubles up to its
-// bound, so that ten thousand idle shards cost little; rejected: the full ring at once (100 KiB a
-// shard).
+// What must stay: entries that are not durable. What should stay: entries that are not applied,
+// and those that a responsive follower was not sent yet; they go only when the ring is full, and
+// are then read back from the store. Were they to stay at any price, a follower whose ring is full
+// of entries that wait for their commit could not take the one entry of the new term that commits
+// them all. Older ones stay while they fit into size_max, because a follower that lost a message
+// needs them again. The ring starts small and doubles up to its bound, so that ten thousand idle
+// shards cost little; rejected: the full ring at once (100 KiB a shard).
 #include "dataplane/base/mem.h"
 #include "dataplane/raft/raft_internal.h"
 
@@ -64,12 +66,12 @@ static void raft_log_drop_first(struct raft_log *log) {
     log->first++;
 }
 
-void raft__log_evict(struct raft_log *log, uint64_t hard_pin, uint64_t soft_pin, uint32_t need) {
-    ASSERT(hard_pin <= log->durable);
-    while (log->first <= log->last && log->first <= hard_pin) {
+void raft__log_evict(struct raft_log *log, uint64_t soft_pin, uint32_t need) {
+    while (log->first <= log->last && log->first <= log->durable) {
         bool crowded = raft_log_count(log) + (uint64_t)need > log->count_max;
         bool heavy = log->size > log->size_max && log->first <= soft_pin;
         if (!crowded && !heavy) { break; }
+        if (log->first > soft_pin) { MARK("raft.log.evicted_above_pin"); }
         raft_log_drop_first(log);
     }
 }

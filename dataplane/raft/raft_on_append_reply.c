@@ -16,7 +16,9 @@ static bool raft_reply_absurd(const struct raft_core *core, const struct raft_me
 static void raft_reply_refused(struct raft_core *core, struct raft_progress *peer,
                                const struct raft_message *m) {
     uint64_t refused = m->commit;
-    bool stale = peer->state == RAFT_PROBE ? refused != peer->next - 1 : refused <= peer->match;
+    // What matched is durable there and stays: a refusal of it was sent before it matched.
+    bool stale = refused <= peer->match;
+    if (peer->state == RAFT_PROBE && refused != peer->next - 1) { stale = true; }
     if (stale) {
         MARK("raft.reply.stale_refusal");
         return;

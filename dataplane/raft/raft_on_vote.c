@@ -41,6 +41,8 @@ static bool raft_vote_withheld(struct raft_core *core, const struct raft_message
 
 static void raft_vote_answer(struct raft_core *core, const struct raft_message *m, bool granted) {
     bool prevote = m->type == RAFT_PREVOTE_REQUEST;
+    // A replica that has seen no term has none to name, and its refusal would teach nothing.
+    if (!granted && core->term == 0) { return; }
     struct raft_message reply =
         raft__message(core, prevote ? RAFT_PREVOTE_REPLY : RAFT_VOTE_REPLY, m->from);
     reply.reject = !granted;
@@ -60,7 +62,11 @@ static void raft_on_vote_request(struct raft_core *core, const struct raft_messa
     bool free = core->vote.v == 0 || node_id_equal(core->vote, m->from);
     bool granted = m->term == core->term && free && raft_log_up_to_date(core, m);
     if (granted && core->vote.v == 0) {
-        ASSERT(core->role == RAFT_FOLLOWER);
+        // Only a pre-candidate of this term may still stand here; it gives way.
+        ASSERT(core->role == RAFT_FOLLOWER || core->role == RAFT_PRECANDIDATE);
+        if (core->role != RAFT_FOLLOWER) {
+            raft__become_follower(core, core->term, (struct node_id){0});
+        }
         core->vote = m->from;
         raft__persist_hard_state(core);
         // Room for the candidate to win before this replica tries itself (Raft 5.2).

@@ -6,13 +6,22 @@
 // promise its clients.
 #include "dataplane/raft/raft_internal.h"
 
+// Back-pressure: what is not applied yet may not outgrow the ring. The first entry of a term is
+// exempt, for it may be what all the others wait for.
+static bool raft_propose_crowded(const struct raft_core *core, uint32_t count) {
+    if (count > raft__log_room(&core->log)) { return true; }
+    if (core->log.last + count > RAFT_NUMBER_MAX) { return true; }
+    if (core->log.last < core->term_start) { return false; }
+    return core->log.last - core->applied + count > core->log.count_max;
+}
+
 enum status raft__on_propose(struct raft_core *core, const struct raft_event *event) {
     const struct log_entry *entries = event->u.propose.entries;
     uint32_t count = event->u.propose.count;
     if (core->role != RAFT_LEADER) { return STATUS_NOT_LEADER; }
     if (core->transfer.target.v != 0) { return STATUS_UNAVAILABLE; }
     ASSERT(count > 0);
-    if (count > raft__log_room(&core->log) || core->log.last + count > RAFT_NUMBER_MAX) {
+    if (raft_propose_crowded(core, count)) {
         MARK("raft.propose.ring_full");
         return STATUS_OVERLOADED;
     }

@@ -1,0 +1,265 @@
+// SPDX-License-Identifier: Apache-2.0
+// Thousands of short histories with a network that drops, repeats and reorders, disks that lose
+// what was not synced, clocks that differ by up to 10 %, and every event of the core at random.
+// The world asserts the safety properties after each step; at the end of a history everything
+// heals and the shard must become live again. A failure prints its seed by the assertion's trace:
+// run with the seed as argument.
+#include "dataplane/base/mark.h"
+#include "tests/unit/dataplane/raft/raft_world.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+
+#include <cmocka.h>
+
+enum { MS = 1000000, STEPS = 700, HEAL_MS = 60000 };
+
+static uint64_t first_seed = 1;
+static uint64_t last_seed = 400;
+
+struct mix {
+    uint64_t deliver;
+    uint64_t drop;
+    uint64_t duplicate;
+    uint64_t fault;
+};
+
+static struct world_packet *random_packet(struct world *w) {
+    uint64_t reach = w->packet_count < 12 ? w->packet_count : 12;
+    // Mostly near the head, now and then from anywhere: a message delayed for long.
+    if (prng_chance(&w->prng, 1, 20)) { reach = w->packet_count; }
+    uint64_t at = prng_below(&w->prng, reach);
+    struct world_packet *packet = w->packets;
+    while (at > 0) {
+        packet = packet->next;
+        at--;
+    }
+    return packet;
+}
+
+static struct world_node *random_node(struct world *w) {
+    return &w->nodes[prng_below(&w->prng, w->count)];
+}
+
+static void move_packet(struct world *w, const struct mix *mix) {
+    if (w->packets == NULL) { return; }
+    struct world_packet *packet = random_packet(w);
+    if (prng_chance(&w->prng, mix->duplicate, 100)) { (void)world_duplicate(w, packet); }
+    if (prng_chance(&w->prng, mix->drop, 100)) {
+        world_drop(w, packet);
+    } else {
+        world_deliver(w, packet);
+    }
+    while (w->packet_count > 400) {
+        world_drop(w, w->packets);
+    }
+}
+
+static void exchange(struct world *w, struct world_node *node) {
+    for (uint32_t to = 1; to <= w->count; to++) {
+        if (to == node->number) { continue; }
+        world_send_support(node, to);
+        if (prng_chance(&w->prng, 1, 3)) { world_send_leads(node, to); }
+        if (prng_chance(&w->prng, 1, 2)) { world_send_frontier(node, to); }
+    }
+}
+
+static void partition(struct world *w) {
+    for (uint32_t a = 1; a <= w->count; a++) {
+        for (uint32_t b = 1; b <= w->count; b++) {
+            w->cut[a][b] = a != b && prng_chance(&w->prng, 1, 3);
+        }
+    }
+}
+
+static void heal(struct world *w) {
+    for (uint32_t a = 1; a <= w->count; a++) {
+        for (uint32_t b = 1; b <= w->count; b++) {
+            w->cut[a][b] = false;
+        }
+    }
+}
+
+static void restart(struct world *w, struct world_node *node) {
+    enum status st = world_restart(node, prng_below(&w->prng, node->applied + 1));
+    assert_int_equal(st, STATUS_OK);
+}
+
+static void fault(struct world *w) {
+    struct world_node *node = random_node(w);
+    switch (prng_below(&w->prng, 8)) {
+    case 0:
+    case 1:
+        if (node->up) {
+            world_crash(node);
+        } else {
+            restart(w, node);
+        }
+        break;
+    case 2:
+        if (!node->up) { restart(w, node); }
+        break;
+    case 3:
+        partition(w);
+        break;
+    case 4:
+    case 5:
+        heal(w);
+        break;
+    case 6:
+        node->support.withhold = !node->support.withhold;
+        break;
+    default:
+        world_advance(w, prng_below(&w->prng, UINT64_C(1500) * MS));
+        break;
+    }
+}
+
+static void raft_event(struct world *w) {
+    struct world_node *node = random_node(w);
+    if (!node->up) { return; }
+    struct raft_event event = {.type = RAFT_EVENT_TICK};
+    switch (prng_below(&w->prng, 40)) {
+    case 0:
+        event.type = RAFT_EVENT_CAMPAIGN;
+        break;
+    case 1:
+        event.type = RAFT_EVENT_STEP_DOWN;
+        break;
+    case 2:
+    case 3:
+        event.type = RAFT_EVENT_TRANSFER;
+        event.u.target = (struct node_id){random_node(w)->number};
+        break;
+    case 4:
+    case 5:
+    case 6:
+        (void)world_read(node);
+        return;
+    default:
+        if (node->view.last + 200 > WORLD_LOG_MAX) { return; }
+        if (raft_is_leader(node->core)) {
+            (void)world_propose(node, 1 + (uint32_t)prng_below(&w->prng, 5), 16);
+        }
+        return;
+    }
+    enum status st = world_step(node, &event);
+    (void)st;
+}
+
+static void random_step(struct world *w, const struct mix *mix) {
+    uint64_t dice = prng_below(&w->prng, 100);
+    if (dice < mix->deliver) {
+        move_packet(w, mix);
+    } else if (dice < mix->deliver + 12) {
+        world_sync(random_node(w), 1 + (uint32_t)prng_below(&w->prng, 3));
+    } else if (dice < mix->deliver + 16) {
+        world_advance(w, prng_below(&w->prng, UINT64_C(30) * MS));
+    } else if (dice < mix->deliver + 20) {
+        struct world_node *node = random_node(w);
+        if (node->up) { exchange(w, node); }
+    } else if (dice < mix->deliver + 20 + mix->fault) {
+        fault(w);
+    } else {
+        raft_event(w);
+    }
+}
+
+static bool all_equal(const struct world *w) {
+    for (uint32_t i = 0; i < w->count; i++) {
+        if (w->nodes[i].applied != w->nodes[0].applied) { return false; }
+        if (w->nodes[i].view.last != w->nodes[0].view.last) { return false; }
+        if (w->nodes[i].applied != w->nodes[i].view.last) { return false; }
+    }
+    return true;
+}
+
+// Everything heals: within bounded time there is a leader with a lease and all replicas are equal.
+static void heal_and_converge(struct world *w) {
+    heal(w);
+    for (uint32_t i = 0; i < w->count; i++) {
+        struct world_node *node = &w->nodes[i];
+        if (!node->up) { restart(w, node); }
+        node->support.withhold = false;
+    }
+    bool proposed = false;
+    for (uint32_t ms = 0; ms < HEAL_MS; ms += 10) {
+        if (ms % 100 == 0) {
+            for (uint32_t i = 0; i < w->count; i++) {
+                exchange(w, &w->nodes[i]);
+            }
+        }
+        assert_true(world_settle(w));
+        world_advance(w, UINT64_C(10) * MS);
+        struct world_node *leader = world_leader(w);
+        if (leader == NULL) { continue; }
+        bool leased = raft_lease_until_ns(leader->core) > world_node_now(leader);
+        if (!leased) { continue; }
+        if (!proposed) {
+            proposed = world_propose(leader, 1, 16) == STATUS_OK;
+            continue;
+        }
+        if (all_equal(w)) { return; }
+    }
+    for (uint32_t i = 0; i < w->count; i++) {
+        const struct world_node *node = &w->nodes[i];
+        print_message(
+            "%u %s term=%llu leader=%u last=%llu commit=%llu applied=%llu\n", node->number,
+            world_role_name(raft_role(node->core)), (unsigned long long)raft_term(node->core),
+            raft_leader(node->core).v, (unsigned long long)node->view.last,
+            (unsigned long long)raft_commit_index(node->core), (unsigned long long)node->applied);
+    }
+    fail_msg("the shard did not converge");
+}
+
+static void run(uint64_t seed) {
+    struct prng draw;
+    prng_init(&draw, seed);
+    struct world_options options = {
+        .voters = (uint32_t)prng_between(&draw, 1, 5),
+        .learners = prng_chance(&draw, 1, 4) ? 1 : 0,
+        .seed = seed,
+        .random_rates = prng_chance(&draw, 1, 2),
+        .inflight_messages_max = prng_chance(&draw, 1, 3) ? 3 : 0,
+        .append_size_max = prng_chance(&draw, 1, 3) ? 300 : 0,
+        .cache_count_max = prng_chance(&draw, 1, 2) ? 16 : 0,
+        .cache_size_max = prng_chance(&draw, 1, 2) ? 400 : 0,
+    };
+    struct mix mix = {
+        .deliver = prng_between(&draw, 40, 60),
+        .drop = prng_chance(&draw, 1, 2) ? prng_below(&draw, 30) : 0,
+        .duplicate = prng_chance(&draw, 1, 2) ? prng_below(&draw, 30) : 0,
+        .fault = prng_below(&draw, 8),
+    };
+    struct world *w = world_create(&options);
+    for (uint32_t i = 0; i < STEPS; i++) {
+        random_step(w, &mix);
+    }
+    world_check_logs(w);
+    if (first_seed == last_seed && getenv("RAFT_TRACE") != NULL) { w->trace = stderr; }
+    heal_and_converge(w);
+    world_check_logs(w);
+    world_destroy(w);
+}
+
+static void test_raft_random_histories_stay_safe_and_heal(void **state) {
+    (void)state;
+    for (uint64_t seed = first_seed; seed <= last_seed; seed++) {
+        if (last_seed - first_seed < 2 || getenv("RAFT_SEEDS_VERBOSE") != NULL) {
+            print_message("seed %llu\n", (unsigned long long)seed);
+        }
+        run(seed);
+    }
+}
+
+int main(int argc, char **argv) {
+    if (argc >= 2) { first_seed = last_seed = strtoull(argv[1], NULL, 10); }
+    if (argc >= 3) { last_seed = strtoull(argv[2], NULL, 10); }
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_raft_random_histories_stay_safe_and_heal),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,894 @@
+// SPDX-License-Identifier: Apache-2.0
+// The driver half of a replica in its smallest form, and the network and disk around it. Messages
+// pass through their wire form, so that every test also tests the codec.
+#include "tests/unit/dataplane/raft/raft_world.h"
+
+#include "dataplane/base/assert.h"
+#include "dataplane/base/mem.h"
+
+#include <string.h>
+
+enum { MS = 1000000, WORLD_DECODE_MAX = RAFT_APPEND_ENTRIES_MAX };
+
+static const char *const message_names[RAFT_MESSAGE_TYPE_COUNT] = {
+    "PREVOTE", "PREVOTE_REPLY", "VOTE", "VOTE_REPLY", "APPEND", "APPEND_REPLY", "TIMEOUT_NOW"};
+static const char *const role_names[RAFT_ROLE_COUNT] = {"follower", "precandidate", "candidate",
+                                                        "leader"};
+
+const char *world_message_name(enum raft_message_type type) {
+    return message_names[type];
+}
+
+const char *world_role_name(enum raft_role role) {
+    return role_names[role];
+}
+
+struct world_node *world_at(struct world *self, uint32_t number) {
+    ASSERT(number >= 1 && number <= self->count);
+    return &self->nodes[number - 1];
+}
+
+uint64_t world_node_now(const struct world_node *node) {
+    return node->world->now_ns / 1000 * node->rate;
+}
+
+static uint64_t world_random(struct world *self) {
+    return self->options.no_election_spread ? 0 : prng_next(&self->prng);
+}
+
+// --- disk
+
+static void log_put(struct world_log *log, const struct log_entry *entry) {
+    ASSERT(entry->index == log->last + 1);
+    ASSERT(log->last < WORLD_LOG_MAX);
+    log_entry_ref(&log->items[log->last], entry);
+    log->last++;
+}
+
+static void log_cut(struct world_log *log, uint64_t from) {
+    while (log->last >= from && log->last > 0) {
+        log->last--;
+        log_entry_unref(&log->items[log->last]);
+    }
+}
+
+static enum status store_read(void *ctx, struct shard_id shard, uint64_t low, uint64_t high,
+                              uint32_t count_max, uint64_t size_max, struct log_entry *out,
+                              uint32_t *out_count) {
+    struct world_node *node = ctx;
+    (void)shard;
+    ASSERT(low < high);
+    node->store_reads++;
+    if (low <= node->trim_index || low > node->view.last) { return STATUS_NOT_FOUND; }
+    uint32_t count = 0;
+    uint64_t size = 0;
+    for (uint64_t i = low; i < high && i <= node->view.last && count < count_max; i++) {
+        const struct log_entry *entry = &node->view.items[i - 1];
+        size += entry->record.size;
+        if (count > 0 && size > size_max) { break; }
+        log_entry_ref(&out[count], entry);
+        count++;
+    }
+    *out_count = count;
+    return STATUS_OK;
+}
+
+static void submit(struct world_node *node, const struct raft_action *action) {
+    struct world_write *write = mem_alloc(sizeof(*write));
+    write->sequence = action->u.persist.sequence;
+    write->truncate_from = action->u.persist.truncate_from;
+    write->has_hard_state = action->u.persist.has_hard_state;
+    write->hard_state = action->u.persist.hard_state;
+    write->entry_count = action->u.persist.entry_count;
+    if (write->truncate_from != 0) { log_cut(&node->view, write->truncate_from); }
+    if (write->entry_count > 0) {
+        write->entries = mem_alloc_array(write->entry_count, sizeof(*write->entries));
+    }
+    for (uint32_t i = 0; i < write->entry_count; i++) {
+        const struct log_entry *entry = raft_entry(node->core, action->u.persist.first_index + i);
+        ASSERT(entry != NULL);
+        log_entry_ref(&write->entries[i], entry);
+        log_put(&node->view, entry);
+    }
+    struct world_write **tail = &node->writes;
+    while (*tail != NULL) {
+        ASSERT((*tail)->sequence < write->sequence);
+        tail = &(*tail)->next;
+    }
+    *tail = write;
+}
+
+static void write_free(struct world_write *write) {
+    for (uint32_t i = 0; i < write->entry_count; i++) {
+        log_entry_unref(&write->entries[i]);
+    }
+    mem_free(write->entries);
+    mem_free(write);
+}
+
+static uint64_t write_to_disk(struct world_node *node) {
+    struct world_write *write = node->writes;
+    node->writes = write->next;
+    if (write->truncate_from != 0) { log_cut(&node->disk, write->truncate_from); }
+    for (uint32_t i = 0; i < write->entry_count; i++) {
+        log_put(&node->disk, &write->entries[i]);
+    }
+    if (write->has_hard_state) { node->hard_state = write->hard_state; }
+    uint64_t sequence = write->sequence;
+    write_free(write);
+    return sequence;
+}
+
+// --- network
+
+static void packet_add(struct world *self, struct world_packet *packet) {
+    if (self->cut[packet->from][packet->to]) {
+        bytes_unref(packet->body);
+        mem_free(packet);
+        return;
+    }
+    struct world_packet **tail = &self->packets;
+    while (*tail != NULL) {
+        tail = &(*tail)->next;
+    }
+    packet->next = NULL;
+    *tail = packet;
+    self->packet_count++;
+}
+
+static void packet_take(struct world *self, struct world_packet *packet) {
+    struct world_packet **at = &self->packets;
+    while (*at != packet) {
+        ASSERT(*at != NULL);
+        at = &(*at)->next;
+    }
+    *at = packet->next;
+    self->packet_count--;
+}
+
+static void packet_free(struct world_packet *packet) {
+    bytes_unref(packet->body);
+    mem_free(packet);
+}
+
+static struct world_packet *packet_make(struct world_node *node, enum world_packet_kind kind,
+                                        uint32_t to) {
+    struct world_packet *packet = mem_alloc(sizeof(*packet));
+    packet->kind = kind;
+    packet->from = node->number;
+    packet->to = to;
+    return packet;
+}
+
+static void trace_message(struct world_node *node, const struct raft_message *m) {
+    FILE *out = node->world->trace;
+    if (out == NULL) { return; }
+    fprintf(out, "  %u->%u %s term=%llu", m->from.v, m->to.v, message_names[m->type],
+            (unsigned long long)m->term);
+    if (m->type == RAFT_VOTE_REQUEST || m->type == RAFT_PREVOTE_REQUEST) {
+        fprintf(out, " last=%llu/%llu%s", (unsigned long long)m->index,
+                (unsigned long long)m->index_term, m->transfer ? " transfer" : "");
+    } else if (m->type == RAFT_VOTE_REPLY || m->type == RAFT_PREVOTE_REPLY) {
+        fprintf(out, "%s", m->reject ? " refused" : " granted");
+    } else if (m->type == RAFT_APPEND_REQUEST) {
+        fprintf(out, " prev=%llu/%llu commit=%llu", (unsigned long long)m->index,
+                (unsigned long long)m->index_term, (unsigned long long)m->commit);
+        if (m->entry_count > 0) {
+            fprintf(out, " entries=%llu..%llu", (unsigned long long)m->index + 1,
+                    (unsigned long long)m->index + m->entry_count);
+        }
+        if (m->read_round > 0) { fprintf(out, " round=%llu", (unsigned long long)m->read_round); }
+    } else if (m->type == RAFT_APPEND_REPLY) {
+        if (m->reject) {
+            fprintf(out, " refused=%llu hint=%llu/%llu", (unsigned long long)m->commit,
+                    (unsigned long long)m->index, (unsigned long long)m->index_term);
+        } else {
+            fprintf(out, " match=%llu received=%llu", (unsigned long long)m->index,
+                    (unsigned long long)m->commit);
+        }
+        if (m->read_round > 0) { fprintf(out, " round=%llu", (unsigned long long)m->read_round); }
+        if (m->support_epoch != 0) {
+            fprintf(out, " fortifies=%llu.%llu", (unsigned long long)(m->support_epoch >> 32),
+                    (unsigned long long)(m->support_epoch & UINT32_MAX));
+        }
+    }
+    fputc('\n', out);
+}
+
+static void send_message(struct world_node *node, const struct raft_message *message,
+                         uint64_t first_index) {
+    static struct log_entry entries[WORLD_DECODE_MAX];
+    struct raft_message out = *message;
+    ASSERT(out.entry_count <= WORLD_DECODE_MAX);
+    for (uint32_t i = 0; i < out.entry_count; i++) {
+        const struct log_entry *entry = raft_entry(node->core, first_index + i);
+        ASSERT(entry != NULL);
+        entries[i] = *entry;  // borrowed for the encoding
+    }
+    out.entries = out.entry_count > 0 ? entries : NULL;
+    out.sequence = support_next_sequence(&node->support);
+    struct buf buf;
+    buf_init(&buf, 64 << 20);
+    struct codec_writer w;
+    codec_writer_init(&w, &buf);
+    raft_message_encode(&w, &out);
+    ASSERT(w.status == STATUS_OK);
+    struct world_packet *packet = packet_make(node, WORLD_RAFT, out.to.v);
+    packet->type = out.type;
+    packet->body = bytes_copy(buf_slice(&buf));
+    buf_deinit(&buf);
+    trace_message(node, &out);
+    packet_add(node->world, packet);
+}
+
+static void hold(struct world_node *node, const struct raft_action *action) {
+    ASSERT(action->u.send.message.entry_count == 0);
+    struct world_held *held = mem_alloc(sizeof(*held));
+    held->after_sequence = action->u.send.after_sequence;
+    held->message = action->u.send.message;
+    struct world_held **tail = &node->held;
+    while (*tail != NULL) {
+        ASSERT((*tail)->after_sequence <= held->after_sequence);
+        tail = &(*tail)->next;
+    }
+    *tail = held;
+    if (node->world->trace != NULL) {
+        fprintf(node->world->trace, "  %u holds %s for %u until write %llu\n", node->number,
+                message_names[held->message.type], held->message.to.v,
+                (unsigned long long)held->after_sequence);
+    }
+}
+
+static void release_held(struct world_node *node, uint64_t sequence) {
+    while (node->held != NULL && node->held->after_sequence <= sequence) {
+        struct world_held *held = node->held;
+        node->held = held->next;
+        send_message(node, &held->message, 0);
+        mem_free(held);
+    }
+}
+
+// --- what must hold
+
+static uint64_t payload_number(const struct log_entry *entry) {
+    uint64_t number = 0;
+    if (entry->payload.size >= sizeof(number)) {
+        memcpy(&number, entry->payload.data, sizeof(number));
+    }
+    return number;
+}
+
+// State machine safety: whoever applies an index applies the same entry.
+static void note_applied(struct world *self, const struct log_entry *entry) {
+    uint64_t at = entry->index - 1;
+    if (entry->index > self->committed) {
+        ASSERT(entry->index == self->committed + 1);
+        self->committed_terms[at] = entry->term;
+        self->committed_payloads[at] = payload_number(entry);
+        self->committed = entry->index;
+    }
+    ASSERT(self->committed_terms[at] == entry->term);
+    ASSERT(self->committed_payloads[at] == payload_number(entry));
+}
+
+// Election safety and leader completeness, at the moment of the election.
+static void note_leader(struct world_node *node) {
+    struct world *self = node->world;
+    uint64_t term = raft_term(node->core);
+    ASSERT(term < WORLD_TERMS_MAX);
+    ASSERT(self->leader_of[term] == 0);
+    self->leader_of[term] = node->number;
+    self->elections++;
+    ASSERT(node->disk.last >= self->committed);
+    for (uint64_t i = 1; i <= self->committed; i++) {
+        if (i <= node->trim_index) { continue; }
+        ASSERT(node->view.items[i - 1].term == self->committed_terms[i - 1]);
+    }
+}
+
+static bool holds_lease(const struct world_node *node) {
+    return node->up && world_node_now(node) < raft_lease_until_ns(node->core);
+}
+
+// While a leader holds a lease nobody leads a later term, and it knows all that clients were told.
+static void check_leases(struct world *self) {
+    for (uint32_t i = 0; i < self->count; i++) {
+        const struct world_node *a = &self->nodes[i];
+        if (!holds_lease(a)) { continue; }
+        ASSERT(raft_commit_index(a->core) >= self->leader_announced);
+        for (uint32_t k = 0; k < self->count; k++) {
+            const struct world_node *b = &self->nodes[k];
+            if (b == a || !b->up || !raft_is_leader(b->core)) { continue; }
+            ASSERT(raft_term(b->core) < raft_term(a->core));
+        }
+    }
+}
+
+void world_check_logs(const struct world *self) {
+    for (uint32_t a = 0; a < self->count; a++) {
+        for (uint32_t b = a + 1; b < self->count; b++) {
+            const struct world_log *x = &self->nodes[a].view;
+            const struct world_log *y = &self->nodes[b].view;
+            bool same = false;
+            for (uint64_t i = x->last < y->last ? x->last : y->last; i > 0; i--) {
+                const struct log_entry *p = &x->items[i - 1];
+                const struct log_entry *q = &y->items[i - 1];
+                same = same || p->term == q->term;
+                if (!same) { continue; }
+                ASSERT(p->term == q->term);
+                ASSERT(payload_number(p) == payload_number(q));
+            }
+        }
+    }
+}
+
+// --- the driver
+
+static void propose_first(struct world_node *node) {
+    enum status st = world_propose(node, 1, 0);
+    ASSERT(st == STATUS_OK || st == STATUS_OVERLOADED || st == STATUS_UNAVAILABLE);
+}
+
+static void act_read(struct world_node *node, const struct raft_action *action) {
+    uint64_t token = action->u.read.token;
+    if (node->world->trace != NULL) {
+        fprintf(node->world->trace, "  %u read %llu %s\n", node->number, (unsigned long long)token,
+                action->u.read.confirmed ? "confirmed" : "lost");
+    }
+    if (!action->u.read.confirmed) {
+        node->read_token_lost = token;
+        return;
+    }
+    for (uint64_t t = node->read_token_ok + 1; t <= token; t++) {
+        ASSERT(raft_commit_index(node->core) >= node->read_floor[t % 64]);
+    }
+    node->read_token_ok = token;
+}
+
+static void act_role(struct world_node *node, const struct raft_action *action) {
+    if (node->world->trace != NULL) {
+        fprintf(node->world->trace, "  %u is %s term=%llu leader=%u\n", node->number,
+                role_names[action->u.role.role], (unsigned long long)action->u.role.term,
+                action->u.role.leader.v);
+    }
+}
+
+static void trace_persist(struct world_node *node, const struct raft_action *action) {
+    FILE *out = node->world->trace;
+    if (out == NULL) { return; }
+    fprintf(out, "  %u write %llu:", node->number, (unsigned long long)action->u.persist.sequence);
+    if (action->u.persist.has_hard_state) {
+        fprintf(out, " term=%llu vote=%u", (unsigned long long)action->u.persist.hard_state.term,
+                action->u.persist.hard_state.vote.v);
+    }
+    if (action->u.persist.truncate_from != 0) {
+        fprintf(out, " cut=%llu", (unsigned long long)action->u.persist.truncate_from);
+    }
+    if (action->u.persist.entry_count > 0) {
+        uint64_t first = action->u.persist.first_index;
+        fprintf(out, " entries=%llu..%llu", (unsigned long long)first,
+                (unsigned long long)first + action->u.persist.entry_count - 1);
+    }
+    fputc('\n', out);
+}
+
+static void act(struct world_node *node, const struct raft_action *action) {
+    switch (action->type) {
+    case RAFT_ACTION_PERSIST:
+        trace_persist(node, action);
+        submit(node, action);
+        break;
+    case RAFT_ACTION_SEND:
+        if (action->u.send.after_sequence != 0) {
+            hold(node, action);
+        } else {
+            send_message(node, &action->u.send.message, action->u.send.first_index);
+        }
+        break;
+    case RAFT_ACTION_COMMIT:
+        if (node->world->trace != NULL) {
+            fprintf(node->world->trace, "  %u commit %llu\n", node->number,
+                    (unsigned long long)action->u.commit_index);
+        }
+        if (raft_is_leader(node->core) && action->u.commit_index > node->world->leader_announced) {
+            node->world->leader_announced = action->u.commit_index;
+        }
+        break;
+    case RAFT_ACTION_READ:
+        act_read(node, action);
+        break;
+    case RAFT_ACTION_ROLE:
+        act_role(node, action);
+        break;
+    case RAFT_ACTION_TYPE_COUNT:
+        ASSERT(false);
+    }
+}
+
+enum status world_step(struct world_node *node, struct raft_event *event) {
+    ASSERT(node->up);
+    struct raft_action items[RAFT_ACTIONS_MAX];
+    struct raft_actions actions = {.items = items, .count = 0, .count_max = RAFT_ACTIONS_MAX};
+    event->now_ns = world_node_now(node);
+    event->random = world_random(node->world);
+    bool led = raft_is_leader(node->core);
+    enum status st = raft_core_step(node->core, event, &actions);
+    raft_check(node->core);
+    for (uint32_t i = 0; i < actions.count; i++) {
+        act(node, &items[i]);
+    }
+    ASSERT(node->view.last == raft_last_index(node->core));
+    if (!led && raft_is_leader(node->core)) {
+        note_leader(node);
+        if (!node->world->first_entry_by_hand) { propose_first(node); }
+    }
+    if (!node->world->apply_by_hand) { world_apply(node); }
+    check_leases(node->world);
+    return st;
+}
+
+void world_apply(struct world_node *node) {
+    if (node->applied == raft_commit_index(node->core)) { return; }
+    while (node->applied < raft_commit_index(node->core)) {
+        const struct log_entry *entry = raft_entry(node->core, node->applied + 1);
+        if (entry == NULL) { entry = &node->view.items[node->applied]; }
+        note_applied(node->world, entry);
+        node->applied++;
+    }
+    struct raft_event event = {.type = RAFT_EVENT_APPLIED};
+    event.u.applied_index = node->applied;
+    enum status st = world_step(node, &event);
+    ASSERT(st == STATUS_OK);
+}
+
+void world_tick(struct world_node *node) {
+    struct raft_event event = {.type = RAFT_EVENT_TICK};
+    enum status st = world_step(node, &event);
+    ASSERT(st == STATUS_OK);
+}
+
+enum status world_propose(struct world_node *node, uint32_t count, uint32_t payload_size) {
+    struct log_entry entries[64] = {{0}};
+    uint8_t payload[4096] = {0};
+    ASSERT(count <= 64 && payload_size <= sizeof(payload));
+    for (uint32_t i = 0; i < count; i++) {
+        node->world->payloads++;
+        memcpy(payload, &node->world->payloads, sizeof(node->world->payloads));
+        entries[i].index = raft_last_index(node->core) + 1 + i;
+        entries[i].term = raft_term(node->core) == 0 ? 1 : raft_term(node->core);
+        entries[i].kind = payload_size == 0 ? LOG_ENTRY_EMPTY : LOG_ENTRY_COMMAND;
+        entries[i].payload = slice_make(payload, payload_size);
+        log_entry_seal(&entries[i]);
+    }
+    struct raft_event event = {.type = RAFT_EVENT_PROPOSE};
+    event.u.propose.entries = entries;
+    event.u.propose.count = count;
+    enum status st = world_step(node, &event);
+    for (uint32_t i = 0; i < count; i++) {
+        log_entry_unref(&entries[i]);
+    }
+    return st;
+}
+
+enum status world_read(struct world_node *node) {
+    struct raft_event event = {.type = RAFT_EVENT_READ};
+    event.u.read_token = node->read_tokens + 1;
+    if (node->read_tokens + 1 - node->read_token_ok >= 64) { return STATUS_OVERLOADED; }
+    node->read_floor[(node->read_tokens + 1) % 64] = node->world->leader_announced;
+    if (raft_is_leader(node->core)) { node->read_tokens++; }
+    return world_step(node, &event);
+}
+
+void world_sync(struct world_node *node, uint32_t count) {
+    if (!node->up) { return; }
+    for (uint32_t i = 0; node->writes != NULL && (count == 0 || i < count); i++) {
+        uint64_t sequence = write_to_disk(node);
+        struct raft_event event = {.type = RAFT_EVENT_PERSISTED};
+        event.u.persisted_sequence = sequence;
+        release_held(node, sequence);
+        enum status st = world_step(node, &event);
+        ASSERT(st == STATUS_OK);
+    }
+}
+
+void world_expire(struct world_node *node) {
+    struct node_id lapsed[SUPPORT_PEERS_MAX];
+    uint32_t count = support_expire(&node->support, world_node_now(node), lapsed);
+    for (uint32_t i = 0; i < count; i++) {
+        struct raft_event event = {.type = RAFT_EVENT_LEADER_LOST};
+        event.u.lost.node = lapsed[i];
+        enum status st = world_step(node, &event);
+        ASSERT(st == STATUS_OK);
+    }
+    if (count > 0 && raft_is_leader(node->core)) { world_tick(node); }
+}
+
+void world_advance(struct world *self, uint64_t ns) {
+    uint64_t end = self->now_ns + ns;
+    while (self->now_ns < end) {
+        uint64_t step = end - self->now_ns < MS ? end - self->now_ns : MS;
+        self->now_ns += step;
+        for (uint32_t i = 0; i < self->count; i++) {
+            struct world_node *node = &self->nodes[i];
+            if (!node->up) { continue; }
+            world_expire(node);
+            if (world_node_now(node) >= raft_deadline_ns(node->core)) { world_tick(node); }
+        }
+    }
+}
+
+// --- delivery
+
+static void deliver_raft(struct world_node *node, struct world_packet *packet) {
+    static struct log_entry entries[WORLD_DECODE_MAX];
+    struct codec_reader r;
+    codec_reader_init(&r, bytes_slice(packet->body));
+    struct raft_message message = {0};
+    enum status st = raft_message_decode(&r, packet->body, &message, entries, WORLD_DECODE_MAX);
+    ASSERT(st == STATUS_OK);
+    st = codec_finish(&r);
+    ASSERT(st == STATUS_OK);
+    message.from.v = packet->from;
+    message.to.v = packet->to;
+    struct raft_event event = {.type = RAFT_EVENT_MESSAGE};
+    event.u.message = &message;
+    uint32_t count = message.entry_count;
+    st = world_step(node, &event);
+    if (st != STATUS_OK) {
+        // Every message here was made by a core: one that is refused shows a fault.
+        trace_message(world_at(node->world, packet->from), &message);
+        fprintf(stderr, "%s refused by %u: %s term=%llu index=%llu/%llu commit=%llu\n",
+                message_names[message.type], node->number, status_name(st),
+                (unsigned long long)message.term, (unsigned long long)message.index,
+                (unsigned long long)message.index_term, (unsigned long long)message.commit);
+    }
+    ASSERT(st == STATUS_OK);
+    for (uint32_t i = 0; i < count; i++) {
+        log_entry_unref(&entries[i]);
+    }
+}
+
+static void leader_lost(struct world_node *node, uint32_t who, uint64_t term, uint64_t sequence) {
+    struct raft_event event = {.type = RAFT_EVENT_LEADER_LOST};
+    event.u.lost.node.v = who;
+    event.u.lost.term = term;
+    event.u.lost.sequence = sequence;
+    enum status st = world_step(node, &event);
+    ASSERT(st == STATUS_OK);
+}
+
+static void deliver_support_request(struct world_node *node, struct world_packet *packet) {
+    struct codec_reader r;
+    codec_reader_init(&r, bytes_slice(packet->body));
+    struct support_request request;
+    enum status st = support_request_decode(&r, &request);
+    ASSERT(st == STATUS_OK);
+    struct support_reply reply;
+    bool new_boot = false;
+    uint64_t now = world_node_now(node);
+    support_on_request(&node->support, (struct node_id){packet->from}, &request, now, now / 1000,
+                       &reply, &new_boot);
+    if (new_boot) { leader_lost(node, packet->from, 0, 0); }
+    struct buf buf;
+    buf_init(&buf, 1024);
+    struct codec_writer w;
+    codec_writer_init(&w, &buf);
+    support_reply_encode(&w, &reply);
+    struct world_packet *back = packet_make(node, WORLD_SUPPORT_REPLY, packet->from);
+    back->body = bytes_copy(buf_slice(&buf));
+    buf_deinit(&buf);
+    packet_add(node->world, back);
+}
+
+static void deliver_support_reply(struct world_node *node, struct world_packet *packet) {
+    struct codec_reader r;
+    codec_reader_init(&r, bytes_slice(packet->body));
+    struct support_reply reply;
+    enum status st = support_reply_decode(&r, &reply);
+    ASSERT(st == STATUS_OK);
+    uint64_t now = world_node_now(node);
+    struct node_id from = {packet->from};
+    uint64_t before = support_find(&node->support, from)->held_epoch;
+    support_on_reply(&node->support, from, &reply, now, now / 1000);
+    bool changed = support_find(&node->support, from)->held_epoch != before;
+    if (changed && raft_is_leader(node->core)) { world_tick(node); }
+}
+
+static void deliver_leads(struct world_node *node, struct world_packet *packet) {
+    bool leads = packet->term != 0;
+    if (leads || raft_leader(node->core).v != packet->from) { return; }
+    leader_lost(node, packet->from, raft_term(node->core), packet->sequence);
+}
+
+static void deliver_frontier(struct world_node *node, struct world_packet *packet) {
+    struct raft_event event = {.type = RAFT_EVENT_FRONTIER};
+    event.u.frontier.from.v = packet->from;
+    event.u.frontier.term = packet->term;
+    event.u.frontier.commit = packet->commit;
+    enum status st = world_step(node, &event);
+    ASSERT(st == STATUS_OK);
+}
+
+void world_deliver(struct world *self, struct world_packet *packet) {
+    packet_take(self, packet);
+    struct world_node *node = world_at(self, packet->to);
+    if (node->up) {
+        switch (packet->kind) {
+        case WORLD_RAFT:
+            deliver_raft(node, packet);
+            break;
+        case WORLD_SUPPORT_REQUEST:
+            deliver_support_request(node, packet);
+            break;
+        case WORLD_SUPPORT_REPLY:
+            deliver_support_reply(node, packet);
+            break;
+        case WORLD_LEADS:
+            deliver_leads(node, packet);
+            break;
+        case WORLD_FRONTIER:
+            deliver_frontier(node, packet);
+            break;
+        }
+    }
+    packet_free(packet);
+}
+
+void world_drop(struct world *self, struct world_packet *packet) {
+    packet_take(self, packet);
+    packet_free(packet);
+}
+
+struct world_packet *world_duplicate(struct world *self, const struct world_packet *packet) {
+    struct world_packet *copy = mem_alloc(sizeof(*copy));
+    *copy = *packet;
+    bytes_ref(copy->body);
+    packet_add(self, copy);
+    return copy;
+}
+
+struct world_packet *world_find(struct world *self, uint32_t from, uint32_t to, int type) {
+    for (struct world_packet *p = self->packets; p != NULL; p = p->next) {
+        if (from != 0 && p->from != from) { continue; }
+        if (to != 0 && p->to != to) { continue; }
+        if (type >= 0 && (p->kind != WORLD_RAFT || (int)p->type != type)) { continue; }
+        return p;
+    }
+    return NULL;
+}
+
+bool world_settle(struct world *self) {
+    for (uint32_t i = 0; i < 100000; i++) {
+        bool moved = false;
+        if (self->packets != NULL) {
+            world_deliver(self, self->packets);
+            moved = true;
+        }
+        for (uint32_t k = 0; k < self->count; k++) {
+            if (!self->nodes[k].up || self->nodes[k].writes == NULL) { continue; }
+            world_sync(&self->nodes[k], 1);
+            moved = true;
+        }
+        if (!moved) { return true; }
+    }
+    return false;
+}
+
+void world_send_support(struct world_node *node, uint32_t to) {
+    if (node->support.withhold) { return; }
+    struct support_request request;
+    uint64_t now = world_node_now(node);
+    support_make_request(&node->support, now, now / 1000, &request);
+    struct buf buf;
+    buf_init(&buf, 1024);
+    struct codec_writer w;
+    codec_writer_init(&w, &buf);
+    support_request_encode(&w, &request);
+    struct world_packet *packet = packet_make(node, WORLD_SUPPORT_REQUEST, to);
+    packet->body = bytes_copy(buf_slice(&buf));
+    buf_deinit(&buf);
+    packet_add(node->world, packet);
+}
+
+void world_send_leads(struct world_node *node, uint32_t to) {
+    struct world_packet *packet = packet_make(node, WORLD_LEADS, to);
+    packet->term = raft_is_leader(node->core) ? raft_term(node->core) : 0;
+    packet->sequence = support_next_sequence(&node->support);
+    packet_add(node->world, packet);
+}
+
+void world_send_frontier(struct world_node *node, uint32_t to) {
+    if (!raft_is_leader(node->core)) { return; }
+    struct world_packet *packet = packet_make(node, WORLD_FRONTIER, to);
+    packet->term = raft_term(node->core);
+    packet->commit = raft_commit_index(node->core);
+    packet_add(node->world, packet);
+}
+
+static void support_one_way(struct world *self, uint32_t from, uint32_t to) {
+    if (!world_at(self, from)->up || !world_at(self, to)->up) { return; }
+    if (self->cut[from][to] || self->cut[to][from]) { return; }
+    // Past the queue, so that packets under way stay where they are.
+    struct world_packet *waiting = self->packets;
+    uint32_t waiting_count = self->packet_count;
+    self->packets = NULL;
+    self->packet_count = 0;
+    world_send_support(world_at(self, from), to);
+    while (self->packets != NULL && self->packets->kind != WORLD_RAFT) {
+        world_deliver(self, self->packets);
+    }
+    // What the exchange set off comes after what was under way.
+    struct world_packet **tail = &waiting;
+    while (*tail != NULL) {
+        tail = &(*tail)->next;
+    }
+    *tail = self->packets;
+    self->packets = waiting;
+    self->packet_count += waiting_count;
+}
+
+void world_support(struct world *self, uint32_t a, uint32_t b) {
+    support_one_way(self, a, b);
+    support_one_way(self, b, a);
+}
+
+void world_support_all(struct world *self) {
+    for (uint32_t a = 1; a <= self->count; a++) {
+        for (uint32_t b = a + 1; b <= self->count; b++) {
+            world_support(self, a, b);
+        }
+    }
+}
+
+// --- life and death
+
+static void node_open(struct world_node *node, uint64_t flushed, enum status *out) {
+    struct world *self = node->world;
+    const struct world_options *o = &self->options;
+    node->up = true;
+    node->boot++;
+    struct support_config support = {
+        .self = {node->number},
+        .boot = node->boot,
+        .duration_ns = UINT64_C(1000) * MS,
+        .interval_ns = UINT64_C(100) * MS,
+        .now_ns = world_node_now(node),
+    };
+    support_init(&node->support, &support);
+    struct raft_config config = {
+        .shard = {7},
+        .self = {node->number},
+        .support = &node->support,
+        .log = &node->store,
+        .applied = flushed,
+        .election_ns_min = UINT64_C(150) * MS,
+        .resend_ns = UINT64_C(100) * MS,
+        .inflight_messages_max = o->inflight_messages_max == 0 ? 256 : o->inflight_messages_max,
+        .append_size_max = o->append_size_max == 0 ? 1 << 20 : o->append_size_max,
+        .cache_count_max = o->cache_count_max == 0 ? 256 : o->cache_count_max,
+        .cache_size_max = o->cache_size_max == 0 ? 1 << 20 : o->cache_size_max,
+    };
+    config.membership.config_epoch = 1;
+    for (uint32_t i = 1; i <= self->count; i++) {
+        if (i != node->number) { ASSERT(support_add_peer(&node->support, (struct node_id){i})); }
+        if (i <= o->voters) {
+            config.membership.voters[config.membership.voter_count++].v = i;
+        } else {
+            config.membership.learners[config.membership.learner_count++].v = i;
+        }
+    }
+    config.bounds = (struct log_bounds){
+        .hard_state = node->hard_state,
+        .trim_index = node->trim_index,
+        .trim_term = node->trim_term,
+        .last_index = node->disk.last,
+    };
+    node->applied = flushed;
+    node->read_token_ok = 0;
+    node->read_tokens = 0;
+    *out = raft_create(&config, world_node_now(node), world_random(self), &node->core);
+}
+
+struct world *world_create(const struct world_options *options) {
+    struct world *self = mem_alloc(sizeof(*self));
+    self->options = *options;
+    self->count = options->voters + options->learners;
+    ASSERT(self->count <= WORLD_NODES_MAX);
+    self->now_ns = UINT64_C(10000) * MS;
+    prng_init(&self->prng, options->seed);
+    for (uint32_t i = 0; i < self->count; i++) {
+        struct world_node *node = &self->nodes[i];
+        node->world = self;
+        node->number = i + 1;
+        node->rate = options->random_rates ? prng_between(&self->prng, 900, 1100) : 1000;
+        node->store = (struct log_store){.ctx = node, .read = store_read};
+        enum status st = STATUS_OK;
+        node_open(node, 0, &st);
+        ASSERT(st == STATUS_OK);
+    }
+    return self;
+}
+
+void world_crash(struct world_node *node) {
+    ASSERT(node->up);
+    raft_destroy(node->core);
+    node->core = NULL;
+    node->up = false;
+    while (node->writes != NULL) {
+        struct world_write *write = node->writes;
+        node->writes = write->next;
+        write_free(write);
+    }
+    while (node->held != NULL) {
+        struct world_held *held = node->held;
+        node->held = held->next;
+        mem_free(held);
+    }
+    log_cut(&node->view, 1);
+    for (uint64_t i = 0; i < node->disk.last; i++) {
+        log_put(&node->view, &node->disk.items[i]);
+    }
+}
+
+enum status world_restart(struct world_node *node, uint64_t flushed) {
+    ASSERT(!node->up);
+    ASSERT(flushed <= node->disk.last);
+    enum status st = STATUS_OK;
+    node_open(node, flushed, &st);
+    if (st != STATUS_OK) { node->up = false; }
+    return st;
+}
+
+void world_set_log(struct world_node *node, const uint64_t *terms, uint32_t count, uint64_t term) {
+    if (node->up) { world_crash(node); }
+    log_cut(&node->view, 1);
+    log_cut(&node->disk, 1);
+    for (uint32_t i = 0; i < count; i++) {
+        // Equal index and term must mean the same entry.
+        uint64_t payload[1] = {terms[i] * 1000 + i};
+        struct log_entry entry = {.index = i + 1,
+                                  .term = terms[i],
+                                  .kind = LOG_ENTRY_COMMAND,
+                                  .payload = slice_make(payload, sizeof(payload))};
+        log_entry_seal(&entry);
+        log_put(&node->view, &entry);
+        log_put(&node->disk, &entry);
+        log_entry_unref(&entry);
+    }
+    node->hard_state = (struct log_hard_state){.term = term};
+    node->boot = 0;  // such a log stands for a history without promises
+    enum status st = world_restart(node, 0);
+    ASSERT(st == STATUS_OK);
+}
+
+void world_destroy(struct world *self) {
+    for (uint32_t i = 0; i < self->count; i++) {
+        struct world_node *node = &self->nodes[i];
+        if (node->up) { world_crash(node); }
+        log_cut(&node->view, 1);
+        log_cut(&node->disk, 1);
+    }
+    while (self->packets != NULL) {
+        world_drop(self, self->packets);
+    }
+    mem_free(self);
+}
+
+struct world_node *world_leader(struct world *self) {
+    struct world_node *leader = NULL;
+    for (uint32_t i = 0; i < self->count; i++) {
+        struct world_node *node = &self->nodes[i];
+        if (!node->up || !raft_is_leader(node->core)) { continue; }
+        if (leader == NULL || raft_term(node->core) > raft_term(leader->core)) { leader = node; }
+    }
+    return leader;
+}
+
+void world_elect(struct world *self, uint32_t number) {
+    struct raft_event event = {.type = RAFT_EVENT_CAMPAIGN};
+    enum status st = world_step(world_at(self, number), &event);
+    ASSERT(st == STATUS_OK);
+    bool settled = world_settle(self);
+    ASSERT(settled);
+    ASSERT(raft_is_leader(world_at(self, number)->core));
+}
