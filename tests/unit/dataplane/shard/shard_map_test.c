@@ -260,6 +260,9 @@ static void test_shard_map_survivors_inherit_the_map_version(void **state) {
     assert_int_equal(shard_map_by_id(map, (struct shard_id){4})->map_version, 60);
     assert_false(put_at_version(map, 4, "p", "", (const uint64_t[]){6, 61}));
     assert_int_equal(shard_map_by_id(map, (struct shard_id){4})->map_version, 61);
+    assert_true(put(map, SHARD_CATALOG.v, "x", "x", 2));
+    assert_false(put_at_version(map, SHARD_CATALOG.v, "x", "x", (const uint64_t[]){2, 62}));
+    assert_int_equal(shard_map_by_id(map, SHARD_CATALOG)->map_version, 62);
 }
 
 // Goal: a delta cut anywhere is corrupt, leaves a sound map and its version; applied whole it
