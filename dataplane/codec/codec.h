@@ -6,7 +6,7 @@
 // Ownership:  the reader borrows its input and hands out views into it; the writer appends to the
 //             caller's buf.
 // Thread:     confined to its owner.
-// See:        dataplane/codec/README.md; tests/unit/dataplane/codec/codec_test.c; tests/fuzz
+// See:        dataplane/codec/README.md; tests/unit/dataplane/codec/codec_test.c
 #pragma once
 
 #include "dataplane/base/bytes.h"
