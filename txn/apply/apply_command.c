@@ -1,0 +1,198 @@
+// SPDX-License-Identifier: Apache-2.0
+// One commit, evaluated: dedupe, then conditions, then mutations.
+//
+// Order matters. The repeat of a commit must get its first outcome even though the state has moved
+// on, so the id is looked up before any condition. Conditions and range deletes read the store;
+// when the gathered batch may write what they read, it is written first. A blind put reads nothing
+// but the outcome record of its own id.
+//
+// Nothing goes into the batch before the whole commit is decided: the batch may then be written at
+// any moment without half a commit in it.
+#include "dataplane/base/assert.h"
+#include "dataplane/base/checksum.h"
+#include "dataplane/base/mark.h"
+#include "txn/apply/apply_internal.h"
+
+enum { SPACE_KEY = 1 };
+
+// The keys of one range delete: counted first, deleted in a second pass over the same view.
+struct range_pass {
+    struct apply *apply;
+    struct hlc_ts timestamp;
+    uint32_t count;
+    bool deletes;
+};
+
+static bool range_visit(void *ctx, struct slice key, const struct mvcc_version *version) {
+    struct range_pass *pass = ctx;
+    ASSERT(version->kind == MVCC_PUT);
+    if (command_key_is_reserved(key)) { return true; }
+    pass->count++;
+    if (pass->deletes) {
+        mvcc_delete(pass->apply->batch, key, pass->timestamp, pass->timestamp);
+        apply_touched_add(&pass->apply->touched, SPACE_KEY, key);
+    }
+    return pass->count <= COMMAND_OPS_MAX;
+}
+
+static void range_run(struct range_pass *pass, const struct command_mutation *range) {
+    ASSERT(range->kind == COMMAND_DELETE_RANGE);
+    const struct mvcc_scan scan = {
+        .start = range->key, .end = range->value, .ts = HLC_MAX, .visit = range_visit, .ctx = pass};
+    const enum status st = mvcc_scan(pass->apply->reader, &scan);
+    if (st != STATUS_OK) { FATAL("the data store cannot be scanned: %s", status_text(st)); }
+}
+
+static bool condition_holds(struct apply *self, const struct command_condition *condition) {
+    if (apply_touched_has(&self->touched, SPACE_KEY, condition->key)) {
+        MARK("apply.condition_on_gathered_key");
+        apply__write(self);
+    }
+    if (self->reader_stale) {
+        mvcc_reader_refresh(self->reader);
+        self->reader_stale = false;
+    }
+    struct mvcc_version newest;
+    const enum status st = mvcc_read(self->reader, condition->key, HLC_MAX, &newest);
+    if (st != STATUS_OK && st != STATUS_NOT_FOUND) {
+        FATAL("the data store cannot be read: %s", status_text(st));
+    }
+    const bool found = st == STATUS_OK;
+    switch (condition->kind) {
+    case COMMAND_EXISTS:
+        return found;
+    case COMMAND_ABSENT:
+        return !found;
+    case COMMAND_VALUE_EQUALS:
+        return found && slice_equal(newest.value, condition->value);
+    case COMMAND_VERSION_EQUALS:
+        return hlc_equal(newest.ts, condition->ts);
+    case COMMAND_TIMESTAMP_AT_MOST:
+        return !hlc_before(condition->ts, newest.ts);
+    case COMMAND_CONDITION_KIND_COUNT:
+        break;
+    }
+    ASSERT(false);  // the decoder lets no other kind pass
+    return false;
+}
+
+static void check_conditions(struct apply *self, struct command_commit_reader *reader,
+                             struct command_outcome *outcome) {
+    for (uint32_t i = 0; i < reader->condition_count; i++) {
+        struct command_condition condition;
+        const enum status st = command_commit_next_condition(reader, &condition);
+        ASSERT(st == STATUS_OK);  // the payload was verified
+        if (outcome->status == STATUS_OK && !condition_holds(self, &condition)) {
+            outcome->status = STATUS_CONDITION_FAILED;
+            outcome->failed_condition = i;
+        }
+    }
+}
+
+// Counts what the range deletes would delete. The reader's copy is walked: the mutations are taken
+// again afterwards.
+static void check_ranges(struct apply *self, struct command_commit_reader reader,
+                         struct command_outcome *outcome) {
+    struct range_pass pass = {.apply = self};
+    bool ready = false;
+    for (uint32_t i = 0; i < reader.mutation_count; i++) {
+        struct command_mutation mutation;
+        const enum status st = command_commit_next_mutation(&reader, &mutation);
+        ASSERT(st == STATUS_OK);
+        if (mutation.kind != COMMAND_DELETE_RANGE) { continue; }
+        // A range may hold any gathered key: write them all, once, and look at the result.
+        if (!ready) { (void)apply_reader(self); }
+        ready = true;
+        range_run(&pass, &mutation);
+        if (pass.count > COMMAND_OPS_MAX) {
+            outcome->status = STATUS_RESOURCE_EXHAUSTED;
+            return;
+        }
+    }
+}
+
+static void mutate(struct apply *self, const struct command_mutation *mutation, struct hlc_ts ts) {
+    switch (mutation->kind) {
+    case COMMAND_PUT:
+        mvcc_put(self->batch, mutation->key, ts, ts, mutation->value);
+        break;
+    case COMMAND_DELETE:
+        mvcc_delete(self->batch, mutation->key, ts, ts);
+        break;
+    case COMMAND_DELETE_RANGE: {
+        struct range_pass pass = {.apply = self, .timestamp = ts, .deletes = true};
+        range_run(&pass, mutation);
+        ASSERT(pass.count <= COMMAND_OPS_MAX);
+        return;
+    }
+    case COMMAND_MUTATION_KIND_COUNT:
+        ASSERT(false);
+        return;
+    }
+    apply_touched_add(&self->touched, SPACE_KEY, mutation->key);
+}
+
+static void mutate_all(struct apply *self, struct command_commit_reader *reader, struct hlc_ts ts) {
+    for (uint32_t i = 0; i < reader->mutation_count; i++) {
+        struct command_mutation mutation;
+        const enum status st = command_commit_next_mutation(reader, &mutation);
+        ASSERT(st == STATUS_OK);
+        mutate(self, &mutation, ts);
+    }
+}
+
+static void evaluate(struct apply *self, struct slice payload, struct hlc_ts ts,
+                     struct command_outcome *outcome) {
+    struct command_commit_reader reader;
+    const enum status st = command_commit_open(&reader, payload);
+    ASSERT(st == STATUS_OK);
+    check_conditions(self, &reader, outcome);
+    if (outcome->status == STATUS_OK) { check_ranges(self, reader, outcome); }
+    if (outcome->status == STATUS_OK) { mutate_all(self, &reader, ts); }
+}
+
+static void give_outcome(struct apply *self, const struct command_outcome *outcome,
+                         struct apply_result *out) {
+    buf_reset(&self->result);
+    struct codec_writer w;
+    codec_writer_init(&w, &self->result);
+    command_outcome_encode(&w, outcome);
+    ASSERT(w.status == STATUS_OK);
+    *out = (struct apply_result){.status = outcome->status, .payload = buf_slice(&self->result)};
+}
+
+void apply__command(struct apply *self, struct apply_shard *shard, const struct log_entry *entry,
+                    struct apply_result *out) {
+    ASSERT(shard->epoch != 0);
+    ASSERT(hlc_before(shard->timestamp, entry->timestamp));
+    if (entry->shard_epoch != shard->epoch) {
+        MARK("apply.other_epoch");
+        out->status = STATUS_STALE_SHARD_MAP;
+        return;
+    }
+    if (command_commit_verify(entry->payload) != STATUS_OK) {
+        MARK("apply.not_a_commit");
+        out->status = STATUS_INVALID_ARGUMENT;
+        return;
+    }
+    struct command_commit_reader reader;
+    const enum status opened = command_commit_open(&reader, entry->payload);
+    ASSERT(opened == STATUS_OK);
+    struct command_outcome outcome = {.status = STATUS_OK,
+                                      .timestamp = entry->timestamp,
+                                      .request_hash = hash64(entry->payload, 0)};
+    struct command_outcome first;
+    if (apply__outcome_find(self, shard->id, reader.txn, entry->timestamp, &first) == STATUS_OK) {
+        if (first.request_hash != outcome.request_hash) {
+            MARK("apply.id_reused");
+            out->status = STATUS_INVALID_ARGUMENT;
+            return;
+        }
+        MARK("apply.repeat");
+        give_outcome(self, &first, out);
+        return;
+    }
+    evaluate(self, entry->payload, entry->timestamp, &outcome);
+    apply__outcome_put(self, shard->id, reader.txn, &outcome);
+    give_outcome(self, &outcome, out);
+}

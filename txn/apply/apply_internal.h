@@ -1,0 +1,66 @@
+// SPDX-License-Identifier: Apache-2.0
+// apply_internal.h - the parts of apply: shards, the gathered batch, the set of what it touches.
+// Invariants: the batch holds the effects of whole entries only whenever it may be written; every
+//             shard with effects in the batch is in the dirty list; everything the batch writes is
+//             in `touched`, or `touched` is full.
+// Ownership:  the apply owns all of it.
+// Thread:     the shard loop.
+// See:        txn/apply/apply.h
+#pragma once
+
+#include "dataplane/base/err.h"
+#include "txn/apply/apply.h"
+#include "txn/apply/apply_touched.h"
+
+// First byte of this package's keys in ENGINE_LOCAL; other packages use other bytes there.
+enum { APPLY_LOCAL_APPLIED = 0x10, APPLY_LOCAL_OUTCOME = 0x11 };
+
+struct apply_shard;
+
+struct apply {
+    struct engine *engine;
+    struct engine_batch *batch;
+    struct mvcc_reader *reader;
+    bool reader_stale;  // something was written since its last refresh
+    struct state_machine port;
+    struct apply_touched touched;
+    struct apply_shard *shards;      // uthash by id
+    struct apply_shard *last_shard;  // found last: entries of a shard come in runs
+    struct apply_shard *dirty;       // shards whose applied index moved since the last write
+    struct buf scratch;              // values read from ENGINE_LOCAL
+    struct buf result;               // payload of the last apply()
+    struct slice collect_after;      // view into collect_key: where apply_collect stopped
+    uint8_t collect_key[1 + sizeof(uint64_t) + sizeof(struct txn_id)];
+};
+
+// What is known of one shard. Loaded from the store at first contact, kept from then on.
+struct apply_shard {
+    struct shard_id id;
+    uint64_t epoch;  // 0 = not told yet
+    uint64_t applied;
+    uint64_t written;           // applied index that the store holds
+    struct hlc_ts timestamp;    // largest of its applied commands
+    struct bytes *range_start;  // NULL = not told
+    struct bytes *range_end;
+    bool dirty;
+    struct apply_shard *next_dirty;
+};
+
+struct apply_shard *apply__shard(struct apply *self, struct shard_id id);
+void apply__shards_destroy(struct apply *self);
+void apply__mark_dirty(struct apply *self, struct apply_shard *shard);
+// Writes the gathered batch with the applied indexes, if there is anything to write.
+void apply__write(struct apply *self);
+void apply__remove_shard(struct apply *self, struct shard_id id);
+
+// The outcome that counts for an entry at `now`: too old ones do not. STATUS_NOT_FOUND. What the
+// gathered batch holds is seen.
+NODISCARD enum status apply__outcome_find(struct apply *self, struct shard_id shard,
+                                          struct txn_id txn, struct hlc_ts now,
+                                          struct command_outcome *out);
+void apply__outcome_put(struct apply *self, struct shard_id shard, struct txn_id txn,
+                        const struct command_outcome *outcome);
+
+// Evaluates one command entry; effects go to the batch.
+void apply__command(struct apply *self, struct apply_shard *shard, const struct log_entry *entry,
+                    struct apply_result *out);

@@ -1,0 +1,311 @@
+// SPDX-License-Identifier: Apache-2.0
+// What is kept in ENGINE_LOCAL: per shard the applied index, per transaction its outcome.
+//
+//   0x10 | be64 shard             -> u8 format | u64 applied index | u64 largest command timestamp
+//   0x11 | be64 shard | id        -> u8 format | outcome
+//
+// An outcome older than APPLY_OUTCOME_KEPT_US counts as absent, judged by the timestamps of the
+// entries alone, so that all replicas agree. Its removal then decides nothing and may happen at any
+// time: the key needs no date in it, and a commit costs one look-up. Rejected: a bucket per day in
+// the key (two look-ups per commit) and an index by time (two records per commit).
+#include "dataplane/base/assert.h"
+#include "dataplane/base/checksum.h"
+#include "dataplane/base/mark.h"
+#include "dataplane/base/mem.h"
+#include "txn/apply/apply_internal.h"
+
+#define uthash_malloc(size)  mem_alloc(size)
+#define uthash_free(p, size) mem_free(p)
+#define uthash_fatal(text)   FATAL("shards of apply: %s", text)
+#include <uthash.h>
+
+#include <string.h>
+
+enum {
+    LOCAL_FORMAT = 1,
+    SHARD_KEY_SIZE = 1 + sizeof(uint64_t),
+    OUTCOME_KEY_SIZE = SHARD_KEY_SIZE + sizeof(struct txn_id),
+    SPACE_TXN = 2,
+};
+
+// A uthash handle cannot live in the struct that the internal header shows without the header
+// including uthash everywhere.
+struct shard_node {
+    struct apply_shard shard;  // first: the public face is the node
+    UT_hash_handle hh;
+};
+
+static size_t shard_key(uint8_t kind, struct shard_id id, uint8_t *out) {
+    out[0] = kind;
+    for (unsigned i = 0; i < sizeof(id.v); i++) {
+        out[1 + i] = (uint8_t)(id.v >> (8 * (sizeof(id.v) - 1 - i)));
+    }
+    return SHARD_KEY_SIZE;
+}
+
+static struct slice outcome_key(struct shard_id shard, struct txn_id txn,
+                                uint8_t out[OUTCOME_KEY_SIZE]) {
+    (void)shard_key(APPLY_LOCAL_OUTCOME, shard, out);
+    memcpy(out + SHARD_KEY_SIZE, txn.v, sizeof(txn.v));
+    return slice_make(out, OUTCOME_KEY_SIZE);
+}
+
+// Reads one record into scratch and opens a reader behind its format byte. Anything but OK and
+// NOT_FOUND ends the process: without its local records a replica cannot go on the same as others.
+static enum status local_get(struct apply *self, struct slice key, struct codec_reader *out) {
+    const enum status st = engine_get(self->engine, ENGINE_LOCAL, key, &self->scratch);
+    if (st == STATUS_NOT_FOUND) { return st; }
+    if (st != STATUS_OK) { FATAL("the data store cannot be read: %s", status_text(st)); }
+    codec_reader_init(out, buf_slice(&self->scratch));
+    if (codec_get_u8(out) != LOCAL_FORMAT) { FATAL("a local record has an unknown format"); }
+    return STATUS_OK;
+}
+
+static void load(struct apply *self, struct apply_shard *shard) {
+    uint8_t key[SHARD_KEY_SIZE];
+    const struct slice name = slice_make(key, shard_key(APPLY_LOCAL_APPLIED, shard->id, key));
+    struct codec_reader r;
+    if (local_get(self, name, &r) == STATUS_NOT_FOUND) { return; }
+    shard->applied = codec_get_u64(&r);
+    shard->written = shard->applied;
+    shard->timestamp.v = codec_get_u64(&r);
+    if (codec_finish(&r) != STATUS_OK) {
+        FATAL("shard %llu: its applied index does not decode", (unsigned long long)shard->id.v);
+    }
+}
+
+static struct shard_node *find_node(const struct apply *self, struct shard_id id) {
+    struct shard_node *head = (struct shard_node *)self->shards;
+    struct shard_node *node = NULL;
+    HASH_FIND(hh, head, &id, sizeof(id), node);
+    return node;
+}
+
+struct apply_shard *apply__shard(struct apply *self, struct shard_id id) {
+    ASSERT(id.v != 0);
+    if (self->last_shard != NULL && shard_id_equal(self->last_shard->id, id)) {
+        return self->last_shard;
+    }
+    struct shard_node *node = find_node(self, id);
+    if (node == NULL) {
+        struct shard_node *head = (struct shard_node *)self->shards;
+        node = mem_alloc(sizeof(*node));
+        node->shard.id = id;
+        load(self, &node->shard);
+        HASH_ADD(hh, head, shard.id, sizeof(node->shard.id), node);
+        self->shards = &head->shard;
+    }
+    self->last_shard = &node->shard;
+    return &node->shard;
+}
+
+static void node_destroy(struct apply *self, struct shard_node *node) {
+    struct shard_node *head = (struct shard_node *)self->shards;
+    HASH_DEL(head, node);
+    self->shards = head == NULL ? NULL : &head->shard;
+    bytes_unref(node->shard.range_start);
+    bytes_unref(node->shard.range_end);
+    mem_free(node);
+}
+
+void apply__shards_destroy(struct apply *self) {
+    self->last_shard = NULL;
+    while (self->shards != NULL) {
+        node_destroy(self, (struct shard_node *)self->shards);
+    }
+}
+
+void apply_set_range(struct apply *self, struct shard_id shard, struct slice start,
+                     struct slice end) {
+    ASSERT(end.size == 0 || slice_compare(start, end) <= 0);
+    struct apply_shard *state = apply__shard(self, shard);
+    bytes_unref(state->range_start);
+    bytes_unref(state->range_end);
+    state->range_start = bytes_copy(start);
+    state->range_end = bytes_copy(end);
+}
+
+void apply__mark_dirty(struct apply *self, struct apply_shard *shard) {
+    if (shard->dirty) { return; }
+    shard->dirty = true;
+    shard->next_dirty = self->dirty;
+    self->dirty = shard;
+}
+
+static void put_applied(struct apply *self, const struct apply_shard *shard) {
+    uint8_t key[SHARD_KEY_SIZE];
+    uint8_t value[1 + 2 * sizeof(uint64_t)];
+    value[0] = LOCAL_FORMAT;
+    codec_store_u64(value + 1, shard->applied);
+    codec_store_u64(value + 1 + sizeof(uint64_t), shard->timestamp.v);
+    engine_put(self->batch, ENGINE_LOCAL,
+               slice_make(key, shard_key(APPLY_LOCAL_APPLIED, shard->id, key)),
+               slice_make(value, sizeof(value)));
+}
+
+static void write_batch(struct apply *self) {
+    const enum status st = engine_write(self->engine, self->batch, false);
+    if (st != STATUS_OK) {
+        FATAL("the data store refuses what the log has committed: %s", status_text(st));
+    }
+    engine_batch_clear(self->batch);
+    self->reader_stale = true;
+}
+
+void apply__write(struct apply *self) {
+    if (self->dirty == NULL) {
+        ASSERT(engine_batch_count(self->batch) == 0);
+        return;
+    }
+    while (self->dirty != NULL) {
+        struct apply_shard *shard = self->dirty;
+        self->dirty = shard->next_dirty;
+        shard->dirty = false;
+        shard->next_dirty = NULL;
+        put_applied(self, shard);
+        shard->written = shard->applied;
+    }
+    write_batch(self);
+    apply_touched_clear(&self->touched);
+}
+
+static bool outcome_is_old(struct hlc_ts outcome, struct hlc_ts now) {
+    return hlc_before(hlc_add_us(outcome, APPLY_OUTCOME_KEPT_US), now);
+}
+
+static enum status outcome_get(struct apply *self, struct shard_id shard, struct txn_id txn,
+                               struct command_outcome *out) {
+    uint8_t key[OUTCOME_KEY_SIZE];
+    struct codec_reader r;
+    const enum status st = local_get(self, outcome_key(shard, txn, key), &r);
+    if (st != STATUS_OK) { return st; }
+    if (command_outcome_decode(&r, out) != STATUS_OK || codec_finish(&r) != STATUS_OK) {
+        FATAL("shard %llu: an outcome does not decode", (unsigned long long)shard.v);
+    }
+    return STATUS_OK;
+}
+
+enum status apply__outcome_find(struct apply *self, struct shard_id shard, struct txn_id txn,
+                                struct hlc_ts now, struct command_outcome *out) {
+    // One space per shard: the same id on two shards is two records.
+    const struct slice id = slice_make(txn.v, sizeof(txn.v));
+    if (apply_touched_has(&self->touched, hash64_u64(shard.v) + SPACE_TXN, id)) {
+        MARK("apply.repeat_in_turn");
+        apply__write(self);
+    }
+    const enum status st = outcome_get(self, shard, txn, out);
+    if (st == STATUS_OK && outcome_is_old(out->timestamp, now)) {
+        MARK("apply.outcome_too_old");
+        return STATUS_NOT_FOUND;
+    }
+    return st;
+}
+
+void apply__outcome_put(struct apply *self, struct shard_id shard, struct txn_id txn,
+                        const struct command_outcome *outcome) {
+    uint8_t key[OUTCOME_KEY_SIZE];
+    buf_reset(&self->scratch);
+    struct codec_writer w;
+    codec_writer_init(&w, &self->scratch);
+    codec_put_u8(&w, LOCAL_FORMAT);
+    command_outcome_encode(&w, outcome);
+    ASSERT(w.status == STATUS_OK);
+    engine_put(self->batch, ENGINE_LOCAL, outcome_key(shard, txn, key), buf_slice(&self->scratch));
+    apply_touched_add(&self->touched, hash64_u64(shard.v) + SPACE_TXN,
+                      slice_make(txn.v, sizeof(txn.v)));
+}
+
+enum status apply_outcome(struct apply *self, struct shard_id shard, struct txn_id txn,
+                          struct command_outcome *out) {
+    apply__write(self);
+    struct command_outcome found;
+    const enum status st = outcome_get(self, shard, txn, &found);
+    if (st == STATUS_OK && outcome_is_old(found.timestamp, apply__shard(self, shard)->timestamp)) {
+        return STATUS_NOT_FOUND;
+    }
+    if (st == STATUS_OK) { *out = found; }
+    return st;
+}
+
+// True when the record at the cursor is an outcome that no later entry of its shard can count.
+static bool collectable(struct apply *self, const struct engine_cursor *cursor) {
+    const struct slice key = engine_cursor_key(cursor);
+    ASSERT(key.size == OUTCOME_KEY_SIZE);
+    struct shard_id shard = {0};
+    for (unsigned i = 0; i < sizeof(shard.v); i++) {
+        shard.v = shard.v << 8 | key.data[1 + i];
+    }
+    struct codec_reader r;
+    codec_reader_init(&r, engine_cursor_value(cursor));
+    struct command_outcome outcome;
+    if (codec_get_u8(&r) != LOCAL_FORMAT || command_outcome_decode(&r, &outcome) != STATUS_OK) {
+        return false;
+    }
+    return outcome_is_old(outcome.timestamp, apply__shard(self, shard)->timestamp);
+}
+
+uint32_t apply_collect(struct apply *self, uint32_t count_max) {
+    ASSERT(count_max > 0);
+    apply__write(self);
+    static const uint8_t first[] = {APPLY_LOCAL_OUTCOME};
+    const bool resumed = self->collect_after.size > 0;
+    struct engine_cursor *cursor = engine_cursor_create(self->engine, ENGINE_LOCAL);
+    engine_cursor_seek(cursor, resumed ? self->collect_after : slice_make(first, sizeof(first)));
+    uint32_t seen = 0;
+    uint32_t removed = 0;
+    self->collect_after = SLICE_EMPTY;
+    for (; engine_cursor_valid(cursor); engine_cursor_next(cursor)) {
+        const struct slice key = engine_cursor_key(cursor);
+        if (key.size != OUTCOME_KEY_SIZE || key.data[0] != APPLY_LOCAL_OUTCOME) { break; }
+        if (seen++ == count_max) {
+            memcpy(self->collect_key, key.data, key.size);
+            self->collect_after = slice_make(self->collect_key, key.size);
+            break;
+        }
+        if (collectable(self, cursor)) {
+            engine_remove(self->batch, ENGINE_LOCAL, key);
+            removed++;
+        }
+    }
+    engine_cursor_destroy(cursor);
+    if (removed > 0) { write_batch(self); }
+    return removed;
+}
+
+static void remove_outcomes(struct apply *self, struct shard_id id) {
+    uint8_t low[SHARD_KEY_SIZE];
+    uint8_t high[OUTCOME_KEY_SIZE + 1];
+    (void)shard_key(APPLY_LOCAL_OUTCOME, id, low);
+    (void)shard_key(APPLY_LOCAL_OUTCOME, id, high);
+    memset(high + SHARD_KEY_SIZE, 0xFF, sizeof(high) - SHARD_KEY_SIZE);
+    engine_remove_range(self->batch, ENGINE_LOCAL, slice_make(low, sizeof(low)),
+                        slice_make(high, sizeof(high)));
+}
+
+static void remove_versions(struct apply *self, const struct apply_shard *shard) {
+    const struct slice start = bytes_slice(shard->range_start);
+    const struct slice end = bytes_slice(shard->range_end);
+    if (end.size > 0 && slice_compare(start, end) >= 0) { return; }
+    uint8_t low[MVCC_KEY_SIZE_MAX];
+    uint8_t high[MVCC_KEY_SIZE_MAX];
+    size_t high_size = sizeof(high);
+    // No encoded key is as large as this many 0xFF.
+    memset(high, 0xFF, sizeof(high));
+    if (end.size > 0) { high_size = mvcc_key_encode(end, HLC_MAX, high); }
+    engine_remove_range(self->batch, ENGINE_VERSION,
+                        slice_make(low, mvcc_key_encode(start, HLC_MAX, low)),
+                        slice_make(high, high_size));
+}
+
+void apply__remove_shard(struct apply *self, struct shard_id id) {
+    struct apply_shard *shard = apply__shard(self, id);
+    ASSERT(!shard->dirty && engine_batch_count(self->batch) == 0);
+    uint8_t key[SHARD_KEY_SIZE];
+    engine_remove(self->batch, ENGINE_LOCAL,
+                  slice_make(key, shard_key(APPLY_LOCAL_APPLIED, id, key)));
+    remove_outcomes(self, id);
+    if (shard->range_start != NULL) { remove_versions(self, shard); }
+    write_batch(self);
+    self->last_shard = NULL;
+    node_destroy(self, (struct shard_node *)shard);
+}
