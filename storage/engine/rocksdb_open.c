@@ -109,15 +109,16 @@ static rocksdb_block_based_table_options_t *table_options(const struct rocksdb_e
 }
 
 static void set_data_options(rocksdb_options_t *options) {
-    rocksdb_options_set_prefix_extractor(
-        options, rocksdb_slicetransform_create(NULL, prefix_destroy, prefix_transform,
-                                               prefix_in_domain, prefix_in_range, prefix_name));
     rocksdb_options_set_memtable_prefix_bloom_size_ratio(options, MEMTABLE_BLOOM_PERCENT / 100.0);
     rocksdb_options_set_memtable_whole_key_filtering(options, 0);
 }
 
 static void set_common_options(const struct rocksdb_engine *self, rocksdb_options_t *options) {
     rocksdb_options_set_paranoid_checks(options, 1);
+    // A log has no filters, but its point cursors end where the prefix ends too.
+    rocksdb_options_set_prefix_extractor(
+        options, rocksdb_slicetransform_create(NULL, prefix_destroy, prefix_transform,
+                                               prefix_in_domain, prefix_in_range, prefix_name));
     rocksdb_options_set_wal_recovery_mode(options,
                                           rocksdb_tolerate_corrupted_tail_records_recovery);
     rocksdb_options_set_use_fsync(options, 0);  // fdatasync: sizes are synced, times are not
