@@ -106,12 +106,14 @@ static void create_session(struct node_core *self) {
 static enum status create_catalog(struct node_core *self, struct err *err) {
     self->catalog = catalog_create();
     if (!node_core__is_member(self, self->config.self.id)) { return STATUS_OK; }
-    catalog_bootstrap(self->catalog, self->config.members, self->config.member_count);
     struct catalog_machine_config machine = {.catalog = self->catalog,
                                              .engine = self->config.data,
                                              .changed = on_catalog_applied,
                                              .ctx = self};
-    return catalog_machine_create(&machine, &self->catalog_machine, err);
+    enum status st = catalog_machine_create(&machine, &self->catalog_machine, err);
+    if (st != STATUS_OK) { return st; }
+    catalog_bootstrap(self->catalog, self->config.members, self->config.member_count);
+    return STATUS_OK;
 }
 
 static void init_support(struct node_core *self) {
@@ -176,23 +178,19 @@ void node_core_destroy(struct node_core *self) {
     mem_free(self);
 }
 
-// Opens every replica that the map places here and that is not open yet.
+// Opens every replica that the catalogue places here and that is not open yet.
 static void open_replicas(struct node_core *self) {
-    struct shard_map *map = catalog_shard_map(self->catalog);
-    const struct shard_descriptor *at = shard_map_at_or_after(map, SLICE_EMPTY);
-    while (at != NULL) {
-        if (shard_descriptor_has_node(at, self->config.self.id) &&
-            replica_table_find(self->table, at->id) == NULL) {
-            apply_set_epoch(self->apply, at->id, at->epoch);
-            // No leader was ever heard of: the placement's choice campaigns at once.
-            bool first = at->term == 0 && node_id_equal(at->leader, self->config.self.id);
-            enum status st = replica_table_open(self->table, at, first);
-            if (st != STATUS_OK) {
-                FATAL("shard %llu: its replica cannot be opened: %s", (unsigned long long)at->id.v,
-                      status_text(st));
-            }
+    for (uint32_t i = 0; i < catalog_shard_count(self->catalog); i++) {
+        const struct shard_descriptor *at = catalog_shard_at(self->catalog, i);
+        if (!shard_descriptor_has_node(at, self->config.self.id)) { continue; }
+        if (replica_table_find(self->table, at->id) != NULL) { continue; }
+        apply_set_epoch(self->apply, at->id, at->epoch);
+        bool first = node_id_equal(at->leader, self->config.self.id);
+        enum status st = replica_table_open(self->table, at, first);
+        if (st != STATUS_OK) {
+            FATAL("shard %llu: its replica cannot be opened: %s", (unsigned long long)at->id.v,
+                  status_text(st));
         }
-        at = at->end->size == 0 ? NULL : shard_map_at_or_after(map, bytes_slice(at->end));
     }
 }
 

@@ -1,0 +1,68 @@
+// SPDX-License-Identifier: Apache-2.0
+// admin_internal.h - one call on its way from a poller to the loop and back.
+// Invariants: see admin.h.
+// Ownership:  the call's state belongs to the rpc call; the request lives in the call's arena.
+// Thread:     see admin.h.
+// See:        api/admin/README.md
+#pragma once
+
+#include "api/admin/admin.h"
+#include "api/proto/lightcone.pb-c.h"
+
+struct admin_call {
+    struct loop_task task;
+    struct admin *admin;
+    struct rpc_call *call;
+    const struct admin_method *method;
+    ProtobufCMessage *request;
+    // Calls that wait for something.
+    struct session_call session;
+    struct buf payload;
+    struct node_status_call status;
+    uint64_t keyspace_id;
+    struct admin_call *next;
+};
+
+struct admin_method {
+    const char *path;
+    const ProtobufCMessageDescriptor *request;
+    void (*run)(struct admin_call *call);  // loop
+    bool without_core;                     // may run on a node without identity
+};
+
+struct admin {
+    struct node *node;
+    bool dev;
+    struct admin_call *waiting;  // keyspace creations that wait for the catalogue
+    uint32_t blocked[SUPPORT_PEERS_MAX];
+    uint32_t blocked_count;
+};
+
+// Answers with a packed message.
+void admin__reply(struct admin_call *call, const ProtobufCMessage *response);
+void admin__fail(struct admin_call *call, enum status st, const char *field, const char *message);
+struct node_core *admin__core(const struct admin_call *call);
+
+// Conversions; memory comes from the call's arena.
+void *admin__alloc(struct admin_call *call, size_t size);
+char *admin__text(struct admin_call *call, const char *text);
+Lightcone__V1__Node *admin__node(struct admin_call *call, const struct catalog_node *node);
+Lightcone__V1__Keyspace *admin__keyspace(struct admin_call *call,
+                                         const struct catalog_keyspace *keyspace);
+// With the leader hint of the routing map.
+Lightcone__V1__Shard *admin__shard(struct admin_call *call, const struct shard_descriptor *shard);
+
+// admin_cluster.c
+void admin__cluster_init(struct admin_call *call);
+void admin__cluster_status(struct admin_call *call);
+void admin__node_list(struct admin_call *call);
+void admin__node_show(struct admin_call *call);
+void admin__dev_block(struct admin_call *call);
+// admin_keyspace.c
+void admin__keyspace_create(struct admin_call *call);
+void admin__keyspace_list(struct admin_call *call);
+// admin_shard.c
+void admin__shard_list(struct admin_call *call);
+void admin__shard_show(struct admin_call *call);
+void admin__shard_transfer_leader(struct admin_call *call);
+void admin__map_get(struct admin_call *call);
