@@ -15,16 +15,22 @@
 
 #include <cmocka.h>
 
-enum { MS = 1000000, STEPS = 700, HEAL_MS = 60000 };
+enum { MS = 1000000, TURNS = 400, HEAL_MS = 60000 };
 
 static uint64_t first_seed = 1;
-static uint64_t last_seed = 400;
+static uint64_t last_seed = 500;
 
+// What one history is like. Chances are per cent unless said otherwise.
 struct mix {
-    uint64_t deliver;
+    uint64_t deliver;  // of a packet in a turn
     uint64_t drop;
     uint64_t duplicate;
-    uint64_t fault;
+    uint64_t sync;      // of a disk in a turn
+    uint64_t exchange;  // of a node asking for support in a turn; 0: it lives by time-outs alone
+    uint64_t fault;     // per mille and turn
+    uint64_t restless;  // campaigns, step-downs and transfers, per turn
+    uint64_t drama;     // per mille: a leader is cut off and the others go on
+    uint64_t pause_ms;  // longest turn
 };
 
 static struct world_packet *random_packet(struct world *w) {
@@ -44,17 +50,19 @@ static struct world_node *random_node(struct world *w) {
     return &w->nodes[prng_below(&w->prng, w->count)];
 }
 
-static void move_packet(struct world *w, const struct mix *mix) {
-    if (w->packets == NULL) { return; }
-    struct world_packet *packet = random_packet(w);
-    if (prng_chance(&w->prng, mix->duplicate, 100)) { (void)world_duplicate(w, packet); }
-    if (prng_chance(&w->prng, mix->drop, 100)) {
-        world_drop(w, packet);
-    } else {
-        world_deliver(w, packet);
+static void move_packets(struct world *w, const struct mix *mix) {
+    for (uint32_t i = w->packet_count; i > 0 && w->packets != NULL; i--) {
+        if (!prng_chance(&w->prng, mix->deliver, 100)) { continue; }
+        struct world_packet *packet = random_packet(w);
+        if (prng_chance(&w->prng, mix->duplicate, 100)) { (void)world_duplicate(w, packet); }
+        if (prng_chance(&w->prng, mix->drop, 100)) {
+            world_drop(w, packet);
+        } else {
+            world_deliver(w, packet);
+        }
     }
-    while (w->packet_count > 400) {
-        world_drop(w, w->packets);
+    while (w->packet_count > 200) {
+        world_drop(w, random_packet(w));
     }
 }
 
@@ -90,27 +98,23 @@ static void restart(struct world *w, struct world_node *node) {
 
 static void fault(struct world *w) {
     struct world_node *node = random_node(w);
-    switch (prng_below(&w->prng, 8)) {
+    switch (prng_below(&w->prng, 10)) {
     case 0:
     case 1:
-        if (node->up) {
-            world_crash(node);
-        } else {
-            restart(w, node);
-        }
-        break;
     case 2:
-        if (!node->up) { restart(w, node); }
+        if (node->up) { world_crash(node); }
         break;
     case 3:
+    case 4:
         partition(w);
         break;
-    case 4:
     case 5:
+    case 6:
+    case 7:
         heal(w);
         break;
-    case 6:
-        node->support.withhold = !node->support.withhold;
+    case 8:
+        node->support.withhold = prng_chance(&w->prng, 1, 3);
         break;
     default:
         world_advance(w, prng_below(&w->prng, UINT64_C(1500) * MS));
@@ -118,54 +122,116 @@ static void fault(struct world *w) {
     }
 }
 
-static void raft_event(struct world *w) {
-    struct world_node *node = random_node(w);
-    if (!node->up) { return; }
+static void rise(struct world *w) {
+    for (uint32_t i = 0; i < w->count; i++) {
+        struct world_node *node = &w->nodes[i];
+        if (!node->up && prng_chance(&w->prng, 1, 12)) { restart(w, node); }
+        if (prng_chance(&w->prng, 1, 40)) { node->support.withhold = false; }
+    }
+    if (prng_chance(&w->prng, 1, 40)) { heal(w); }
+}
+
+static void restless_event(struct world *w, struct world_node *node) {
     struct raft_event event = {.type = RAFT_EVENT_TICK};
-    switch (prng_below(&w->prng, 40)) {
+    switch (prng_below(&w->prng, 4)) {
     case 0:
         event.type = RAFT_EVENT_CAMPAIGN;
         break;
     case 1:
         event.type = RAFT_EVENT_STEP_DOWN;
         break;
-    case 2:
-    case 3:
+    default:
         event.type = RAFT_EVENT_TRANSFER;
         event.u.target = (struct node_id){random_node(w)->number};
+        if (world_leader(w) != NULL) { node = world_leader(w); }
         break;
-    case 4:
-    case 5:
-    case 6:
-        (void)world_read(node);
-        return;
-    default:
-        if (node->view.last + 200 > WORLD_LOG_MAX) { return; }
-        if (raft_is_leader(node->core)) {
-            (void)world_propose(node, 1 + (uint32_t)prng_below(&w->prng, 5), 16);
-        }
-        return;
     }
     enum status st = world_step(node, &event);
-    (void)st;
+    assert_true(st != STATUS_CORRUPT);
 }
 
-static void random_step(struct world *w, const struct mix *mix) {
-    uint64_t dice = prng_below(&w->prng, 100);
-    if (dice < mix->deliver) {
-        move_packet(w, mix);
-    } else if (dice < mix->deliver + 12) {
-        world_sync(random_node(w), 1 + (uint32_t)prng_below(&w->prng, 3));
-    } else if (dice < mix->deliver + 16) {
-        world_advance(w, prng_below(&w->prng, UINT64_C(30) * MS));
-    } else if (dice < mix->deliver + 20) {
-        struct world_node *node = random_node(w);
-        if (node->up) { exchange(w, node); }
-    } else if (dice < mix->deliver + 20 + mix->fault) {
-        fault(w);
-    } else {
-        raft_event(w);
+static void client_events(struct world *w) {
+    struct world_node *node = prng_chance(&w->prng, 4, 5) ? world_leader(w) : random_node(w);
+    if (node == NULL || !node->up) { return; }
+    if (prng_chance(&w->prng, 1, 3)) {
+        enum status st = world_read(node);
+        assert_true(st != STATUS_CORRUPT);
     }
+    if (raft_is_leader(node->core) && node->view.last + 200 < WORLD_LOG_MAX) {
+        enum status st = world_propose(node, 1 + (uint32_t)prng_below(&w->prng, 4), 16);
+        assert_true(st != STATUS_CORRUPT);
+    }
+}
+
+static void cut_off(struct world *w, uint32_t number) {
+    uint64_t way = prng_below(&w->prng, 3);
+    for (uint32_t other = 1; other <= w->count; other++) {
+        if (other == number) { continue; }
+        w->cut[number][other] = way != 0;
+        w->cut[other][number] = way != 1;
+    }
+}
+
+// The leader is cut off, perhaps a follower restarts, and the others go on for up to two durations
+// of support: the schedule in which a second leader would appear too early.
+static void drama(struct world *w) {
+    struct world_node *leader = world_leader(w);
+    if (leader == NULL) { return; }
+    for (uint32_t i = 0; i < w->count; i++) {
+        if (w->nodes[i].up) { exchange(w, &w->nodes[i]); }
+    }
+    for (uint32_t i = 0; i < 40 && w->packets != NULL; i++) {
+        world_deliver(w, w->packets);
+    }
+    if (prng_chance(&w->prng, 1, 3)) {
+        struct raft_event event = {.type = RAFT_EVENT_TRANSFER};
+        event.u.target = (struct node_id){random_node(w)->number};
+        enum status st = leader->up ? world_step(leader, &event) : STATUS_OK;
+        assert_true(st != STATUS_CORRUPT);
+    }
+    if (prng_chance(&w->prng, 2, 3)) { cut_off(w, leader->number); }
+    struct world_node *other = random_node(w);
+    if (other->up && other != leader && prng_chance(&w->prng, 1, 2)) {
+        world_crash(other);
+        restart(w, other);
+    }
+    uint64_t turns = prng_below(&w->prng, 150);
+    for (uint64_t i = 0; i < turns; i++) {
+        world_advance(w, prng_below(&w->prng, UINT64_C(25) * MS));
+        uint64_t packets = prng_below(&w->prng, 30);
+        for (uint64_t k = 0; k < packets && w->packets != NULL; k++) {
+            world_deliver(w, random_packet(w));
+        }
+        for (uint32_t k = 0; k < w->count; k++) {
+            world_sync(&w->nodes[k], 0);
+        }
+        struct world_node *asks = random_node(w);
+        if (asks->up && prng_chance(&w->prng, 1, 8)) { exchange(w, asks); }
+    }
+    heal(w);
+}
+
+static void turn(struct world *w, const struct mix *mix) {
+    if (prng_chance(&w->prng, mix->drama, 1000)) {
+        drama(w);
+        return;
+    }
+    world_advance(w, prng_below(&w->prng, mix->pause_ms * MS));
+    for (uint32_t i = 0; i < w->count; i++) {
+        struct world_node *node = &w->nodes[i];
+        if (node->up && prng_chance(&w->prng, mix->exchange, 100)) { exchange(w, node); }
+        if (prng_chance(&w->prng, mix->sync, 100)) {
+            world_sync(node, (uint32_t)prng_below(&w->prng, 4));
+        }
+    }
+    move_packets(w, mix);
+    if (prng_chance(&w->prng, 1, 2)) { client_events(w); }
+    if (prng_chance(&w->prng, mix->restless, 100)) {
+        struct world_node *node = random_node(w);
+        if (node->up) { restless_event(w, node); }
+    }
+    if (prng_chance(&w->prng, mix->fault, 1000)) { fault(w); }
+    rise(w);
 }
 
 static bool all_equal(const struct world *w) {
@@ -218,8 +284,9 @@ static void heal_and_converge(struct world *w) {
 static void run(uint64_t seed) {
     struct prng draw;
     prng_init(&draw, seed);
+    static const uint32_t voters[] = {1, 2, 3, 3, 3, 3, 4, 5, 5, 5};
     struct world_options options = {
-        .voters = (uint32_t)prng_between(&draw, 1, 5),
+        .voters = voters[prng_below(&draw, 10)],
         .learners = prng_chance(&draw, 1, 4) ? 1 : 0,
         .seed = seed,
         .random_rates = prng_chance(&draw, 1, 2),
@@ -228,15 +295,23 @@ static void run(uint64_t seed) {
         .cache_count_max = prng_chance(&draw, 1, 2) ? 16 : 0,
         .cache_size_max = prng_chance(&draw, 1, 2) ? 400 : 0,
     };
+    static const uint64_t exchanges[] = {0, 4, 15, 30};
+    static const uint64_t pauses_ms[] = {3, 10, 30, 60};
+    static const uint64_t faults[] = {0, 10, 30, 80};
     struct mix mix = {
-        .deliver = prng_between(&draw, 40, 60),
-        .drop = prng_chance(&draw, 1, 2) ? prng_below(&draw, 30) : 0,
-        .duplicate = prng_chance(&draw, 1, 2) ? prng_below(&draw, 30) : 0,
-        .fault = prng_below(&draw, 8),
+        .deliver = prng_between(&draw, 40, 100),
+        .drop = prng_chance(&draw, 1, 2) ? prng_below(&draw, 25) : 0,
+        .duplicate = prng_chance(&draw, 1, 2) ? prng_below(&draw, 25) : 0,
+        .sync = prng_between(&draw, 20, 100),
+        .exchange = exchanges[prng_below(&draw, 4)],
+        .fault = faults[prng_below(&draw, 4)],
+        .restless = prng_chance(&draw, 1, 2) ? prng_below(&draw, 20) : 0,
+        .drama = prng_chance(&draw, 1, 2) ? prng_below(&draw, 30) : 0,
+        .pause_ms = pauses_ms[prng_below(&draw, 4)],
     };
     struct world *w = world_create(&options);
-    for (uint32_t i = 0; i < STEPS; i++) {
-        random_step(w, &mix);
+    for (uint32_t i = 0; i < TURNS; i++) {
+        turn(w, &mix);
     }
     world_check_logs(w);
     if (first_seed == last_seed && getenv("RAFT_TRACE") != NULL) { w->trace = stderr; }
