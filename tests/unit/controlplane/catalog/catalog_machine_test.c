@@ -1,0 +1,395 @@
+// SPDX-License-Identifier: Apache-2.0
+// The state machine on a simulated disk: what a turn leaves there, what a crash takes away, and
+// that the log gives it back.
+#include "controlplane/catalog/catalog.h"
+#include "dataplane/base/mark.h"
+#include "dataplane/base/prng.h"
+#include "tests/sim/disk/sim_engine.h"
+#include "tests/unit/controlplane/catalog/catalog_kit.h"
+#include "tests/unit/dataplane/base/death.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+struct fixture {
+    struct engine *engine;
+    struct catalog *catalog;
+    struct catalog_machine *machine;
+    const struct state_machine *port;
+    uint32_t changed;
+};
+
+static void on_changed(void *ctx) {
+    ((struct fixture *)ctx)->changed++;
+}
+
+static enum status boot(struct fixture *f, struct err *err) {
+    f->catalog = catalog_create();
+    catalog_bootstrap(f->catalog, (struct node_id[]){{1}, {2}, {3}}, 3);
+    struct catalog_machine_config config = {
+        .catalog = f->catalog, .engine = f->engine, .changed = on_changed, .ctx = f};
+    enum status st = catalog_machine_create(&config, &f->machine, err);
+    if (st == STATUS_OK) { f->port = catalog_machine_port(f->machine); }
+    return st;
+}
+
+static void halt(struct fixture *f) {
+    catalog_machine_destroy(f->machine);
+    catalog_destroy(f->catalog);
+    f->machine = NULL;
+    f->catalog = NULL;
+}
+
+static int setup(void **state) {
+    static struct fixture f;
+    f = (struct fixture){.engine = sim_engine_create(&(struct sim_engine_options){0, false})};
+    assert_int_equal(boot(&f, NULL), STATUS_OK);
+    *state = &f;
+    return 0;
+}
+
+static int teardown(void **state) {
+    struct fixture *f = *state;
+    halt(f);
+    engine_close(f->engine);
+    return 0;
+}
+
+static void restart(struct fixture *f) {
+    halt(f);
+    struct err err = {STATUS_OK, ""};
+    enum status st = boot(f, &err);
+    assert_string_equal(err.message, "");
+    assert_int_equal(st, STATUS_OK);
+}
+
+static struct apply_result apply(struct fixture *f, uint64_t index, enum log_entry_kind kind,
+                                 struct slice payload) {
+    struct log_entry entry = {.index = index, .term = 1, .kind = kind, .payload = payload};
+    struct apply_result result;
+    f->port->apply(f->port->ctx, SHARD_CATALOG, &entry, &result);
+    return result;
+}
+
+static uint64_t applied(const struct fixture *f) {
+    return f->port->applied(f->port->ctx, SHARD_CATALOG);
+}
+
+// The command of index i: members first, then strangers and keyspaces by turns.
+static struct apply_result apply_nth(struct fixture *f, uint64_t index) {
+    struct buf encoded;
+    if (index <= 3) {
+        struct catalog_register_node command = kit_node((uint32_t)index, index);
+        kit_encode_node(&command, &encoded);
+    } else if (index % 2 == 0) {
+        struct catalog_register_node command = kit_node(0, index % 11 + 4);
+        snprintf(command.node.zone, sizeof(command.node.zone), "z%u", (unsigned)(index % 5));
+        kit_encode_node(&command, &encoded);
+    } else {
+        char name[16];
+        snprintf(name, sizeof(name), "k%u", (unsigned)(index % 23));
+        struct catalog_create_keyspace command = kit_keyspace(name, (uint32_t)(index % 4));
+        kit_encode_keyspace(&command, &encoded);
+    }
+    struct apply_result result = apply(f, index, LOG_ENTRY_COMMAND, buf_slice(&encoded));
+    buf_deinit(&encoded);
+    return result;
+}
+
+// Goal: the result is there until the next call, ids and statuses as the catalogue gives them.
+static void test_catalog_machine_results(void **state) {
+    struct fixture *f = *state;
+    struct catalog_result decoded;
+    assert_int_equal(applied(f), 0);
+    for (uint64_t index = 1; index <= 3; index++) {
+        struct apply_result result = apply_nth(f, index);
+        assert_int_equal(result.status, STATUS_OK);
+        assert_int_equal(catalog_result_decode(result.payload, &decoded), STATUS_OK);
+        assert_int_equal(decoded.id, index);
+    }
+    // The store does not have it before end().
+    assert_int_equal(applied(f), 0);
+    assert_int_equal(f->changed, 0);
+    f->port->end(f->port->ctx);
+    assert_int_equal(applied(f), 3);
+    assert_int_equal(f->changed, 1);
+    struct apply_result result = apply(f, 4, LOG_ENTRY_COMMAND, SLICE_LITERAL("\xff garbage"));
+    assert_int_equal(result.status, STATUS_INVALID_ARGUMENT);
+    assert_int_equal(catalog_result_decode(result.payload, &decoded), STATUS_OK);
+    assert_true(decoded.detail.size > 0);
+    result = apply(f, 5, LOG_ENTRY_COMMAND, SLICE_EMPTY);
+    assert_int_equal(result.status, STATUS_INVALID_ARGUMENT);
+    result = apply(f, 6, LOG_ENTRY_EMPTY, SLICE_EMPTY);
+    assert_int_equal(result.status, STATUS_OK);
+    assert_int_equal(result.payload.size, 0);
+    result = apply(f, 7, LOG_ENTRY_CONFIG, SLICE_LITERAL("members"));
+    assert_int_equal(result.status, STATUS_OK);
+    f->port->end(f->port->ctx);
+    // The index moved, nothing else did.
+    assert_int_equal(applied(f), 7);
+    assert_int_equal(f->changed, 1);
+}
+
+// Goal: a turn is one batch, and a turn without entries none.
+static void test_catalog_machine_end_writes_one_batch(void **state) {
+    struct fixture *f = *state;
+    uint64_t before = sim_engine_sequence(f->engine);
+    f->port->end(f->port->ctx);
+    assert_int_equal(sim_engine_sequence(f->engine), before);
+    for (uint64_t index = 1; index <= 9; index++) {
+        (void)apply_nth(f, index);
+    }
+    f->port->end(f->port->ctx);
+    assert_int_equal(sim_engine_sequence(f->engine), before + 1);
+    f->port->end(f->port->ctx);
+    assert_int_equal(sim_engine_sequence(f->engine), before + 1);
+    // It asked for no sync.
+    assert_int_equal(sim_engine_durable(f->engine), 0);
+}
+
+// Goal: a restart finds the same state, ids go on where they were, and the bootstrap of a later
+// start does not disturb it.
+static void test_catalog_machine_restart_loads_the_same(void **state) {
+    struct fixture *f = *state;
+    for (uint64_t index = 1; index <= 40; index++) {
+        (void)apply_nth(f, index);
+        if (index % 7 == 0) { f->port->end(f->port->ctx); }
+    }
+    f->port->end(f->port->ctx);
+    uint64_t digest = catalog_digest(f->catalog);
+    uint64_t version = catalog_version(f->catalog);
+    uint32_t shards = catalog_shard_count(f->catalog);
+    restart(f);
+    assert_int_equal(applied(f), 40);
+    assert_int_equal(catalog_version(f->catalog), version);
+    assert_int_equal(catalog_digest(f->catalog), digest);
+    assert_int_equal(catalog_shard_count(f->catalog), shards);
+    assert_int_equal(shard_map_count(catalog_shard_map(f->catalog)), shards);
+    assert_true(shard_map_check(catalog_shard_map(f->catalog)));
+    // A further end() without entries writes nothing and tells nobody.
+    uint32_t changed = f->changed;
+    f->port->end(f->port->ctx);
+    assert_int_equal(f->changed, changed);
+}
+
+// Goal: with entries applied but not ended, a restart is as if they never were.
+static void test_catalog_machine_without_end_nothing_is_stored(void **state) {
+    struct fixture *f = *state;
+    (void)apply_nth(f, 1);
+    restart(f);
+    assert_int_equal(applied(f), 0);
+    assert_int_equal(catalog_version(f->catalog), 1);
+}
+
+// Goal: after a crash at any point the store holds the state of some turn; replaying the log from
+// there ends in the state of the machine that never crashed.
+static void test_catalog_machine_crash_and_replay_converge(void **state) {
+    struct fixture *f = *state;
+    enum { ENTRIES = 60 };
+    static uint64_t digests[ENTRIES + 1];
+    digests[0] = catalog_digest(f->catalog);
+    for (uint64_t index = 1; index <= ENTRIES; index++) {
+        (void)apply_nth(f, index);
+        digests[index] = catalog_digest(f->catalog);
+    }
+    for (uint64_t seed = 1; seed <= 60; seed++) {
+        struct prng prng;
+        prng_init(&prng, seed);
+        struct fixture victim = {.engine =
+                                     sim_engine_create(&(struct sim_engine_options){0, true})};
+        assert_int_equal(boot(&victim, NULL), STATUS_OK);
+        uint64_t index = 0;
+        while (index < ENTRIES) {
+            index++;
+            (void)apply_nth(&victim, index);
+            assert_int_equal(catalog_digest(victim.catalog), digests[index]);
+            if (prng_chance(&prng, 1, 2)) { victim.port->end(victim.port->ctx); }
+            if (prng_chance(&prng, 1, 10)) {
+                uint64_t durable = prng_below(&prng, sim_engine_sequence(victim.engine) + 1);
+                sim_engine_make_durable(victim.engine, durable);
+            }
+            if (!prng_chance(&prng, 1, 15)) { continue; }
+            halt(&victim);
+            (void)sim_engine_crash(victim.engine, &prng);
+            assert_int_equal(boot(&victim, NULL), STATUS_OK);
+            index = applied(&victim);
+            assert_int_equal(catalog_digest(victim.catalog), digests[index]);
+        }
+        halt(&victim);
+        engine_close(victim.engine);
+    }
+}
+
+// Goal: a stored record that does not fit is reported, with its key, whatever it is.
+static void test_catalog_machine_damaged_store_is_corrupt(void **state) {
+    struct fixture *f = *state;
+    for (uint64_t index = 1; index <= 7; index++) {
+        (void)apply_nth(f, index);
+    }
+    f->port->end(f->port->ctx);
+    halt(f);
+    static const char keys[][9] = {"\xC0", "\xC1\0\0\0\2", "\xC2\0\0\0\1",
+                                   "\xC3\0\0\0\0\0\0\0\x10"};
+    static const size_t sizes[] = {1, 5, 5, 9};
+    struct buf value;
+    buf_init(&value, 1 << 16);
+    for (uint32_t k = 0; k < 4; k++) {
+        struct slice key = slice_make(keys[k], sizes[k]);
+        assert_int_equal(engine_get(f->engine, ENGINE_LOCAL, key, &value), STATUS_OK);
+        for (size_t at = 0; at < value.size; at++) {
+            value.data[at] ^= 1;
+            assert_int_equal(sim_engine_overwrite(f->engine, ENGINE_LOCAL, key, buf_slice(&value)),
+                             STATUS_OK);
+            struct err err = {STATUS_OK, ""};
+            enum status st = boot(f, &err);
+            assert_true(st == STATUS_CORRUPT || st == STATUS_NOT_SUPPORTED);
+            assert_non_null(strstr(err.message, "catalogue"));
+            catalog_destroy(f->catalog);
+            value.data[at] ^= 1;
+        }
+        assert_int_equal(sim_engine_overwrite(f->engine, ENGINE_LOCAL, key, buf_slice(&value)),
+                         STATUS_OK);
+    }
+    buf_deinit(&value);
+    assert_int_equal(boot(f, NULL), STATUS_OK);
+}
+
+// Goal: a record that is missing, or there without the counters, is found by the digest and the
+// order of loading.
+static void test_catalog_machine_missing_record_is_corrupt(void **state) {
+    struct fixture *f = *state;
+    for (uint64_t index = 1; index <= 7; index++) {
+        (void)apply_nth(f, index);
+    }
+    f->port->end(f->port->ctx);
+    halt(f);
+    static const char keys[][9] = {"\xC3\0\0\0\0\0\0\0\x10", "\xC2\0\0\0\1", "\xC0"};
+    static const size_t sizes[] = {9, 5, 1};
+    struct engine_batch *batch = engine_batch_create(f->engine);
+    for (uint32_t k = 0; k < 3; k++) {
+        engine_batch_clear(batch);
+        engine_remove(batch, ENGINE_LOCAL, slice_make(keys[k], sizes[k]));
+        assert_int_equal(engine_write(f->engine, batch, false), STATUS_OK);
+        assert_int_equal(boot(f, NULL), STATUS_CORRUPT);
+        catalog_destroy(f->catalog);
+    }
+    // Nothing left at all: a new beginning.
+    engine_batch_clear(batch);
+    engine_remove_range(batch, ENGINE_LOCAL, SLICE_LITERAL("\xC0"), SLICE_LITERAL("\xC4"));
+    assert_int_equal(engine_write(f->engine, batch, false), STATUS_OK);
+    engine_batch_destroy(batch);
+    assert_int_equal(boot(f, NULL), STATUS_OK);
+    assert_int_equal(applied(f), 0);
+}
+
+// Goal: an unreadable block of the store is an error of creation, not a shorter catalogue.
+static void test_catalog_machine_rotten_block_is_corrupt(void **state) {
+    struct fixture *f = *state;
+    for (uint64_t index = 1; index <= 7; index++) {
+        (void)apply_nth(f, index);
+    }
+    f->port->end(f->port->ctx);
+    halt(f);
+    assert_int_equal(sim_engine_corrupt(f->engine, ENGINE_LOCAL, SLICE_LITERAL("\xC1\0\0\0\3")),
+                     STATUS_OK);
+    struct err err = {STATUS_OK, ""};
+    assert_int_equal(boot(f, &err), STATUS_CORRUPT);
+    assert_non_null(strstr(err.message, "catalogue"));
+    catalog_destroy(f->catalog);
+    engine_close(f->engine);
+    f->engine = sim_engine_create(&(struct sim_engine_options){0, false});
+    assert_int_equal(boot(f, NULL), STATUS_OK);
+}
+
+// Goal: the keys of others in the same family are neither read nor removed.
+static void test_catalog_machine_leaves_other_keys_alone(void **state) {
+    struct fixture *f = *state;
+    struct engine_batch *batch = engine_batch_create(f->engine);
+    engine_put(batch, ENGINE_LOCAL, SLICE_LITERAL("\xBF\xFF"), SLICE_LITERAL("a"));
+    engine_put(batch, ENGINE_LOCAL, SLICE_LITERAL("\xC4"), SLICE_LITERAL("b"));
+    assert_int_equal(engine_write(f->engine, batch, false), STATUS_OK);
+    engine_batch_destroy(batch);
+    (void)apply_nth(f, 1);
+    f->port->end(f->port->ctx);
+    restart(f);
+    assert_int_equal(applied(f), 1);
+    f->port->remove(f->port->ctx, SHARD_CATALOG);
+    assert_int_equal(applied(f), 0);
+    assert_int_equal(sim_engine_count(f->engine), 2);
+    restart(f);
+    assert_int_equal(applied(f), 0);
+    assert_int_equal(catalog_version(f->catalog), 1);
+}
+
+// Goal: what the log feeds takes nothing from deltas, since it would run ahead of the log.
+static void test_catalog_machine_fed_catalogue_skips_deltas(void **state) {
+    struct fixture *f = *state;
+    mark_reset_all();
+    struct catalog *other = kit_cluster(5);
+    struct buf delta;
+    struct codec_writer w;
+    buf_init(&delta, 1 << 20);
+    codec_writer_init(&w, &delta);
+    catalog_encode_delta(other, 0, &w);
+    uint64_t before = catalog_digest(f->catalog);
+    assert_int_equal(catalog_apply_delta(f->catalog, buf_slice(&delta)), STATUS_OK);
+    assert_int_equal(catalog_digest(f->catalog), before);
+    assert_int_equal(mark_count("catalog.delta.machine_fed"), 1);
+    assert_int_equal(catalog_apply_delta(f->catalog, SLICE_LITERAL("?")), STATUS_CORRUPT);
+    buf_deinit(&delta);
+    catalog_destroy(other);
+}
+
+// Goal: a repeated registration, which every restart of a node sends, stores only the index.
+static void test_catalog_machine_repeated_registration_is_no_change(void **state) {
+    struct fixture *f = *state;
+    mark_reset_all();
+    (void)apply_nth(f, 1);
+    f->port->end(f->port->ctx);
+    struct catalog_register_node command = kit_node(1, 1);
+    struct buf encoded;
+    kit_encode_node(&command, &encoded);
+    assert_int_equal(apply(f, 2, LOG_ENTRY_COMMAND, buf_slice(&encoded)).status, STATUS_OK);
+    f->port->end(f->port->ctx);
+    buf_deinit(&encoded);
+    assert_int_equal(mark_count("catalog.register.repeated"), 1);
+    assert_int_equal(f->changed, 1);
+    assert_int_equal(applied(f), 2);
+}
+
+static void end_on_full_disk(void *ctx) {
+    struct fixture *f = ctx;
+    sim_engine_set_full(f->engine, true);
+    (void)apply_nth(f, 1);
+    f->port->end(f->port->ctx);
+}
+
+// Goal: a state machine that cannot store what it applied must not go on.
+static void test_catalog_machine_failed_write_stops_the_process(void **state) {
+    assert_true(death_by_fatal(end_on_full_disk, *state));
+}
+
+int main(void) {
+#define MACHINE_TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+    const struct CMUnitTest tests[] = {
+        MACHINE_TEST(test_catalog_machine_results),
+        MACHINE_TEST(test_catalog_machine_end_writes_one_batch),
+        MACHINE_TEST(test_catalog_machine_restart_loads_the_same),
+        MACHINE_TEST(test_catalog_machine_without_end_nothing_is_stored),
+        MACHINE_TEST(test_catalog_machine_crash_and_replay_converge),
+        MACHINE_TEST(test_catalog_machine_damaged_store_is_corrupt),
+        MACHINE_TEST(test_catalog_machine_missing_record_is_corrupt),
+        MACHINE_TEST(test_catalog_machine_rotten_block_is_corrupt),
+        MACHINE_TEST(test_catalog_machine_leaves_other_keys_alone),
+        MACHINE_TEST(test_catalog_machine_fed_catalogue_skips_deltas),
+        MACHINE_TEST(test_catalog_machine_repeated_registration_is_no_change),
+        MACHINE_TEST(test_catalog_machine_failed_write_stops_the_process),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
