@@ -1,0 +1,239 @@
+// SPDX-License-Identifier: Apache-2.0
+// Each replica's log is walked as far as it is applied and held against what was applied first at
+// that place anywhere: this one comparison finds lost and forked history of every kind. A replica
+// that comes back after a crash is walked again from where its log begins.
+#include "tests/sim/checks.h"
+
+#include "dataplane/base/checksum.h"
+#include "dataplane/base/mem.h"
+#include "tests/sim/world.h"
+
+#include <inttypes.h>
+
+enum { WALK_MAX = 256, DIGEST_ONE_OF = 16 };
+
+void sim_checks_init(struct sim_checks *self, struct sim_world *world) {
+    *self = (struct sim_checks){.world = world};
+}
+
+void sim_checks_deinit(struct sim_checks *self) {
+    for (uint32_t i = 0; i < self->shard_count; i++) {
+        mem_free(self->shards[i].entries);
+    }
+}
+
+static struct sim_shard_record *record_of(struct sim_checks *self, struct shard_id id) {
+    for (uint32_t i = 0; i < self->shard_count; i++) {
+        if (shard_id_equal(self->shards[i].id, id)) { return &self->shards[i]; }
+    }
+    if (self->shard_count == SIM_CHECK_SHARDS_MAX) {
+        sim_fail(self->world, "more shards than were created: %" PRIu64, id.v);
+        return &self->shards[0];
+    }
+    struct sim_shard_record *record = &self->shards[self->shard_count++];
+    record->id = id;
+    return record;
+}
+
+void sim_checks_boot(struct sim_checks *self, struct sim_node *node) {
+    node->last_hlc = 0;
+    for (uint32_t i = 0; i < self->shard_count; i++) {
+        self->shards[i].walked[node->position] = 0;
+        self->shards[i].terms[node->position] = 0;
+    }
+}
+
+// --- Log matching, and the frontiers along the log ---
+
+static void first_applied(struct sim_checks *self, struct sim_shard_record *record,
+                          const struct log_entry *entry) {
+    bool writes = entry->timestamp.v != 0;
+    if (writes && !hlc_before(record->closed, entry->timestamp)) {
+        sim_fail(self->world,
+                 "shard %" PRIu64 ": entry %" PRIu64 " commits at %" PRIu64 ", but %" PRIu64
+                 " was closed before",
+                 record->id.v, entry->index, entry->timestamp.v, record->closed.v);
+    }
+    bool ordered = (!writes || hlc_before(record->timestamp, entry->timestamp)) &&
+                   !hlc_before(entry->closed, record->entry_closed) &&
+                   !hlc_before(entry->ceiling, record->entry_ceiling) &&
+                   (!writes || hlc_before(entry->closed, entry->timestamp)) &&
+                   !hlc_before(entry->ceiling, entry->timestamp);
+    if (!ordered) {
+        sim_fail(self->world,
+                 "shard %" PRIu64 ": the timestamps of entry %" PRIu64 " run backwards",
+                 record->id.v, entry->index);
+    }
+    record->timestamp = hlc_larger(record->timestamp, entry->timestamp);
+    record->entry_closed = entry->closed;
+    record->entry_ceiling = entry->ceiling;
+    if (record->count == record->capacity) {
+        record->capacity = record->capacity == 0 ? 256 : 2 * record->capacity;
+        record->entries = mem_realloc(record->entries, record->capacity * sizeof(*record->entries));
+    }
+    record->entries[record->count++] =
+        (struct sim_committed){entry->term, hash64(entry->record, 0)};
+}
+
+static void compare(struct sim_checks *self, struct sim_shard_record *record,
+                    const struct log_entry *entry) {
+    self->applied++;
+    if (entry->index == record->count + 1) {
+        SIM_NOTE(self->world, self->node, SIM_TRACE_APPLY, "first", record->id.v, entry->index,
+                 entry->timestamp.v);
+        first_applied(self, record, entry);
+        return;
+    }
+    if (entry->index > record->count) {
+        sim_fail(self->world,
+                 "shard %" PRIu64 ": node %u applied entry %" PRIu64 ", the one before nobody did",
+                 record->id.v, self->node->id.v, entry->index);
+        return;
+    }
+    const struct sim_committed *first = &record->entries[entry->index - 1];
+    if (first->term != entry->term || first->hash != hash64(entry->record, 0)) {
+        sim_fail(self->world,
+                 "shard %" PRIu64 ": node %u applied another entry %" PRIu64 ", of term %" PRIu64
+                 ", than was applied first, of term %" PRIu64,
+                 record->id.v, self->node->id.v, entry->index, entry->term, first->term);
+    }
+}
+
+static void walk(struct sim_checks *self, struct sim_shard_record *record,
+                 const struct replica_frontiers *f) {
+    uint64_t *walked = &record->walked[self->node->position];
+    if (*walked < f->trim) { *walked = f->trim; }
+    const struct log_store *log = raftlog_store(self->node->log);
+    while (*walked < f->applied && !self->world->failed) {
+        struct log_entry entries[WALK_MAX];
+        uint32_t count = 0;
+        enum status st = log->read(log->ctx, record->id, *walked + 1, f->applied + 1, WALK_MAX,
+                                   UINT64_MAX, entries, &count);
+        if (st != STATUS_OK || count == 0) {
+            sim_fail(self->world,
+                     "shard %" PRIu64 ": node %u applied entry %" PRIu64 " and cannot read it: %s",
+                     record->id.v, self->node->id.v, *walked + 1, status_name(st));
+            return;
+        }
+        for (uint32_t i = 0; i < count; i++) {
+            compare(self, record, &entries[i]);
+            log_entry_unref(&entries[i]);
+        }
+        *walked += count;
+    }
+}
+
+// --- Leaders and digests ---
+
+static void check_leader(struct sim_checks *self, struct sim_shard_record *record,
+                         const struct replica_frontiers *f) {
+    uint32_t position = self->node->position;
+    if (f->term < record->terms[position]) {
+        sim_fail(self->world, "shard %" PRIu64 ": the term of node %u falls", record->id.v,
+                 self->node->id.v);
+    }
+    record->terms[position] = f->term;
+    if (f->role != RAFT_LEADER || f->term >= SIM_TERMS_MAX) { return; }
+    uint32_t *leader = &record->leaders[f->term];
+    if (*leader == self->node->id.v) { return; }
+    if (*leader != 0) {
+        sim_fail(self->world, "shard %" PRIu64 ": nodes %u and %u both lead term %" PRIu64,
+                 record->id.v, *leader, self->node->id.v, f->term);
+    }
+    *leader = self->node->id.v;
+    record->leader_changes++;
+    SIM_NOTE(self->world, self->node, SIM_TRACE_ROLE, "leads", record->id.v, f->term, f->last);
+}
+
+static void check_digest(struct sim_checks *self, struct sim_shard_record *record,
+                         const struct replica *replica, uint64_t applied) {
+    const struct shard_descriptor *shard = replica_descriptor(replica);
+    uint64_t digest = 0;
+    enum status st = apply_digest(node_core_apply(self->node->core), bytes_slice(shard->start),
+                                  bytes_slice(shard->end), &digest);
+    if (st != STATUS_OK) {
+        sim_fail(self->world, "shard %" PRIu64 ": node %u cannot be digested", record->id.v,
+                 self->node->id.v);
+        return;
+    }
+    struct sim_digest *slot = &record->digests[hash64_u64(applied) % SIM_DIGESTS_MAX];
+    if (slot->applied == applied) {
+        self->digests++;
+        if (slot->digest != digest) {
+            sim_fail(self->world,
+                     "shard %" PRIu64 ": node %u holds other data at index %" PRIu64
+                     " than another node",
+                     record->id.v, self->node->id.v, applied);
+        }
+    }
+    *slot = (struct sim_digest){applied, digest};
+}
+
+// --- Entry points ---
+
+static void look(void *ctx, struct replica *replica) {
+    struct sim_checks *self = ctx;
+    struct sim_shard_record *record = record_of(self, replica_shard(replica));
+    struct replica_frontiers f;
+    replica_frontiers(replica, &f);
+    check_leader(self, record, &f);
+    bool moved = record->walked[self->node->position] != f.applied;
+    walk(self, record, &f);
+    bool catalog = shard_id_equal(record->id, SHARD_CATALOG);
+    if (moved && !catalog && hash64_u64(f.applied) % DIGEST_ONE_OF == 0) {
+        check_digest(self, record, replica, f.applied);
+    }
+    // Published from now on: nothing more may commit at or below it.
+    record->closed = hlc_larger(record->closed, f.closed);
+}
+
+void sim_checks_turn(struct sim_checks *self, struct sim_node *node) {
+    self->node = node;
+    replica_table_check(node_core_table(node->core));
+    replica_table_each(node_core_table(node->core), look, self);
+    struct hlc_ts hlc = node_core_hlc(node->core)->last;
+    if (hlc.v < node->last_hlc) { sim_fail(self->world, "node %u: its HLC falls", node->id.v); }
+    node->last_hlc = hlc.v;
+}
+
+struct convergence {
+    struct sim_checks *checks;
+    uint64_t applied[SIM_CHECK_SHARDS_MAX];
+    bool equal;
+};
+
+static void compare_applied(void *ctx, struct replica *replica) {
+    struct convergence *self = ctx;
+    struct sim_shard_record *record = record_of(self->checks, replica_shard(replica));
+    struct replica_frontiers f;
+    replica_frontiers(replica, &f);
+    uint64_t *applied = &self->applied[record - self->checks->shards];
+    if (*applied == 0) { *applied = f.applied; }
+    if (f.applied != *applied || f.applied != f.last) { self->equal = false; }
+}
+
+bool sim_checks_converged(struct sim_checks *self) {
+    struct convergence convergence = {.checks = self, .equal = true};
+    for (uint32_t i = 0; i < self->world->plan.node_count; i++) {
+        struct sim_node *node = &self->world->nodes[i];
+        if (!node->up) { return false; }
+        replica_table_each(node_core_table(node->core), compare_applied, &convergence);
+    }
+    return convergence.equal;
+}
+
+static void look_at_digest(void *ctx, struct replica *replica) {
+    struct sim_checks *self = ctx;
+    struct sim_shard_record *record = record_of(self, replica_shard(replica));
+    if (shard_id_equal(record->id, SHARD_CATALOG)) { return; }
+    struct replica_frontiers f;
+    replica_frontiers(replica, &f);
+    check_digest(self, record, replica, f.applied);
+}
+
+void sim_checks_equality(struct sim_checks *self) {
+    for (uint32_t i = 0; i < self->world->plan.node_count; i++) {
+        self->node = &self->world->nodes[i];
+        replica_table_each(node_core_table(self->node->core), look_at_digest, self);
+    }
+}

@@ -1,0 +1,56 @@
+// SPDX-License-Identifier: Apache-2.0
+// checks.h - what must hold between the replicas of a shard, looked at after every turn.
+// Invariants: the record of a shard is what was applied first anywhere; every replica agrees.
+// Ownership:  the checks own their records.
+// Thread:     confined to the world.
+// See:        tests/sim/README.md "Checkers"
+#pragma once
+
+#include "tests/sim/node.h"
+
+enum { SIM_CHECK_SHARDS_MAX = SIM_SHARDS_MAX + 1, SIM_TERMS_MAX = 4096, SIM_DIGESTS_MAX = 4096 };
+
+struct sim_committed {
+    uint64_t term;
+    uint64_t hash;
+};
+
+struct sim_digest {
+    uint64_t applied;
+    uint64_t digest;
+};
+
+struct sim_shard_record {
+    struct shard_id id;
+    struct sim_committed *entries;  // entries[i] has index i + 1
+    uint64_t count;
+    uint64_t capacity;
+    uint32_t leaders[SIM_TERMS_MAX];  // by term
+    struct hlc_ts closed;             // largest published by any replica
+    struct hlc_ts timestamp;          // largest in an applied entry
+    struct hlc_ts entry_closed;
+    struct hlc_ts entry_ceiling;
+    struct sim_digest digests[SIM_DIGESTS_MAX];  // by hash of applied; the latest wins
+    uint64_t walked[SIM_NODES_MAX];              // by node, in its present boot
+    uint64_t terms[SIM_NODES_MAX];               // last term seen there
+    uint64_t leader_changes;
+};
+
+struct sim_checks {
+    struct sim_world *world;
+    struct sim_shard_record shards[SIM_CHECK_SHARDS_MAX];
+    uint32_t shard_count;
+    uint64_t applied;       // entries compared
+    uint64_t digests;       // digests compared
+    struct sim_node *node;  // being looked at
+};
+
+void sim_checks_init(struct sim_checks *self, struct sim_world *world);
+void sim_checks_deinit(struct sim_checks *self);
+// A node starts over: what it had applied in its last boot is looked at again.
+void sim_checks_boot(struct sim_checks *self, struct sim_node *node);
+void sim_checks_turn(struct sim_checks *self, struct sim_node *node);
+// All replicas of all shards hold the same, and nothing is left to apply.
+bool sim_checks_converged(struct sim_checks *self);
+// After convergence: digests of all shards on all nodes.
+void sim_checks_equality(struct sim_checks *self);

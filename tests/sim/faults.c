@@ -1,0 +1,284 @@
+// SPDX-License-Identifier: Apache-2.0
+// One nemesis steps at random intervals and picks one of the plan's faults. Partitions are sets of
+// blocked links, so that several overlap without knowing of each other. Crashed nodes come back and
+// paused ones go on by themselves.
+#include "tests/sim/faults.h"
+
+#include "dataplane/base/assert.h"
+#include "dataplane/base/checksum.h"
+#include "tests/sim/world.h"
+
+#include <string.h>
+
+static uint64_t draw_duration(struct sim_faults *self) {
+    return prng_between(&self->prng, 1000000, self->world->plan.fault_lasts_ns);
+}
+
+static uint32_t draw_node(struct sim_faults *self) {
+    return (uint32_t)prng_below(&self->prng, self->world->plan.node_count);
+}
+
+// --- Partitions ---
+
+static void block(struct sim_partition *self, uint32_t from, uint32_t to) {
+    if (from != to) { self->blocks[from][to] = true; }
+}
+
+static void apply_blocks(struct sim_world *world, const struct sim_partition *self, bool add) {
+    for (uint32_t a = 0; a < SIM_NODES_MAX; a++) {
+        for (uint32_t b = 0; b < SIM_NODES_MAX; b++) {
+            if (!self->blocks[a][b]) { continue; }
+            ASSERT(add || world->net.blocked[a][b] > 0);
+            world->net.blocked[a][b] += add ? 1 : UINT32_MAX;
+        }
+    }
+}
+
+static void end_partition(struct sim_world *world, struct sim_partition *self) {
+    if (!self->active) { return; }
+    self->active = false;
+    sim_world_cancel(world, &self->end);
+    apply_blocks(world, self, false);
+    memset(self->blocks, 0, sizeof(self->blocks));
+    SIM_NOTE(world, NULL, SIM_TRACE_FAULT, "links open", 0, 0, 0);
+}
+
+static void on_partition_end(struct sim_world *world, struct sim_event *event) {
+    end_partition(world,
+                  (struct sim_partition *)((char *)event - offsetof(struct sim_partition, end)));
+}
+
+static struct sim_partition *free_partition(struct sim_faults *self) {
+    for (uint32_t i = 0; i < SIM_FAULTS_ACTIVE_MAX; i++) {
+        if (!self->partitions[i].active) { return &self->partitions[i]; }
+    }
+    return NULL;
+}
+
+static void split_groups(struct sim_partition *self, uint32_t count, uint32_t side,
+                         uint32_t bridge) {
+    for (uint32_t a = 0; a < count; a++) {
+        for (uint32_t b = 0; b < count; b++) {
+            bool apart = (side >> a & 1) != (side >> b & 1);
+            if (apart && a != bridge && b != bridge) { block(self, a, b); }
+        }
+    }
+}
+
+static void cut_off(struct sim_faults *self, struct sim_partition *partition, uint32_t node) {
+    for (uint32_t other = 0; other < self->world->plan.node_count; other++) {
+        block(partition, node, other);
+        block(partition, other, node);
+    }
+}
+
+static uint32_t some_leader(struct sim_faults *self) {
+    struct sim_world *world = self->world;
+    const struct sim_shard_record *shard =
+        &world->checks.shards[prng_below(&self->prng, world->checks.shard_count)];
+    uint32_t first = draw_node(self);
+    for (uint32_t i = 0; i < world->plan.node_count; i++) {
+        struct sim_node *node = &world->nodes[(first + i) % world->plan.node_count];
+        if (!node->up) { continue; }
+        struct replica *replica = replica_table_find(node_core_table(node->core), shard->id);
+        if (replica != NULL && replica_is_leader(replica)) { return node->position; }
+    }
+    return first;
+}
+
+static void draw_partition(struct sim_faults *self, struct sim_partition *p, enum sim_fault kind) {
+    uint32_t count = self->world->plan.node_count;
+    uint32_t side = (uint32_t)prng_between(&self->prng, 1, (UINT64_C(1) << count) - 2);
+    if (kind == SIM_FAULT_HALVES) {
+        split_groups(p, count, side, UINT32_MAX);
+    } else if (kind == SIM_FAULT_BRIDGE) {
+        split_groups(p, count, side, draw_node(self));
+    } else if (kind == SIM_FAULT_ISOLATE) {
+        cut_off(self, p, some_leader(self));
+    } else if (kind == SIM_FAULT_CATALOG) {
+        uint32_t members = self->world->plan.member_count;
+        uint32_t first = (uint32_t)prng_below(&self->prng, members);
+        for (uint32_t i = 0; i < members / 2 + 1; i++) {
+            cut_off(self, p, (first + i) % members);
+        }
+    } else {
+        for (uint32_t i = 0; i < count; i++) {
+            uint32_t from = draw_node(self);
+            block(p, from, draw_node(self));
+        }
+    }
+}
+
+static void partition(struct sim_faults *self, enum sim_fault kind) {
+    struct sim_partition *p = free_partition(self);
+    if (p == NULL) { return; }
+    draw_partition(self, p, kind);
+    p->active = true;
+    apply_blocks(self->world, p, true);
+    uint64_t bits = 0;
+    for (uint32_t a = 0; a < SIM_NODES_MAX; a++) {
+        for (uint32_t b = 0; b < SIM_NODES_MAX; b++) {
+            bits |= (uint64_t)p->blocks[a][b] << (8 * a + b);
+        }
+    }
+    SIM_NOTE(self->world, NULL, SIM_TRACE_FAULT, sim_fault_name(kind), 0, 0, bits);
+    p->end = (struct sim_event){.fire = on_partition_end};
+    sim_world_put(self->world, &p->end, self->world->now_ns + draw_duration(self));
+}
+
+// --- Nodes ---
+
+static void crash(struct sim_faults *self, struct sim_node *node) {
+    if (!node->up) { return; }
+    sim_node_crash(node);
+    sim_world_put(self->world, &node->restart, self->world->now_ns + draw_duration(self));
+}
+
+static void crash_all(struct sim_faults *self) {
+    for (uint32_t i = 0; i < self->world->plan.node_count; i++) {
+        crash(self, &self->world->nodes[i]);
+    }
+}
+
+static void pause_node(struct sim_faults *self) {
+    struct sim_node *node = &self->world->nodes[draw_node(self)];
+    uint64_t lasts = draw_duration(self);
+    if (!node->up) { return; }
+    SIM_NOTE(self->world, node, SIM_TRACE_FAULT, "pause", lasts, 0, 0);
+    sim_node_pause(node, lasts);
+}
+
+static void clock_jump(struct sim_faults *self) {
+    struct sim_node *node = &self->world->nodes[draw_node(self)];
+    uint64_t most_us = UINT64_C(1) << prng_between(&self->prng, 8, 20);
+    if (self->world->plan.clock_hours && prng_chance(&self->prng, 1, 3)) {
+        most_us = UINT64_C(5) * 3600 * 1000000;
+    }
+    node->wall_offset_us = (int64_t)prng_between(&self->prng, 0, 2 * most_us) - (int64_t)most_us;
+    SIM_NOTE(self->world, node, SIM_TRACE_FAULT, "clock_jump", node->wall_offset_us, 0, 0);
+}
+
+static void slow_disk(struct sim_faults *self) {
+    struct sim_node *node = &self->world->nodes[draw_node(self)];
+    node->slow_disk_until_ns = self->world->now_ns + draw_duration(self);
+    SIM_NOTE(self->world, node, SIM_TRACE_FAULT, "slow_disk", 0, 0, 0);
+}
+
+// --- Leaderships ---
+
+static void transfer(struct sim_faults *self) {
+    struct sim_world *world = self->world;
+    struct sim_node *node = &world->nodes[some_leader(self)];
+    struct node_id target = world->nodes[draw_node(self)].id;
+    const struct sim_shard_record *shard =
+        &world->checks.shards[prng_below(&self->prng, world->checks.shard_count)];
+    if (!node->up || sim_node_is_paused(node)) { return; }
+    struct replica *replica = replica_table_find(node_core_table(node->core), shard->id);
+    if (replica == NULL) { return; }
+    SIM_NOTE(world, node, SIM_TRACE_FAULT, "transfer", shard->id.v, target.v, 0);
+    // Refused by who does not lead: then nothing happens.
+    enum status st = replica_transfer(replica, target);
+    ASSERT(st != STATUS_CORRUPT);
+    sim_node_touch(node);
+}
+
+static void resign(struct sim_faults *self) {
+    struct sim_node *node = &self->world->nodes[draw_node(self)];
+    if (!node->up || sim_node_is_paused(node)) { return; }
+    SIM_NOTE(self->world, node, SIM_TRACE_FAULT, "resign", 0, 0, 0);
+    replica_table_resign(node_core_table(node->core), false);
+    sim_node_touch(node);
+}
+
+// --- Steps ---
+
+static void begin(struct sim_faults *self, enum sim_fault kind) {
+    self->counts[kind]++;
+    switch (kind) {
+    case SIM_FAULT_HALVES:
+    case SIM_FAULT_ONE_WAY:
+    case SIM_FAULT_BRIDGE:
+    case SIM_FAULT_ISOLATE:
+    case SIM_FAULT_CATALOG:
+        partition(self, kind);
+        break;
+    case SIM_FAULT_CRASH:
+        crash(self, &self->world->nodes[draw_node(self)]);
+        break;
+    case SIM_FAULT_CRASH_ALL:
+        crash_all(self);
+        break;
+    case SIM_FAULT_PAUSE:
+        pause_node(self);
+        break;
+    case SIM_FAULT_CLOCK_JUMP:
+        clock_jump(self);
+        break;
+    case SIM_FAULT_SLOW_DISK:
+        slow_disk(self);
+        break;
+    case SIM_FAULT_TRANSFER:
+        transfer(self);
+        break;
+    case SIM_FAULT_RESIGN:
+        resign(self);
+        break;
+    case SIM_FAULT_DROP:  // these are always on
+    case SIM_FAULT_DUPLICATE:
+    case SIM_FAULT_REORDER:
+    case SIM_FAULT_SLOW_NET:
+    case SIM_FAULT_CLOCK_RATE:
+    case SIM_FAULT_SLOW_CPU:
+    case SIM_FAULT_COUNT:
+        break;
+    }
+}
+
+static void schedule(struct sim_faults *self) {
+    uint64_t every = self->world->plan.fault_every_ns;
+    uint64_t after = prng_between(&self->prng, every / 4, every * 7 / 4);
+    sim_world_put(self->world, &self->next, self->world->now_ns + after);
+}
+
+static void on_next(struct sim_world *world, struct sim_event *event) {
+    (void)event;
+    struct sim_faults *self = &world->faults;
+    enum sim_fault kind = (enum sim_fault)prng_below(&self->prng, SIM_FAULT_COUNT);
+    for (uint32_t i = 0; i < SIM_FAULT_COUNT; i++) {  // the next one that the plan has
+        if ((world->plan.faults >> kind & 1) != 0) {
+            begin(self, kind);
+            break;
+        }
+        kind = (enum sim_fault)((kind + 1) % SIM_FAULT_COUNT);
+    }
+    schedule(self);
+}
+
+void sim_faults_init(struct sim_faults *self, struct sim_world *world) {
+    *self = (struct sim_faults){.world = world, .next = {.fire = on_next}};
+    prng_init(&self->prng, hash64_u64(world->plan.seed ^ UINT64_C(0x6661756c74)));
+}
+
+void sim_faults_start(struct sim_faults *self) {
+    schedule(self);
+}
+
+void sim_faults_stop(struct sim_faults *self) {
+    sim_world_cancel(self->world, &self->next);
+    for (uint32_t i = 0; i < SIM_FAULTS_ACTIVE_MAX; i++) {
+        end_partition(self->world, &self->partitions[i]);
+    }
+}
+
+void sim_faults_heal(struct sim_faults *self) {
+    struct sim_world *world = self->world;
+    sim_faults_stop(self);
+    for (uint32_t i = 0; i < world->plan.node_count; i++) {
+        struct sim_node *node = &world->nodes[i];
+        node->wall_offset_us = 0;
+        node->wall_ppm = 0;
+        node->slow_disk_until_ns = 0;
+        if (!node->up) { sim_node_start(node); }
+    }
+    world->net.calm = true;
+}

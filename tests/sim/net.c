@@ -1,0 +1,109 @@
+// SPDX-License-Identifier: Apache-2.0
+// A message is drawn its fate when it is sent; a link that is blocked meanwhile loses it after all.
+// Without the fault "reorder" a link keeps the order, as a TCP connection does. Nothing a crashed
+// process should have received reaches its next boot: the connection is gone.
+#include "tests/sim/net.h"
+
+#include "dataplane/base/checksum.h"
+#include "dataplane/base/mem.h"
+#include "tests/sim/world.h"
+
+struct message {
+    struct sim_event event;  // first
+    struct sim_node *from;
+    uint32_t to_boot;
+    enum peer_message_type type;
+    struct bytes *body;
+};
+
+static const char *const type_names[PEER_MESSAGE_TYPE_COUNT] = {
+    "support_request", "support_reply", "leads",   "raft", "frontier",
+    "request",         "response",      "catalog", "join", "status",
+};
+
+void sim_net_init(struct sim_net *self, struct sim_world *world) {
+    *self = (struct sim_net){.world = world};
+    prng_init(&self->prng, hash64_u64(world->plan.seed ^ UINT64_C(0x6e6574)));
+    const struct sim_plan *plan = &world->plan;
+    for (uint32_t a = 0; a < plan->node_count; a++) {
+        for (uint32_t b = 0; b < plan->node_count; b++) {
+            self->base_ns[a][b] = prng_between(&self->prng, plan->delay_ns_min,
+                                               (plan->delay_ns_min + plan->delay_ns_max) / 2);
+        }
+    }
+}
+
+static struct sim_node *node_by_id(struct sim_world *world, struct node_id id) {
+    for (uint32_t i = 0; i < world->plan.node_count; i++) {
+        if (node_id_equal(world->nodes[i].id, id)) { return &world->nodes[i]; }
+    }
+    return NULL;
+}
+
+static void fire(struct sim_world *world, struct sim_event *event) {
+    struct message *self = (struct message *)event;
+    struct sim_node *to = event->node;
+    uint32_t link = self->from->position;
+    bool old = to->boot != self->to_boot && world->plan.mutant != SIM_MUTANT_OLD_BOOT;
+    bool lost = !to->up || old || world->net.blocked[link][to->position] > 0;
+    uint64_t hash = hash64(bytes_slice(self->body), self->type);
+    SIM_NOTE(world, to, lost ? SIM_TRACE_LOST : SIM_TRACE_DELIVER, type_names[self->type],
+             self->from->id.v, self->body->size, hash);
+    if (lost) {
+        world->net.lost++;
+    } else {
+        enum status st = node_core_on_message(to->core, self->from->id, self->type, self->body,
+                                              bytes_slice(self->body));
+        if (st != STATUS_OK) {
+            sim_fail(world, "node %u refuses a %s message of node %u: %s", to->id.v,
+                     type_names[self->type], self->from->id.v, status_name(st));
+        }
+        sim_node_touch(to);
+    }
+    bytes_unref(self->body);
+    mem_free(self);
+}
+
+static uint64_t draw_delay(struct sim_net *self, uint32_t from, uint32_t to) {
+    const struct sim_plan *plan = &self->world->plan;
+    uint64_t delay = self->base_ns[from][to];
+    uint64_t jitter = prng_below(&self->prng, (plan->delay_ns_max - plan->delay_ns_min) / 2 + 1);
+    bool slow = prng_chance(&self->prng, plan->slow_ppm, 1000000);
+    uint64_t extra = prng_between(&self->prng, 0, plan->slow_ns_max);
+    return delay + jitter + (slow && !self->calm ? extra : 0);
+}
+
+static void post(struct sim_net *self, struct sim_node *from, struct sim_node *to,
+                 const struct message *what) {
+    struct message *message = mem_alloc(sizeof(*message));
+    *message = *what;
+    message->event = (struct sim_event){.fire = fire, .node = to};
+    (void)bytes_ref(message->body);
+    uint64_t *last = &self->last_ns[from->position][to->position];
+    uint64_t at = self->world->now_ns + draw_delay(self, from->position, to->position);
+    if ((!self->world->plan.reorder || self->calm) && at < *last) { at = *last; }
+    if (at > *last) { *last = at; }
+    sim_world_put(self->world, &message->event, at);
+}
+
+void sim_net_send(struct sim_net *self, struct sim_node *from, struct node_id to_id,
+                  enum peer_message_type type, struct slice body) {
+    const struct sim_plan *plan = &self->world->plan;
+    struct sim_node *to = node_by_id(self->world, to_id);
+    if (to == NULL || to == from) {
+        sim_fail(self->world, "node %u sends to node %u", from->id.v, to_id.v);
+        return;
+    }
+    self->sent++;
+    bool drop = prng_chance(&self->prng, plan->drop_ppm, 1000000) && !self->calm;
+    bool twice = prng_chance(&self->prng, plan->duplicate_ppm, 1000000) && !self->calm;
+    if (drop || self->blocked[from->position][to->position] > 0) {
+        self->lost++;
+        return;
+    }
+    struct message message = {
+        .from = from, .to_boot = to->boot, .type = type, .body = bytes_copy(body)};
+    post(self, from, to, &message);
+    if (twice) { post(self, from, to, &message); }
+    bytes_unref(message.body);
+}

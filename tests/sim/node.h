@@ -1,0 +1,75 @@
+// SPDX-License-Identifier: Apache-2.0
+// node.h - one simulated node: the real node core over simulated clocks, disk and network.
+// Invariants: after every event of a node a turn follows; what the disk did not make durable before
+//             a crash may be gone after it; the boot number grows with each start.
+// Ownership:  the node owns its disks, which outlive crashes, and its core, which does not.
+// Thread:     confined to the world.
+// See:        tests/sim/README.md
+#pragma once
+
+#include "api/node/node_core.h"
+#include "dataplane/base/heap.h"
+#include "dataplane/base/prng.h"
+#include "tests/sim/plan.h"
+
+struct sim_world;
+struct sim_event;
+struct sim_node;
+
+// An instant at which something happens. Embedded in whatever it happens to.
+struct sim_event {
+    struct heap_node heap;
+    void (*fire)(struct sim_world *world, struct sim_event *event);
+    struct sim_node *node;  // of which this is an event; waits while it is paused. NULL = none
+};
+
+struct sim_node {
+    struct sim_world *world;
+    struct node_id id;
+    uint32_t position;
+    uint64_t incarnation;
+    uint32_t boot;
+    bool up;
+    uint64_t paused_until_ns;
+    struct prng prng;
+
+    // Clocks.
+    uint64_t mono_base_ns;
+    int64_t mono_ppm;  // deviation of its rate
+    int64_t wall_offset_us;
+    int64_t wall_ppm;
+
+    // Disks.
+    struct engine *log_engine;
+    struct engine *data_engine;
+    struct raftlog *log;
+    struct raftlog_group *group;  // under way to the disk
+    uint64_t group_sequence;
+    uint64_t durable_lag;  // of a disk that lies
+    uint64_t flush_sequence;
+    bool flushing;
+    uint64_t slow_disk_until_ns;
+
+    struct env env;
+    struct node_core *core;
+    struct sim_event timer;
+    struct sim_event turn;
+    struct sim_event sync_done;
+    struct sim_event flush;
+    struct sim_event restart;
+
+    uint64_t last_hlc;
+};
+
+// What the node registers as.
+void sim_node_describe(const struct sim_node *self, struct catalog_node *out);
+void sim_node_init(struct sim_node *self, struct sim_world *world, uint32_t position);
+void sim_node_deinit(struct sim_node *self);
+void sim_node_start(struct sim_node *self);
+void sim_node_crash(struct sim_node *self);
+// Something was given to the core: a turn will follow.
+void sim_node_touch(struct sim_node *self);
+void sim_node_pause(struct sim_node *self, uint64_t for_ns);
+bool sim_node_is_paused(const struct sim_node *self);
+uint64_t sim_node_mono_ns(const struct sim_node *self);
+uint64_t sim_node_wall_us(const struct sim_node *self);

@@ -1,0 +1,124 @@
+// SPDX-License-Identifier: Apache-2.0
+// Swarm testing: each seed draws which faults there are at all, and how often, because a mix of
+// everything all the time hides bugs that need one fault in peace. Masking a fault afterwards does
+// not change what else was drawn, so a failing seed can be thinned out.
+#include "tests/sim/plan.h"
+
+#include "dataplane/base/assert.h"
+#include "dataplane/base/prng.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+
+#define MS UINT64_C(1000000)
+
+static const char *const fault_names[SIM_FAULT_COUNT] = {
+    "drop",       "duplicate",  "reorder",   "slow_net", "halves",    "one_way",
+    "bridge",     "isolate",    "catalog",   "crash",    "crash_all", "pause",
+    "clock_jump", "clock_rate", "slow_disk", "slow_cpu", "transfer",  "resign",
+};
+
+static const char *const mutant_names[SIM_MUTANT_COUNT] = {
+    "none",     "lying_disk", "unknown_failed", "new_id",
+    "old_boot", "wild_clock", "same_boot",      "stale_read",
+};
+
+const char *sim_fault_name(enum sim_fault fault) {
+    ASSERT((unsigned)fault < SIM_FAULT_COUNT);
+    return fault_names[fault];
+}
+
+const char *sim_mutant_name(enum sim_mutant mutant) {
+    ASSERT((unsigned)mutant < SIM_MUTANT_COUNT);
+    return mutant_names[mutant];
+}
+
+static void draw_cluster(struct sim_plan *self, struct prng *prng) {
+    self->node_count = prng_chance(prng, 2, 3) ? 3 : 5;
+    self->member_count = self->node_count == 5 && prng_chance(prng, 1, 2) ? 5 : 3;
+    self->shard_count = (uint32_t)prng_between(prng, 1, 4);
+    self->keys_per_shard = (uint32_t)prng_between(prng, 1, SIM_KEYS_PER_SHARD_MAX);
+    self->client_count = (uint32_t)prng_between(prng, 2, SIM_CLIENTS_MAX);
+    self->warm_ns = prng_between(prng, 200, 1000) * MS;
+    self->fault_ns = prng_between(prng, 3000, 8000) * MS;
+    self->support_ns = prng_chance(prng, 1, 2) ? 1000 * MS : prng_between(prng, 250, 800) * MS;
+    self->frontier_ns = prng_between(prng, 10, 60) * MS;
+    self->flush_ns = prng_between(prng, 100, 2000) * MS;
+    self->sync_ns_min = prng_between(prng, 20, 200) * 1000;
+    self->sync_ns_max = self->sync_ns_min + prng_between(prng, 10, 5000) * 1000;
+    self->delay_ns_min = prng_between(prng, 20, 500) * 1000;
+    self->delay_ns_max = self->delay_ns_min + prng_between(prng, 10, 4000) * 1000;
+    if (prng_chance(prng, 1, 8)) { self->delay_ns_max += prng_between(prng, 10, 40) * MS; }
+}
+
+static void draw_load(struct sim_plan *self, struct prng *prng) {
+    self->think_ns_max = prng_between(prng, 1, 60) * MS;
+    self->deadline_ns_max = prng_between(prng, 500, 4000) * MS;
+    self->read_percent = (uint32_t)prng_between(prng, 20, 70);
+    self->condition_percent = (uint32_t)prng_between(prng, 0, 60);
+    self->repeat_percent = prng_chance(prng, 1, 2) ? 0 : (uint32_t)prng_between(prng, 5, 50);
+}
+
+static uint32_t draw_set(struct prng *prng) {
+    uint32_t odds = (uint32_t)prng_between(prng, 1, 6);  // of 8, for each fault
+    uint32_t set = 0;
+    for (uint32_t i = 0; i < SIM_FAULT_COUNT; i++) {
+        if (prng_chance(prng, odds, 8)) { set |= UINT32_C(1) << i; }
+    }
+    return set;
+}
+
+static void draw_faults(struct sim_plan *self, struct prng *prng) {
+    self->faults = draw_set(prng);
+    self->drop_ppm = (uint32_t)prng_between(prng, 1000, prng_chance(prng, 1, 3) ? 300000 : 50000);
+    self->duplicate_ppm = (uint32_t)prng_between(prng, 1000, 100000);
+    self->slow_ppm = (uint32_t)prng_between(prng, 1000, 30000);
+    self->slow_ns_max = prng_between(prng, 20, 3000) * MS;
+    self->turn_ns_max = prng_between(prng, 100, 20000) * 1000;
+    // Half the time the extremes that the leases allow for: 10 % (time.md, Leases).
+    self->rate_ppm = prng_chance(prng, 1, 2) ? 95000 : (uint32_t)prng_between(prng, 1000, 50000);
+    self->drift_ppm = (uint32_t)prng_between(prng, 0, 2000);
+    self->fault_every_ns = prng_between(prng, 100, 1500) * MS;
+    self->fault_lasts_ns = prng_between(prng, 50, 3000) * MS;
+    self->clock_hours = prng_chance(prng, 1, 4);
+}
+
+// What is not among the faults does not happen at all.
+static void clear_absent(struct sim_plan *self) {
+    if ((self->faults & (1U << SIM_FAULT_DROP)) == 0) { self->drop_ppm = 0; }
+    if ((self->faults & (1U << SIM_FAULT_DUPLICATE)) == 0) { self->duplicate_ppm = 0; }
+    if ((self->faults & (1U << SIM_FAULT_SLOW_NET)) == 0) { self->slow_ppm = 0; }
+    self->reorder = (self->faults & (1U << SIM_FAULT_REORDER)) != 0;
+    if ((self->faults & (1U << SIM_FAULT_SLOW_CPU)) == 0) { self->turn_ns_max = 0; }
+    if ((self->faults & (1U << SIM_FAULT_CLOCK_RATE)) == 0) {
+        self->rate_ppm = 0;
+        self->drift_ppm = 0;
+    }
+}
+
+void sim_plan_draw(struct sim_plan *self, uint64_t seed, uint32_t faults_allowed) {
+    struct prng prng;
+    prng_init(&prng, seed);
+    *self = (struct sim_plan){.seed = seed};
+    draw_cluster(self, &prng);
+    draw_load(self, &prng);
+    draw_faults(self, &prng);
+    self->faults &= faults_allowed;
+    clear_absent(self);
+}
+
+void sim_plan_print(const struct sim_plan *self) {
+    (void)printf("seed=%" PRIu64 " nodes=%" PRIu32 " members=%" PRIu32 " shards=%" PRIu32
+                 " keys=%" PRIu32 " clients=%" PRIu32 " support=%" PRIu64 "ms faults=",
+                 self->seed, self->node_count, self->member_count, self->shard_count,
+                 self->keys_per_shard, self->client_count, self->support_ns / MS);
+    const char *comma = "";
+    for (uint32_t i = 0; i < SIM_FAULT_COUNT; i++) {
+        if ((self->faults & (UINT32_C(1) << i)) == 0) { continue; }
+        (void)printf("%s%s", comma, fault_names[i]);
+        comma = ",";
+    }
+    (void)printf("%s", self->faults == 0 ? "none" : "");
+    if (self->mutant != SIM_MUTANT_NONE) { (void)printf(" mutant=%s", mutant_names[self->mutant]); }
+    (void)printf("\n");
+}

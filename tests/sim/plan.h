@@ -1,0 +1,102 @@
+// SPDX-License-Identifier: Apache-2.0
+// plan.h - what a seed means: the cluster, the load and the faults of one simulated world.
+// Invariants: equal seeds draw equal plans; a plan never asks for the impossible: every fault ends,
+//             and after the last one the cluster has all the time it is promised.
+// Ownership:  values.
+// Thread:     pure.
+// See:        tests/sim/README.md "Faults"
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+
+enum { SIM_NODES_MAX = 5, SIM_SHARDS_MAX = 6, SIM_KEYS_PER_SHARD_MAX = 6, SIM_CLIENTS_MAX = 8 };
+
+enum sim_fault {
+    SIM_FAULT_DROP,        // messages are lost, at random, all the time
+    SIM_FAULT_DUPLICATE,   // messages arrive again, later
+    SIM_FAULT_REORDER,     // messages overtake each other
+    SIM_FAULT_SLOW_NET,    // some messages take very long
+    SIM_FAULT_HALVES,      // two groups that do not hear each other
+    SIM_FAULT_ONE_WAY,     // some links lose everything in one direction
+    SIM_FAULT_BRIDGE,      // two groups, joined by one node that both hear
+    SIM_FAULT_ISOLATE,     // the leader of some shard alone
+    SIM_FAULT_CATALOG,     // the catalogue loses its majority
+    SIM_FAULT_CRASH,       // one node stops and comes back
+    SIM_FAULT_CRASH_ALL,   // all at once
+    SIM_FAULT_PAUSE,       // one node stands still while its clocks go on
+    SIM_FAULT_CLOCK_JUMP,  // a wall clock jumps, by milliseconds or by hours
+    SIM_FAULT_CLOCK_RATE,  // monotonic clocks run at different rates, wall clocks drift
+    SIM_FAULT_SLOW_DISK,   // syncs take long for a while
+    SIM_FAULT_SLOW_CPU,    // turns take long, and gather much
+    SIM_FAULT_TRANSFER,    // leaderships are handed over
+    SIM_FAULT_RESIGN,      // a node gives all its leaderships away
+    SIM_FAULT_COUNT
+};
+enum { SIM_FAULTS_ALL = (1 << SIM_FAULT_COUNT) - 1 };
+
+// Seeded bugs of the simulator's own ports; each must be caught (mutants_test).
+enum sim_mutant {
+    SIM_MUTANT_NONE,
+    SIM_MUTANT_LYING_DISK,      // says synced, and is not
+    SIM_MUTANT_UNKNOWN_FAILED,  // the client takes an unknown outcome for a failure
+    SIM_MUTANT_NEW_ID,          // the client repeats a commit under another transaction id
+    SIM_MUTANT_OLD_BOOT,        // messages of before a crash reach the next boot
+    SIM_MUTANT_WILD_CLOCK,      // monotonic clocks beyond what leases allow for
+    SIM_MUTANT_SAME_BOOT,       // a restarted node claims its old boot number
+    SIM_MUTANT_STALE_READ,      // a gateway answers a read from what it saw last
+    SIM_MUTANT_COUNT
+};
+
+struct sim_plan {
+    uint64_t seed;
+    enum sim_mutant mutant;
+    uint32_t node_count;
+    uint32_t member_count;
+    uint32_t shard_count;
+    uint32_t keys_per_shard;
+    uint32_t client_count;
+
+    // Phases, virtual time.
+    uint64_t warm_ns;
+    uint64_t fault_ns;
+
+    // Network.
+    uint64_t delay_ns_min;
+    uint64_t delay_ns_max;
+    uint32_t drop_ppm;
+    uint32_t duplicate_ppm;
+    uint32_t slow_ppm;
+    uint64_t slow_ns_max;
+    bool reorder;
+
+    // Nodes.
+    uint64_t sync_ns_min;
+    uint64_t sync_ns_max;
+    uint64_t flush_ns;
+    uint64_t turn_ns_max;
+    uint32_t rate_ppm;  // monotonic clocks run at 1 +- this
+    uint32_t drift_ppm;
+    uint64_t support_ns;
+    uint64_t frontier_ns;
+
+    // Clients.
+    uint64_t think_ns_max;
+    uint64_t deadline_ns_max;
+    uint32_t read_percent;
+    uint32_t condition_percent;  // of commits
+    uint32_t repeat_percent;     // of commits
+
+    // Faults.
+    uint32_t faults;  // bits of enum sim_fault
+    uint64_t fault_every_ns;
+    uint64_t fault_lasts_ns;
+    bool clock_hours;
+};
+
+// faults_allowed masks what may be drawn (SIM_FAULTS_ALL for everything).
+void sim_plan_draw(struct sim_plan *self, uint64_t seed, uint32_t faults_allowed);
+const char *sim_fault_name(enum sim_fault fault);
+const char *sim_mutant_name(enum sim_mutant mutant);
+// One line for people.
+void sim_plan_print(const struct sim_plan *self);

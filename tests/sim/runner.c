@@ -1,0 +1,114 @@
+// SPDX-License-Identifier: Apache-2.0
+// One child a seed: it owns the process-wide log sink and stop hook, and whatever it leaks or
+// breaks goes with it. The result comes back through a pipe; none means that the child died.
+#include "tests/sim/runner.h"
+
+#include "dataplane/base/assert.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+static void run_child(const struct sim_runner *self, const struct sim_plan *plan, int out) {
+    struct sim_result first;
+    struct sim_result second;
+    if (self->silent) {
+        int null = open("/dev/null", O_WRONLY);
+        (void)dup2(null, STDOUT_FILENO);
+        (void)dup2(null, STDERR_FILENO);
+    }
+    sim_run(plan, self->echo, &first);
+    if (self->twice && !first.failed) {
+        sim_run(plan, false, &second);
+        if (first.hash != second.hash) {
+            first.failed = true;
+            (void)snprintf(first.failure, sizeof(first.failure),
+                           "two runs differ: hash %016" PRIx64 " and %016" PRIx64, first.hash,
+                           second.hash);
+            (void)printf("FAILED seed=%" PRIu64 ": %s\n", plan->seed, first.failure);
+        }
+    }
+    (void)fflush(NULL);
+    ssize_t written = write(out, &first, sizeof(first));
+    _exit(written == (ssize_t)sizeof(first) ? 0 : 1);
+}
+
+void sim_runner_run(const struct sim_runner *self, const struct sim_plan *plan,
+                    struct sim_run_report *out) {
+    int pipes[2];
+    *out = (struct sim_run_report){0};
+    (void)fflush(NULL);
+    if (pipe(pipes) != 0) { FATAL("no pipe: %s", strerror(errno)); }
+    pid_t child = fork();
+    if (child < 0) { FATAL("no process: %s", strerror(errno)); }
+    if (child == 0) {
+        (void)close(pipes[0]);
+        run_child(self, plan, pipes[1]);
+    }
+    (void)close(pipes[1]);
+    size_t got = 0;
+    ssize_t n = 0;
+    do {
+        n = read(pipes[0], (char *)&out->result + got, sizeof(out->result) - got);
+        got += n > 0 ? (size_t)n : 0;
+    } while (n > 0);
+    (void)close(pipes[0]);
+    int status = 0;
+    (void)waitpid(child, &status, 0);
+    out->died = got != sizeof(out->result) || status != 0;
+    out->passed = !out->died && !out->result.failed;
+    if (out->died) {
+        (void)snprintf(out->result.failure, sizeof(out->result.failure),
+                       "the process of the world ended with status %d", status);
+    }
+}
+
+bool sim_range_parse(const char *text, struct sim_range *out) {
+    char *end = NULL;
+    out->first = strtoull(text, &end, 10);
+    if (end == text) { return false; }
+    out->last = out->first;
+    if (*end == '\0') { return true; }
+    if (end[0] != '.' || end[1] != '.') { return false; }
+    const char *second = end + 2;
+    out->last = strtoull(second, &end, 10);
+    return end != second && *end == '\0' && out->first <= out->last;
+}
+
+void sim_totals_add(struct sim_totals *self, const struct sim_run_report *report) {
+    const struct sim_result *result = &report->result;
+    *(report->passed ? &self->passed : &self->failed) += 1;
+    if (report->died) { return; }
+    self->ops += result->ops;
+    self->committed_ok += result->stats.ok;
+    self->unknown += result->stats.unknown;
+    self->refused += result->stats.refused;
+    self->leader_changes += result->leader_changes;
+    self->restarts += result->restarts;
+    self->events += result->events;
+    self->virtual_ns += result->virtual_ns;
+    self->undecided += result->undecided;
+}
+
+void sim_totals_print(const struct sim_totals *self, double real_seconds) {
+    double simulated = (double)self->virtual_ns / 1e9;
+    (void)printf("ops %" PRIu64 " (ok %" PRIu64 ", unknown %" PRIu64 ", refused %" PRIu64
+                 "), leader changes %" PRIu64 ", restarts %" PRIu64 ", events %" PRIu64
+                 ", undecided keys %" PRIu64 "\n",
+                 self->ops, self->committed_ok, self->unknown, self->refused, self->leader_changes,
+                 self->restarts, self->events, self->undecided);
+    (void)printf("%.0f simulated seconds in %.1f real ones: %.0f times real time\n", simulated,
+                 real_seconds, real_seconds > 0 ? simulated / real_seconds : 0.0);
+}
+
+double sim_real_seconds(void) {
+    struct timespec now;
+    (void)clock_gettime(CLOCK_MONOTONIC, &now);
+    return (double)now.tv_sec + (double)now.tv_nsec / 1e9;
+}

@@ -1,0 +1,184 @@
+// SPDX-License-Identifier: Apache-2.0
+// sim --seed N replays one world; sim --seeds A..B runs a swarm. A failing seed can be thinned out:
+// --shrink drops faults, then clients, as long as it still fails.
+#include "tests/sim/runner.h"
+
+#include <popt.h>
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+struct options {
+    long long seed;
+    char *seeds;
+    int minutes;
+    int trace;
+    int verbose;
+    int once;
+    int shrink;
+    int clients;
+    char *faults;
+    char *mutant;
+    uint32_t fault_mask;
+    enum sim_mutant mutant_kind;
+};
+
+static bool parse_faults(const char *text, uint32_t *out_mask) {
+    *out_mask = 0;
+    char *copy = strdup(text);
+    char *rest = copy;
+    bool good = true;
+    for (char *name = strtok_r(rest, ",", &rest); name != NULL; name = strtok_r(NULL, ",", &rest)) {
+        uint32_t found = SIM_FAULT_COUNT;
+        for (uint32_t i = 0; i < SIM_FAULT_COUNT; i++) {
+            if (strcmp(name, sim_fault_name((enum sim_fault)i)) == 0) { found = i; }
+        }
+        good = good && (found < SIM_FAULT_COUNT || strcmp(name, "none") == 0);
+        if (found < SIM_FAULT_COUNT) { *out_mask |= UINT32_C(1) << found; }
+    }
+    free(copy);  // lint: allow allocation: strdup's
+    return good;
+}
+
+static bool parse_mutant(const char *text, enum sim_mutant *out) {
+    for (uint32_t i = 0; i < SIM_MUTANT_COUNT; i++) {
+        if (strcmp(text, sim_mutant_name((enum sim_mutant)i)) != 0) { continue; }
+        *out = (enum sim_mutant)i;
+        return true;
+    }
+    return false;
+}
+
+static void make_plan(const struct options *options, uint64_t seed, struct sim_plan *out) {
+    sim_plan_draw(out, seed, options->fault_mask);
+    out->mutant = options->mutant_kind;
+    if (options->clients > 0 && (uint32_t)options->clients < out->client_count) {
+        out->client_count = (uint32_t)options->clients;
+    }
+}
+
+static void print_report(const struct sim_plan *plan, const struct sim_run_report *report) {
+    sim_plan_print(plan);
+    struct sim_totals totals = {0};
+    sim_totals_add(&totals, report);
+    sim_totals_print(&totals, 0);
+    (void)printf("hash %016" PRIx64 ", entries compared %" PRIu64 ", digests compared %" PRIu64
+                 "\n",
+                 report->result.hash, report->result.applied, report->result.digests);
+}
+
+static void print_replay(const struct options *options, const struct sim_plan *plan) {
+    (void)printf("seed=%" PRIu64 "\nreplay: bazel run //tests/sim:sim -- --seed %" PRIu64,
+                 plan->seed, plan->seed);
+    if (options->mutant_kind != SIM_MUTANT_NONE) {
+        (void)printf(" --mutant %s", sim_mutant_name(options->mutant_kind));
+    }
+    if (options->faults != NULL) { (void)printf(" --faults %s", options->faults); }
+    (void)printf(" --trace\n");
+}
+
+static bool run_seed(const struct options *options, uint64_t seed, struct sim_totals *totals) {
+    struct sim_runner runner = {.twice = !options->once, .echo = options->trace};
+    struct sim_plan plan;
+    struct sim_run_report report;
+    make_plan(options, seed, &plan);
+    sim_runner_run(&runner, &plan, &report);
+    sim_totals_add(totals, &report);
+    if (!report.passed || options->verbose) { print_report(&plan, &report); }
+    if (!report.passed) {
+        (void)printf("FAILED: %s\n", report.result.failure);
+        print_replay(options, &plan);
+    }
+    return report.passed;
+}
+
+static bool still_fails(const struct sim_plan *plan) {
+    struct sim_runner runner = {.silent = true};
+    struct sim_run_report report;
+    sim_runner_run(&runner, plan, &report);
+    return !report.passed;
+}
+
+static void shrink(const struct options *options) {
+    struct options smaller = *options;
+    struct sim_plan plan;
+    make_plan(&smaller, (uint64_t)options->seed, &plan);
+    uint32_t drawn = plan.faults;
+    smaller.fault_mask = drawn;
+    for (uint32_t i = 0; i < SIM_FAULT_COUNT; i++) {
+        uint32_t without = smaller.fault_mask & ~(UINT32_C(1) << i);
+        if (without == smaller.fault_mask) { continue; }
+        struct options tried = smaller;
+        tried.fault_mask = without;
+        make_plan(&tried, (uint64_t)options->seed, &plan);
+        if (still_fails(&plan)) { smaller = tried; }
+    }
+    make_plan(&smaller, (uint64_t)options->seed, &plan);
+    for (int clients = 1; clients < (int)plan.client_count; clients++) {
+        struct options tried = smaller;
+        tried.clients = clients;
+        make_plan(&tried, (uint64_t)options->seed, &plan);
+        if (still_fails(&plan)) {
+            smaller = tried;
+            break;
+        }
+    }
+    make_plan(&smaller, (uint64_t)options->seed, &plan);
+    (void)printf("shrunk: ");
+    sim_plan_print(&plan);
+    (void)printf("replay with --clients %" PRIu32 " and --faults as above\n", plan.client_count);
+}
+
+static int run_all(const struct options *options) {
+    struct sim_range range = {(uint64_t)options->seed, (uint64_t)options->seed};
+    if (options->seeds != NULL && !sim_range_parse(options->seeds, &range)) {
+        (void)fprintf(stderr, "sim: --seeds wants A..B\n");
+        return 2;
+    }
+    struct sim_totals totals = {0};
+    double begin = sim_real_seconds();
+    for (uint64_t seed = range.first; seed <= range.last; seed++) {
+        if (!run_seed(options, seed, &totals) && options->shrink) {
+            struct options one = *options;
+            one.seed = (long long)seed;
+            shrink(&one);
+        }
+        double spent = sim_real_seconds() - begin;
+        if (options->minutes > 0 && spent > 60.0 * options->minutes) { break; }
+    }
+    double spent = sim_real_seconds() - begin;
+    sim_totals_print(&totals, options->once ? spent : spent / 2);
+    (void)printf("%" PRIu64 " passed, %" PRIu64 " failed\n", totals.passed, totals.failed);
+    return totals.failed == 0 ? 0 : 1;
+}
+
+int main(int argc, const char **argv) {
+    struct options options = {.seed = 1, .fault_mask = SIM_FAULTS_ALL};
+    struct poptOption table[] = {
+        {"seed", 's', POPT_ARG_LONGLONG, &options.seed, 0, "replay one seed", "N"},
+        {"seeds", 'S', POPT_ARG_STRING, &options.seeds, 0, "run a range of seeds", "A..B"},
+        {"minutes", 'm', POPT_ARG_INT, &options.minutes, 0, "stop after so long", "M"},
+        {"trace", 't', POPT_ARG_NONE, &options.trace, 0, "print every event", NULL},
+        {"verbose", 'v', POPT_ARG_NONE, &options.verbose, 0, "print every seed", NULL},
+        {"once", '1', POPT_ARG_NONE, &options.once, 0, "do not run twice to compare", NULL},
+        {"shrink", 0, POPT_ARG_NONE, &options.shrink, 0, "thin out what fails", NULL},
+        {"clients", 'c', POPT_ARG_INT, &options.clients, 0, "at most so many clients", "N"},
+        {"faults", 'f', POPT_ARG_STRING, &options.faults, 0, "allow only these faults", "LIST"},
+        {"mutant", 'M', POPT_ARG_STRING, &options.mutant, 0, "with a seeded bug", "NAME"},
+        POPT_AUTOHELP POPT_TABLEEND};
+    poptContext context = poptGetContext("sim", argc, argv, table, 0);
+    int code = poptGetNextOpt(context);
+    bool good = code == -1 && poptPeekArg(context) == NULL && options.seed >= 0;
+    good = good && (options.faults == NULL || parse_faults(options.faults, &options.fault_mask));
+    good = good && (options.mutant == NULL || parse_mutant(options.mutant, &options.mutant_kind));
+    if (good) {
+        code = run_all(&options);
+    } else {
+        poptPrintUsage(context, stderr, 0);
+        code = 2;
+    }
+    (void)poptFreeContext(context);
+    return code;
+}

@@ -1,0 +1,70 @@
+// SPDX-License-Identifier: Apache-2.0
+// The ring keeps the end of the story, because that is what one reads first; the whole of it comes
+// from running the same seed again with --trace. Nothing is formatted until it is printed.
+#include "tests/sim/trace.h"
+
+#include "dataplane/base/checksum.h"
+#include "dataplane/base/mem.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+static const char *const kind_names[SIM_TRACE_KIND_COUNT] = {
+    "deliver", "lost", "timer",  "turn",  "log",  "flush", "apply",
+    "role",    "call", "answer", "CRASH", "BOOT", "FAULT", "PHASE",
+};
+
+void sim_trace_init(struct sim_trace *self, bool echo) {
+    self->hash = 0;
+    self->count = 0;
+    self->echo = echo;
+}
+
+static void print_line(const struct sim_trace_line *line) {
+    char hlc[HLC_TEXT_SIZE];
+    (void)printf("%10.6f  %-34s n%" PRIu32 " %-8s %-18s %" PRIu64 " %" PRIu64 " %" PRIx64 "\n",
+                 (double)line->now_ns / 1e9, line->hlc.v == 0 ? "-" : hlc_format(line->hlc, hlc),
+                 line->node, kind_names[line->kind], line->what, line->a, line->b, line->c);
+}
+
+void sim_trace_add(struct sim_trace *self, const struct sim_trace_line *line) {
+    const uint64_t parts[] = {self->hash,           line->now_ns, line->hlc.v, line->node,
+                              (uint64_t)line->kind, line->a,      line->b,     line->c};
+    self->hash = hash64(slice_make(parts, sizeof(parts)), 0);
+    self->lines[self->count % SIM_TRACE_LINES_MAX] = *line;
+    self->count++;
+    if (self->echo) { print_line(line); }
+}
+
+static int by_hlc(const void *a, const void *b) {
+    const struct sim_trace_line *x = *(const struct sim_trace_line *const *)a;
+    const struct sim_trace_line *y = *(const struct sim_trace_line *const *)b;
+    if (x->hlc.v != y->hlc.v && x->hlc.v != 0 && y->hlc.v != 0) {
+        return x->hlc.v < y->hlc.v ? -1 : 1;
+    }
+    if (x->now_ns != y->now_ns) { return x->now_ns < y->now_ns ? -1 : 1; }
+    return x < y ? -1 : x > y;  // neighbours in the ring keep their order
+}
+
+static bool is_noise(const struct sim_trace_line *line) {
+    return line->kind == SIM_TRACE_TURN || line->kind == SIM_TRACE_TIMER;
+}
+
+void sim_trace_print(const struct sim_trace *self, uint32_t count_max) {
+    const struct sim_trace_line **picked =
+        mem_alloc_array(SIM_TRACE_LINES_MAX, sizeof(struct sim_trace_line *));
+    uint64_t held = self->count < SIM_TRACE_LINES_MAX ? self->count : SIM_TRACE_LINES_MAX;
+    uint32_t count = 0;
+    for (uint64_t back = 1; back <= held && count < count_max; back++) {
+        const struct sim_trace_line *line =
+            &self->lines[(self->count - back) % SIM_TRACE_LINES_MAX];
+        if (!is_noise(line)) { picked[count++] = line; }
+    }
+    qsort(picked, count, sizeof(struct sim_trace_line *), by_hlc);
+    (void)printf("   seconds  hlc of the node                   node event    what\n");
+    for (uint32_t i = 0; i < count; i++) {
+        print_line(picked[i]);
+    }
+    mem_free(picked);
+}
