@@ -141,8 +141,8 @@ struct raft_core {
     struct raft_progress peers[RAFT_PEERS_MAX];
     uint32_t peer_count;
     enum raft_vote self_vote;
-    uint64_t term_start;       // leader
-    uint64_t leader_since_ns;  // leader
+    uint64_t term_start;        // leader
+    uint64_t worried_since_ns;  // leader: since when no quorum supports it; UINT64_MAX = one does
     // leader: only answers to this round or later fortify (after TIMEOUT_NOW)
     uint64_t fort_round_min;
     struct raft_reads reads;
@@ -285,7 +285,7 @@ void raft__transfer_expire(struct raft_core *core);
 
 // --- leader housekeeping (raft_tick.c)
 void raft__tick_leader(struct raft_core *core);
-uint64_t raft__leader_deadline(const struct raft_core *core);
+uint64_t raft__leader_deadline(struct raft_core *core);
 
 // --- events
 enum status raft__message_check(const struct raft_core *core, const struct raft_message *message);

@@ -55,7 +55,7 @@ void raft__become_leader(struct raft_core *core) {
     core->leader = core->config.self;
     core->term_leader = core->config.self;
     core->term_start = core->log.last + 1;
-    core->leader_since_ns = core->now_ns;
+    core->worried_since_ns = core->now_ns;
     core->fort_round_min = 0;
     core->reads = (struct raft_reads){0};
     core->transfer = (struct raft_transfer){0};

@@ -17,17 +17,25 @@ static uint64_t raft_patience_ns(const struct raft_core *core) {
     return 4 * core->config.election_ns_min;
 }
 
-static bool raft_is_worried(const struct raft_core *core) {
-    if (core->transfer.told) { return false; }
-    return raft__quorum_of(core, RAFT_QUANTITY_FORTIFIED) <= core->now_ns;
+// Looks whether a quorum supports this leader, and remembers since when none does.
+static bool raft_look_worried(struct raft_core *core) {
+    bool worried = raft__quorum_of(core, RAFT_QUANTITY_FORTIFIED) <= core->now_ns;
+    if (!worried) {
+        core->worried_since_ns = UINT64_MAX;
+    } else if (core->worried_since_ns == UINT64_MAX) {
+        // Not since the lease ended: an idle shard may have slept for hours, and when support is
+        // back under a new epoch the leader must have its chance to be fortified again.
+        core->worried_since_ns = core->now_ns;
+    }
+    // While a transfer is under way heartbeats would only renew promises that hinder its target.
+    return worried && !core->transfer.told;
 }
 
-// The instant at which a leader that hears nothing more gives up.
+// The instant at which a worried leader that hears nothing more gives up.
 static uint64_t raft_give_up_ns(const struct raft_core *core) {
-    uint64_t base_ns = raft__max(raft__quorum_of(core, RAFT_QUANTITY_FORTIFIED),
-                                 raft__quorum_of(core, RAFT_QUANTITY_HEARD));
-    base_ns = raft__max(base_ns, core->leader_since_ns);
-    return raft__add(base_ns, raft_patience_ns(core));
+    ASSERT(core->worried_since_ns != UINT64_MAX);
+    uint64_t heard_ns = raft__quorum_of(core, RAFT_QUANTITY_HEARD);
+    return raft__add(raft__max(core->worried_since_ns, heard_ns), raft_patience_ns(core));
 }
 
 static bool raft_wants_fortification(const struct raft_core *core,
@@ -75,7 +83,7 @@ static void raft_ask_again(struct raft_core *core, struct raft_progress *peer) {
 void raft__tick_leader(struct raft_core *core) {
     ASSERT(core->role == RAFT_LEADER);
     raft__transfer_expire(core);
-    bool worried = raft_is_worried(core);
+    bool worried = raft_look_worried(core);
     if (worried && core->now_ns >= raft_give_up_ns(core)) {
         MARK("raft.leader.lost_its_quorum");
         raft__become_follower(core, core->term, (struct node_id){0});
@@ -88,8 +96,8 @@ void raft__tick_leader(struct raft_core *core) {
     }
 }
 
-uint64_t raft__leader_deadline(const struct raft_core *core) {
-    bool worried = raft_is_worried(core);
+uint64_t raft__leader_deadline(struct raft_core *core) {
+    bool worried = raft_look_worried(core);
     uint64_t deadline_ns = worried ? raft_give_up_ns(core) : UINT64_MAX;
     if (core->transfer.target.v != 0) {
         deadline_ns = raft__min(deadline_ns, core->transfer.deadline_ns);

@@ -89,8 +89,7 @@ struct world_options {
     uint32_t learners;
     uint64_t seed;
     bool random_rates;
-    // every draw of randomness is 0: deadlines are election_ns_min exactly
-    bool no_election_spread;
+    bool no_election_spread;         // node k draws 30 ms * (k - 1) instead of random bits
     uint32_t inflight_messages_max;  // 0 = 256
     uint64_t append_size_max;        // 0 = 1 MiB
     uint32_t cache_count_max;        // 0 = 256
