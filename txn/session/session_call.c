@@ -1,0 +1,529 @@
+// SPDX-License-Identifier: Apache-2.0
+// The life of one call at its gateway.
+//
+//            +------------------- RETRY_NOW (from a replica: by timer) -------------------+
+//            v                                                                            |
+//   start -> route --> LOCAL (this node's replica) ----------- answer ----> judge --------+
+//            ^ |  |                                              ^          |   |
+//            | |  +--> REMOTE (PEER_REQUEST) --- answer/silence -+          |   +-- FINISH: done
+//            | +-----> WAITING (nobody to ask)                              |
+//            +-------- WAITING (back-off, or until a leader is heard of) <--+ RETRY_LATER
+//
+//   Any state: deadline or cancel -> done. When the table of replicas still holds the execution the
+//   slot is ENDED until it reports, then free.
+//
+// Every request carries the name of its call (slot and generation) and of the attempt. An answer to
+// an earlier attempt may still bring the result, if a shard certifies it; what it says about the
+// route only updates the map.
+#include "dataplane/base/assert.h"
+#include "dataplane/base/mark.h"
+#include "txn/session/session_internal.h"
+
+#include <stdio.h>
+
+// id = generation (36 bits) | attempt (8 bits) | place in the table (20 bits)
+enum { ID_PLACE_BITS = 20, ID_ATTEMPT_BITS = 8, ID_GENERATION_BITS = 36, DETAIL_SIZE = 200 };
+
+static uint64_t low_bits(uint64_t v, unsigned bits) {
+    return v & ((UINT64_C(1) << bits) - 1);
+}
+
+static uint64_t request_id(const struct session_slot *slot) {
+    const struct session *self = slot->exec.session;
+    return low_bits(slot->generation, ID_GENERATION_BITS) << (ID_ATTEMPT_BITS + ID_PLACE_BITS) |
+           low_bits(slot->attempts, ID_ATTEMPT_BITS) << ID_PLACE_BITS |
+           (uint64_t)(slot - self->slots);
+}
+
+// The slot whose call the id names, whichever attempt; NULL when that call is over.
+static struct session_slot *slot_of_id(const struct session *self, uint64_t id) {
+    const uint64_t place = low_bits(id, ID_PLACE_BITS);
+    if (place >= self->config.calls_max) { return NULL; }
+    struct session_slot *slot = &self->slots[place];
+    const uint64_t generation = id >> (ID_ATTEMPT_BITS + ID_PLACE_BITS);
+    const bool same = low_bits(slot->generation, ID_GENERATION_BITS) == generation;
+    return same && slot->call != NULL ? slot : NULL;
+}
+
+struct session_slot *session__slot_of_call(const struct session *self,
+                                           const struct session_call *call) {
+    if (call->id == 0 || call->id > self->config.calls_max) { return NULL; }
+    struct session_slot *slot = &self->slots[call->id - 1];
+    return slot->call == call ? slot : NULL;
+}
+
+// --- Waiting ---
+
+struct session_slot **session__waiters(struct session *self, struct shard_id shard) {
+    return &self->waiters[shard.v % SESSION_WAITER_BUCKETS];
+}
+
+static void leave_waiters(struct session_slot *slot) {
+    if (slot->link == NULL) { return; }
+    *slot->link = slot->next;
+    if (slot->next != NULL) { slot->next->link = slot->link; }
+    slot->link = NULL;
+    slot->next = NULL;
+}
+
+static void set_timer(struct session_slot *slot, uint64_t at_ns) {
+    const uint64_t deadline = slot->call->deadline_ns;
+    heap_put(&slot->exec.session->timers, &slot->timer, at_ns < deadline ? at_ns : deadline);
+}
+
+void session__wait_until(struct session_slot *slot, uint64_t at_ns) {
+    ASSERT(slot->call != NULL && slot->link == NULL);
+    struct session_slot **head = session__waiters(slot->exec.session, slot->shard);
+    slot->state = SESSION_SLOT_WAITING;
+    slot->retry_at_ns = at_ns;
+    slot->next = *head;
+    slot->link = head;
+    if (slot->next != NULL) { slot->next->link = &slot->next; }
+    *head = slot;
+    set_timer(slot, at_ns);
+}
+
+static void back_off(struct session_slot *slot) {
+    struct session *self = slot->exec.session;
+    const uint64_t delay = session_route_backoff_ns(slot->waits, env_random(self->config.env));
+    slot->waits++;
+    slot->hops = 0;
+    session__wait_until(slot, session__now(self) + delay);
+}
+
+// --- The end ---
+
+void session__finish(struct session_slot *slot, const struct session_result *result) {
+    struct session *self = slot->exec.session;
+    struct session_call *call = slot->call;
+    ASSERT(call != NULL);
+    leave_waiters(slot);
+    heap_remove(&self->timers, &slot->timer);
+    slot->call = NULL;
+    slot->maybe_applied = false;
+    slot->state = SESSION_SLOT_ENDED;
+    ASSERT(self->stats.in_flight > 0);
+    self->stats.in_flight--;
+    // The result may lie in the slot's rows: they are kept until done has seen them, while the slot
+    // may already serve the call that done starts.
+    struct buf rows = {0};
+    if (!slot->exec.pending) {
+        rows = slot->exec.rows;
+        slot->exec.rows = (struct buf){0};
+        slot->state = SESSION_SLOT_FREE;
+        slot->next = self->slots_free;
+        self->slots_free = slot;
+    }
+    call->id = 0;
+    call->done(call, result);
+    session__buf_give(self, &rows);
+}
+
+static void finish_text(struct session_slot *slot, enum status status, const char *detail) {
+    const struct session_result result = {.status = status, .detail = slice_from_string(detail)};
+    session__finish(slot, &result);
+}
+
+void session__give_up(struct session_slot *slot, enum status otherwise) {
+    const enum command_kind kind = slot->call->kind;
+    const bool under_way = slot->state == SESSION_SLOT_REMOTE || slot->exec.pending;
+    const bool maybe = session_route_mutates(kind) && (slot->maybe_applied || under_way);
+    const enum status status = session_route_give_up(kind, maybe, otherwise);
+    char detail[DETAIL_SIZE];
+    if (slot->attempts == 0 && slot->shard.v == 0) {
+        (void)snprintf(detail, sizeof(detail), "no shard is known that holds the key");
+    } else {
+        (void)snprintf(detail, sizeof(detail),
+                       "%u attempts at shard %llu; last asked: node %u; last answer: %s",
+                       slot->attempts, (unsigned long long)slot->shard.v, slot->target.v,
+                       slot->last_status == STATUS_OK ? "none" : status_name(slot->last_status));
+    }
+    finish_text(slot, status, detail);
+}
+
+// --- Routing ---
+
+// The leader by this node's own replica or by the map, whichever knows the later term.
+static struct node_id freshest_hint(const struct session *self, struct shard_id shard,
+                                    const struct replica *replica) {
+    struct node_id hint = {0};
+    uint64_t term = 0;
+    const struct shard_descriptor *known = shard_map_by_id(self->config.map, shard);
+    if (known != NULL) {
+        hint = known->leader;
+        term = known->term;
+    }
+    if (shard_id_equal(shard, SHARD_CATALOG) && self->catalog_term >= term) {
+        hint = self->catalog_leader;
+        term = self->catalog_term;
+    }
+    if (replica != NULL) {
+        uint64_t own_term = 0;
+        const struct node_id own = replica_leader(replica, &own_term);
+        if (own.v != 0 && own_term >= term) { hint = own; }
+    }
+    return hint;
+}
+
+static struct node_id choose_target(struct session_slot *slot, const struct node_id *nodes,
+                                    uint32_t count) {
+    struct session *self = slot->exec.session;
+    const struct replica *replica = replica_table_find(self->config.table, slot->shard);
+    const struct session_candidates candidates = {
+        .self = self->config.self,
+        .self_leads = replica != NULL && replica_is_leader(replica),
+        .hint = freshest_hint(self, slot->shard, replica),
+        .avoid = slot->avoid,
+        .nodes = nodes,
+        .count = count,
+        .rotor = self->rotor++,
+    };
+    return session_route_target(&candidates);
+}
+
+static void route_catalog(struct session_slot *slot) {
+    const struct session *self = slot->exec.session;
+    struct node_id nodes[SHARD_REPLICAS_MAX];
+    const uint32_t count = self->config.catalog_nodes(self->config.ctx, nodes);
+    ASSERT(count <= SHARD_REPLICAS_MAX);
+    slot->shard = SHARD_CATALOG;
+    slot->epoch = 0;  // the catalogue has no range that could be out of date
+    slot->target = choose_target(slot, nodes, count);
+}
+
+// The key by which the call is routed. False when its payload makes no sense.
+static bool routing_key(const struct session_call *call, uint8_t out[SHARD_KEY_SIZE_MAX],
+                        struct slice *out_key) {
+    *out_key = call->key;
+    if (call->kind != COMMAND_SCAN) { return true; }
+    struct command_scan scan;
+    if (command_scan_decode(call->payload, &scan) != STATUS_OK) { return false; }
+    *out_key = session__scan_key(&scan, out);
+    return true;
+}
+
+// True when the descriptor holds all that the call touches, as far as the gateway can tell.
+static bool holds_all(const struct session_call *call, const struct shard_descriptor *descriptor) {
+    if (call->kind != COMMAND_COMMIT && call->kind != COMMAND_READ) { return true; }
+    if (call->key_high.size == 0 || shard_descriptor_contains(descriptor, call->key_high)) {
+        return true;
+    }
+    // The largest key may be the excluded end of a range.
+    return call->kind == COMMAND_COMMIT && session__commit_fits(call->payload, descriptor);
+}
+
+static void finish_many_shards(struct session_slot *slot) {
+    const struct session *self = slot->exec.session;
+    const struct shard_descriptor *high = shard_map_find(self->config.map, slot->call->key_high);
+    char detail[DETAIL_SIZE];
+    const char *what = slot->call->kind == COMMAND_READ ? "reads" : "transactions";
+    if (high != NULL) {
+        (void)snprintf(detail, sizeof(detail),
+                       "touches shards %llu and %llu; %s over several shards are not available yet",
+                       (unsigned long long)slot->shard.v, (unsigned long long)high->id.v, what);
+    } else {
+        (void)snprintf(detail, sizeof(detail),
+                       "touches shard %llu and keys of no shard; %s over several shards are not "
+                       "available yet",
+                       (unsigned long long)slot->shard.v, what);
+    }
+    finish_text(slot,
+                session_route_give_up(slot->call->kind, slot->maybe_applied, STATUS_NOT_SUPPORTED),
+                detail);
+}
+
+// Chooses shard and target of the next attempt; target 0 = nobody to ask now. False when the call
+// ended here.
+static bool route(struct session_slot *slot) {
+    struct session *self = slot->exec.session;
+    slot->target = (struct node_id){0};
+    if (slot->call->kind == COMMAND_CATALOG) {
+        route_catalog(slot);
+        return true;
+    }
+    uint8_t scan_key[SHARD_KEY_SIZE_MAX];
+    struct slice key;
+    if (!routing_key(slot->call, scan_key, &key)) {
+        finish_text(slot, STATUS_INVALID_ARGUMENT, "the scan does not decode");
+        return false;
+    }
+    const struct shard_descriptor *descriptor = shard_map_find(self->config.map, key);
+    slot->shard = (struct shard_id){0};
+    if (descriptor == NULL) { return true; }
+    slot->shard = descriptor->id;
+    slot->epoch = descriptor->epoch;
+    if (!holds_all(slot->call, descriptor)) {
+        finish_many_shards(slot);
+        return false;
+    }
+    struct node_id nodes[SHARD_REPLICAS_MAX];
+    uint32_t count = 0;
+    for (uint32_t i = 0; i < descriptor->replica_count; i++) {
+        if (descriptor->replicas[i].role == SHARD_VOTER) {
+            nodes[count++] = descriptor->replicas[i].node;
+        }
+    }
+    slot->target = choose_target(slot, nodes, count);
+    return true;
+}
+
+// --- Answers ---
+
+// True when the map now sends the call elsewhere than to where it was sent.
+static bool take_descriptors(struct session_slot *slot, struct slice delta) {
+    struct session *self = slot->exec.session;
+    if (delta.size == 0) { return false; }
+    struct codec_reader r;
+    codec_reader_init(&r, delta);
+    // Each descriptor is independent: what came before damage is taken.
+    if (shard_map_apply_delta(self->config.map, &r) != STATUS_OK) { MARK("session.bad_delta"); }
+    uint8_t scan_key[SHARD_KEY_SIZE_MAX];
+    struct slice key;
+    if (slot->call->kind == COMMAND_CATALOG || !routing_key(slot->call, scan_key, &key)) {
+        return false;
+    }
+    const struct shard_descriptor *now = shard_map_find(self->config.map, key);
+    return now != NULL && (!shard_id_equal(now->id, slot->shard) || now->epoch != slot->epoch);
+}
+
+// True when the answer names a leader worth asking at once.
+static bool take_leader(struct session_slot *slot, struct node_id from,
+                        const struct command_response *response) {
+    struct session *self = slot->exec.session;
+    const struct shard_descriptor *known = shard_map_by_id(self->config.map, slot->shard);
+    if (response->leader.v == 0 || node_id_equal(response->leader, from)) {
+        // It does not know. Whoever sent the call there by this hint shall not do so again.
+        if (known != NULL && node_id_equal(known->leader, from)) {
+            shard_map_note_leader(self->config.map, slot->shard, (struct node_id){0}, known->term);
+        }
+        if (node_id_equal(self->catalog_leader, from)) {
+            self->catalog_leader = (struct node_id){0};
+        }
+        return false;
+    }
+    shard_map_note_leader(self->config.map, slot->shard, response->leader, response->leader_term);
+    if (shard_id_equal(slot->shard, SHARD_CATALOG) && response->leader_term >= self->catalog_term) {
+        self->catalog_leader = response->leader;
+        self->catalog_term = response->leader_term;
+    }
+    // "You lead" is news only if it is true.
+    const struct replica *replica = replica_table_find(self->config.table, slot->shard);
+    return !node_id_equal(response->leader, self->config.self) ||
+           (replica != NULL && replica_is_leader(replica));
+}
+
+static struct session_verdict judge(struct session_slot *slot, struct node_id from,
+                                    const struct command_response *response) {
+    struct session_judgement judgement = {
+        .kind = slot->call->kind,
+        .status = response->status,
+        .certified = response->certificate.method != COMMAND_METHOD_NONE,
+        .entered_log = response->certificate.index != 0,
+        .maybe_applied = slot->maybe_applied,
+        .hops = slot->hops,
+    };
+    if (response->status == STATUS_NOT_LEADER) {
+        judgement.new_leader = take_leader(slot, from, response);
+    }
+    if (response->status == STATUS_STALE_SHARD_MAP) {
+        judgement.newer_map = take_descriptors(slot, response->descriptors);
+    }
+    return session_route_judge(&judgement);
+}
+
+static void finish_with(struct session_slot *slot, enum status status,
+                        const struct command_response *response) {
+    const struct session_result result = {.status = status,
+                                          .certificate = response->certificate,
+                                          .payload = response->payload,
+                                          .detail = response->detail};
+    session__finish(slot, &result);
+}
+
+// What the answer to the present attempt leads to. True: try again at once.
+static bool on_answer(struct session_slot *slot, struct node_id from,
+                      const struct command_response *response) {
+    const struct session_verdict verdict = judge(slot, from, response);
+    if (verdict.step == SESSION_FINISH) {
+        finish_with(slot, verdict.status, response);
+        return false;
+    }
+    session__exec_end(&slot->exec);
+    slot->maybe_applied = verdict.maybe_applied;
+    slot->last_status = response->status;
+    slot->avoid = node_id_equal(from, slot->exec.session->config.self) ? slot->avoid : from;
+    if (verdict.step == SESSION_RETRY_NOW) {
+        slot->hops++;
+        return true;
+    }
+    back_off(slot);
+    return false;
+}
+
+// --- Attempts ---
+
+static struct command_request make_request(struct session_slot *slot, uint64_t now_ns) {
+    const struct session *self = slot->exec.session;
+    const uint64_t budget_us = (slot->call->deadline_ns - now_ns) / 1000;
+    return (struct command_request){
+        .id = request_id(slot),
+        .boot = self->boot,
+        .kind = slot->call->kind,
+        .shard = slot->shard,
+        .epoch = slot->epoch,
+        .hlc = hlc_peek(self->config.hlc, session__wall(self)),
+        .budget_us = budget_us > 0 ? budget_us : 1,
+        .payload = slot->call->payload,
+    };
+}
+
+static void send_request(struct session_slot *slot, struct command_request *request,
+                         uint64_t now_ns) {
+    struct session *self = slot->exec.session;
+    request->sequence = ++self->sequence;
+    buf_reset(&self->message);
+    struct codec_writer w;
+    codec_writer_init(&w, &self->message);
+    command_request_encode(&w, request);
+    // Without memory it counts as sent and lost: the attempt times out.
+    if (w.status == STATUS_OK) {
+        env_send(self->config.env, slot->target, PEER_REQUEST, buf_slice(&self->message));
+    }
+    self->stats.forwarded++;
+    slot->state = SESSION_SLOT_REMOTE;
+    slot->attempt_until_ns = now_ns + self->config.attempt_ns;
+    set_timer(slot, slot->attempt_until_ns);
+}
+
+// One attempt. True: try again at once.
+static bool attempt(struct session_slot *slot, uint64_t now_ns) {
+    struct session *self = slot->exec.session;
+    if (!route(slot)) { return false; }
+    if (slot->target.v == 0) {
+        back_off(slot);
+        return false;
+    }
+    self->stats.retries += slot->attempts > 0 ? 1 : 0;
+    slot->attempts++;
+    struct command_request request = make_request(slot, now_ns);
+    if (!node_id_equal(slot->target, self->config.self)) {
+        send_request(slot, &request, now_ns);
+        return false;
+    }
+    self->stats.served_local++;
+    struct command_response response;
+    slot->state = SESSION_SLOT_LOCAL;
+    if (!session__exec(&slot->exec, &request, &response)) {
+        // No attempt time-out: a leader that cannot go on ends its proposals itself.
+        set_timer(slot, slot->call->deadline_ns);
+        return false;
+    }
+    return on_answer(slot, self->config.self, &response);
+}
+
+void session__drive(struct session_slot *slot) {
+    ASSERT(slot->call != NULL && !slot->exec.pending && slot->link == NULL);
+    const struct session *self = slot->exec.session;
+    const uint64_t now = session__now(self);
+    if (now >= slot->call->deadline_ns) {
+        session__give_up(slot, STATUS_DEADLINE_EXCEEDED);
+        return;
+    }
+    // Ends: on_answer allows SESSION_HOPS_MAX immediate retries.
+    bool again = true;
+    while (again) {
+        again = attempt(slot, now);
+    }
+}
+
+static void free_ended(struct session_slot *slot) {
+    struct session *self = slot->exec.session;
+    ASSERT(slot->state == SESSION_SLOT_ENDED && !slot->exec.pending);
+    session__exec_end(&slot->exec);
+    slot->state = SESSION_SLOT_FREE;
+    slot->next = self->slots_free;
+    self->slots_free = slot;
+}
+
+// Comes out of the table of replicas, perhaps in the middle of its turn: a retry waits for the
+// timer instead of calling back into it.
+void session__exec_done(struct session_exec *exec, const struct command_response *response) {
+    struct session_slot *slot = (struct session_slot *)(void *)exec;
+    if (slot->state == SESSION_SLOT_ENDED) {
+        MARK("session.answer_after_end");
+        free_ended(slot);
+        return;
+    }
+    ASSERT(slot->state == SESSION_SLOT_LOCAL);
+    struct session *self = exec->session;
+    if (on_answer(slot, self->config.self, response)) {
+        session__wait_until(slot, session__now(self));
+    }
+}
+
+// Silence: the request or its answer was lost, or the node is gone or slow.
+static void attempt_timed_out(struct session_slot *slot) {
+    MARK("session.attempt_timed_out");
+    if (session_route_mutates(slot->call->kind)) { slot->maybe_applied = true; }
+    slot->last_status = STATUS_DEADLINE_EXCEEDED;
+    slot->avoid = slot->target;
+    const struct command_response silence = {0};
+    (void)take_leader(slot, slot->target, &silence);
+    slot->state = SESSION_SLOT_LOCAL;
+    session__drive(slot);
+}
+
+void session__timer_fired(struct session_slot *slot) {
+    const uint64_t now = session__now(slot->exec.session);
+    ASSERT(slot->call != NULL);
+    if (now >= slot->call->deadline_ns) {
+        session__give_up(slot, STATUS_DEADLINE_EXCEEDED);
+        return;
+    }
+    if (slot->state == SESSION_SLOT_REMOTE) {
+        ASSERT(now >= slot->attempt_until_ns);
+        attempt_timed_out(slot);
+        return;
+    }
+    ASSERT(slot->state == SESSION_SLOT_WAITING && now >= slot->retry_at_ns);
+    leave_waiters(slot);
+    session__drive(slot);
+}
+
+// An answer from a clock that this node refuses to follow. A certified commit is what it is; a read
+// carries a timestamp that no other leader would serve from.
+static bool refused_clock(struct session *self, const struct session_slot *slot,
+                          struct command_response *response) {
+    const enum status st = hlc_observe(self->config.hlc, response->hlc, session__wall(self));
+    if (st == STATUS_OK) { return false; }
+    self->stats.clock_ahead++;
+    const bool certified = response->certificate.method != COMMAND_METHOD_NONE;
+    if (!certified || session_route_mutates(slot->call->kind)) { return false; }
+    *response = (struct command_response){
+        .status = st,
+        .detail = SLICE_LITERAL("the clock of the shard's leader is too far ahead of this node's")};
+    return true;
+}
+
+enum status session__on_response(struct session *self, struct node_id from, struct slice body) {
+    struct command_response response;
+    const enum status st = command_response_decode(body, &response);
+    if (st != STATUS_OK) { return st; }
+    struct session_slot *slot = slot_of_id(self, response.id);
+    if (slot == NULL) { return STATUS_OK; }
+    const bool refused = refused_clock(self, slot, &response);
+    const bool present = slot->state == SESSION_SLOT_REMOTE && response.id == request_id(slot) &&
+                         node_id_equal(from, slot->target);
+    if (present) {
+        if (on_answer(slot, from, &response)) { session__drive(slot); }
+        return STATUS_OK;
+    }
+    // Late, from an attempt that was given up: a result still counts, anything else is only noted.
+    if (refused) { return STATUS_OK; }
+    MARK("session.late_answer");
+    const struct session_verdict verdict = judge(slot, from, &response);
+    if (verdict.step == SESSION_FINISH && response.certificate.method != COMMAND_METHOD_NONE) {
+        finish_with(slot, verdict.status, &response);
+    }
+    return STATUS_OK;
+}

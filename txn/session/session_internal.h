@@ -1,0 +1,155 @@
+// SPDX-License-Identifier: Apache-2.0
+// session_internal.h - the tables of a session: calls as gateway, requests served, executions on
+// this node's replicas.
+// Invariants: a slot is in the free list, or has a call, or waits for its execution (exec.pending);
+//             a slot is in a list of waiters exactly when its state is WAITING; its timer is in the
+//             heap exactly when it has a call.
+// Ownership:  the session owns everything; slots never move, because the table of replicas holds
+//             pointers into them.
+// Thread:     the shard loop.
+// See:        txn/session/session.h
+#pragma once
+
+#include "dataplane/base/heap.h"
+#include "txn/session/session.h"
+#include "txn/session/session_route.h"
+#include "txn/session/session_window.h"
+
+struct session_exec;
+typedef void (*session_exec_done_fn)(struct session_exec *exec,
+                                     const struct command_response *response);
+
+// One request executed on this node's replica of its shard.
+struct session_exec {
+    struct session *session;
+    session_exec_done_fn done;  // of an execution that did not end at once
+    enum command_kind kind;
+    struct shard_id shard;
+    bool pending;  // the table of replicas holds proposal or read
+    struct replica_proposal proposal;
+    struct replica_read read;
+    enum status read_status;  // what the rows say: OK or NOT_FOUND
+    struct buf rows;          // answer of a read; memory is lent by the session's spares
+};
+
+enum session_slot_state {
+    SESSION_SLOT_FREE,
+    SESSION_SLOT_LOCAL,
+    SESSION_SLOT_REMOTE,
+    SESSION_SLOT_WAITING,
+    SESSION_SLOT_ENDED
+};
+
+struct session_slot {
+    struct session_exec exec;
+    struct heap_node timer;
+    struct session_call *call;  // NULL when FREE or ENDED
+    enum session_slot_state state;
+    uint64_t generation;    // changes with each call: late answers to an earlier one do not match
+    struct shard_id shard;  // of the last route; 0 = none found
+    uint64_t epoch;
+    struct node_id target;  // of the last attempt
+    struct node_id avoid;
+    uint64_t retry_at_ns;
+    uint64_t attempt_until_ns;
+    uint32_t attempts;
+    uint32_t hops;
+    uint32_t waits;
+    bool maybe_applied;
+    enum status last_status;     // of the last answer, for the text at the deadline
+    struct session_slot *next;   // free list, or list of waiters
+    struct session_slot **link;  // what points to this waiter
+};
+
+struct session_served {
+    struct session_exec exec;
+    struct node_id from;
+    uint64_t id;
+    struct session_served *next_free;
+};
+
+enum { SESSION_WAITER_BUCKETS = 1024, SESSION_SPARES_MAX = 64, SESSION_SPARE_SIZE_MAX = 1 << 16 };
+
+struct session {
+    struct session_config config;
+    struct session_slot *slots;
+    struct session_slot *slots_free;
+    struct session_served *served;
+    struct session_served *served_free;
+    struct heap timers;
+    struct session_slot *waiters[SESSION_WAITER_BUCKETS];  // by shard
+    struct session_windows windows;
+    struct buf message;      // being encoded for sending
+    struct buf descriptors;  // delta of an answer being made
+    struct buf spares[SESSION_SPARES_MAX];
+    uint32_t spare_count;
+    uint32_t pending;  // executions that the table of replicas holds
+    bool closing;
+    uint64_t boot;
+    uint64_t sequence;
+    uint32_t rotor;
+    struct node_id catalog_leader;  // freshest hint
+    uint64_t catalog_term;
+    struct session_stats stats;
+};
+
+static inline uint64_t session__now(const struct session *self) {
+    return env_now(self->config.env);
+}
+static inline uint64_t session__wall(const struct session *self) {
+    return env_wall_us(self->config.env);
+}
+
+// --- session_exec.c ---
+
+// Executes; true when *out is the answer (views live until session__exec_end), false when
+// exec->done will be called with it.
+NODISCARD bool session__exec(struct session_exec *self, const struct command_request *request,
+                             struct command_response *out);
+// After the answer was used.
+void session__exec_end(struct session_exec *self);
+// True when every key of the commit lies in the descriptor's range, and every range as a whole.
+bool session__commit_fits(struct slice payload, const struct shard_descriptor *descriptor);
+struct buf session__buf_take(struct session *self);
+void session__buf_give(struct session *self, struct buf *buf);
+// Frees the session once it is closing and nothing is pending.
+void session__free_if_closed(struct session *self);
+
+// --- session_rows.c ---
+
+// Rows of a read or scan at the snapshot of exec->read, into exec->rows. STATUS_OK; otherwise the
+// request is refused with *out_detail.
+NODISCARD enum status session__read_rows(struct session_exec *self,
+                                         const struct shard_descriptor *descriptor,
+                                         struct slice payload, const char **out_detail);
+NODISCARD enum status session__scan_rows(struct session_exec *self,
+                                         const struct shard_descriptor *descriptor,
+                                         struct slice payload, const char **out_detail);
+// The key by which a scan is routed: where it begins, or for reverse ones the largest key below its
+// end, written into out.
+struct slice session__scan_key(const struct command_scan *scan, uint8_t out[SHARD_KEY_SIZE_MAX]);
+
+// --- session_call.c ---
+
+struct session_slot *session__slot_of_call(const struct session *self,
+                                           const struct session_call *call);
+// One attempt after the other until the call ended, waits, or is under way.
+void session__drive(struct session_slot *slot);
+// Ends the call; the slot is free, or ENDED while its execution is pending.
+void session__finish(struct session_slot *slot, const struct session_result *result);
+// The deadline passed or the caller went away: `otherwise`, or UNKNOWN_OUTCOME.
+void session__give_up(struct session_slot *slot, enum status otherwise);
+// Waiting for a retry at that time.
+void session__wait_until(struct session_slot *slot, uint64_t at_ns);
+NODISCARD enum status session__on_response(struct session *self, struct node_id from,
+                                           struct slice body);
+// The head of the list of waiters in which those of the shard are.
+struct session_slot **session__waiters(struct session *self, struct shard_id shard);
+void session__timer_fired(struct session_slot *slot);
+// An execution for a call ended.
+void session__exec_done(struct session_exec *exec, const struct command_response *response);
+
+// --- session_serve.c ---
+
+NODISCARD enum status session__on_request(struct session *self, struct node_id from,
+                                          struct slice body);
