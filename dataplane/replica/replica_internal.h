@@ -110,6 +110,7 @@ struct replica_table {
     uint32_t peer_count;
     uint64_t leads_version;  // bumped whenever the set of led (shard, term) changes
     uint64_t frontier_due_ns;
+    uint64_t frontier_sent_ns;  // the round before: idle shards ride when a second began since
     bool sick;
 };
 

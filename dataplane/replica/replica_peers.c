@@ -306,7 +306,8 @@ static void ask_support(struct replica_table *table, uint64_t now_ns) {
 
 static void share_frontiers(struct replica_table *table, uint64_t now_ns) {
     if (now_ns < table->frontier_due_ns) { return; }
-    bool idle_round = now_ns / FRONTIER_IDLE_NS != table->frontier_due_ns / FRONTIER_IDLE_NS;
+    bool idle_round = now_ns / FRONTIER_IDLE_NS != table->frontier_sent_ns / FRONTIER_IDLE_NS;
+    table->frontier_sent_ns = now_ns;
     table->frontier_due_ns = now_ns + table->config.frontier_interval_ns;
     for (uint32_t i = 0; i < table->count; i++) {
         replica__advance_closed(table->replicas[i]);
