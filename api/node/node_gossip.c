@@ -41,8 +41,12 @@ void node_core__gossip_on_time(struct node_core *self, uint64_t now_ns) {
     for (uint32_t i = 0; i < count; i++) {
         send_to_others(self, catalog_node_at(self->catalog, i)->id);
     }
-    for (uint32_t i = 0; count == 0 && i < self->config.member_count; i++) {
-        send_to_others(self, self->config.members[i]);
+    // The founding members are in touch even before they stand in the catalogue: a node that knows
+    // only itself would ask nobody.
+    for (uint32_t i = 0; i < self->config.member_count; i++) {
+        if (catalog_node(self->catalog, self->config.members[i]) == NULL) {
+            send_to_others(self, self->config.members[i]);
+        }
     }
 }
 
