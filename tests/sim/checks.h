@@ -28,7 +28,6 @@ struct sim_shard_record {
     uint32_t leaders[SIM_TERMS_MAX];  // by term
     struct hlc_ts closed;             // largest published by any replica
     struct hlc_ts timestamp;          // largest in an applied entry
-    struct hlc_ts entry_closed;
     struct hlc_ts entry_ceiling;
     struct sim_digest digests[SIM_DIGESTS_MAX];  // by hash of applied; the latest wins
     uint64_t walked[SIM_NODES_MAX];              // by node, in its present boot
@@ -52,5 +51,7 @@ void sim_checks_boot(struct sim_checks *self, struct sim_node *node);
 void sim_checks_turn(struct sim_checks *self, struct sim_node *node);
 // All replicas of all shards hold the same, and nothing is left to apply.
 bool sim_checks_converged(struct sim_checks *self);
+// Where every replica stands, for people.
+void sim_checks_print(struct sim_checks *self);
 // After convergence: digests of all shards on all nodes.
 void sim_checks_equality(struct sim_checks *self);

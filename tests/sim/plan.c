@@ -83,6 +83,11 @@ static void draw_faults(struct sim_plan *self, struct prng *prng) {
     self->clock_hours = prng_chance(prng, 1, 4);
 }
 
+// Hours only where clocks jump at all.
+static void clear_hours(struct sim_plan *self) {
+    if ((self->faults & (1U << SIM_FAULT_CLOCK_JUMP)) == 0) { self->clock_hours = false; }
+}
+
 // What is not among the faults does not happen at all.
 static void clear_absent(struct sim_plan *self) {
     if ((self->faults & (1U << SIM_FAULT_DROP)) == 0) { self->drop_ppm = 0; }
@@ -105,6 +110,7 @@ void sim_plan_draw(struct sim_plan *self, uint64_t seed, uint32_t faults_allowed
     draw_faults(self, &prng);
     self->faults &= faults_allowed;
     clear_absent(self);
+    clear_hours(self);
 }
 
 void sim_plan_print(const struct sim_plan *self) {

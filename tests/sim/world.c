@@ -60,6 +60,7 @@ static uint64_t log_time(void *ctx) {
 static void on_stop(void *ctx, const char *reason) {
     struct sim_world *self = ctx;
     sim_trace_print(&self->trace, SIM_TIMELINE_LINES);
+    sim_checks_print(&self->checks);
     (void)printf("FAILED seed=%" PRIu64 " at %.6f s: %s\n", self->plan.seed,
                  (double)self->now_ns / 1e9, reason);
     (void)fflush(stdout);
