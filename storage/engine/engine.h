@@ -105,8 +105,8 @@ struct engine_cursor {
 static inline void engine_close(struct engine *e) {
     e->ops->close(e);
 }
-// The value replaces the buffer's contents. STATUS_NOT_FOUND when absent; STATUS_CORRUPT; STATUS_IO;
-// STATUS_RESOURCE_EXHAUSTED when the value is larger than the buffer may become.
+// The value replaces the buffer's contents. STATUS_NOT_FOUND when absent; STATUS_CORRUPT;
+// STATUS_IO; STATUS_RESOURCE_EXHAUSTED when the value is larger than the buffer may become.
 NODISCARD static inline enum status engine_get(struct engine *e, enum engine_family f,
                                                struct slice key, struct buf *out) {
     return e->ops->get(e, f, key, out);

@@ -154,6 +154,9 @@ static struct engine_cursor *create(struct engine *base, enum engine_family fami
     self->family = family;
     self->point = point;
     make_options(self);
+    // Of this thread, which the cursor is confined to. By default RocksDB counts comparisons and
+    // block reads in thread-local variables, for a tenth of a read's time; nobody looks at them.
+    rocksdb_set_perf_level(rocksdb_disable);
     renew(self);
     return &self->base;
 }

@@ -5,7 +5,7 @@
 //
 // A failed sync is fatal. After fsync fails, Linux may have dropped the dirty pages and marked them
 // clean, so that a second fsync succeeds with the data gone (Rebello et al., ATC 2020); RocksDB
-// would even let us reopen and carry on. The process stops, and recovery reads what is really there.
+// would even let us reopen and carry on. The process stops, and recovery reads what is there.
 #include "storage/engine/rocksdb_engine.h"
 
 #include "dataplane/base/assert.h"

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // Keys and values of versions. Byte 0 of a user key becomes 0 255, and 0 1 ends the key: the end
 // sorts below every continuation (0 255 or a byte >= 1), so encoded keys sort as user keys do, and
-// no encoded key is a prefix of another's. A length in front would not keep the order, and bare keys
-// with a timestamp behind would let the timestamp of "a" compare with the letters of "ab".
+// no encoded key is a prefix of another's. A length in front would not keep the order, and bare
+// keys with a timestamp behind would let the timestamp of "a" compare with the letters of "ab".
 //
 // Runs without a zero byte are found by memchr and copied whole: most keys have only the zeros of
 // their keyspace id.

@@ -16,8 +16,8 @@
 struct raftlog;
 struct raftlog_group;  // one group commit on its way to the disk
 
-// Port to whatever runs the sync: the log writer thread, or the simulator's disk. start() must later
-// call raftlog_group_write (any thread; blocks) and then raftlog_group_done on the loop. It may do
+// Port to whatever runs the sync: the log writer thread, or the simulator's disk. start() must
+// later call raftlog_group_write (any thread; blocks) and then raftlog_group_done on the loop. It may do
 // both at once, before it returns.
 struct raftlog_writer {
     void *ctx;
@@ -33,8 +33,8 @@ struct raftlog_config {
     void *durable_ctx;
 };
 
-// Reads and checks every record of every shard's log, and keeps the bounds. STATUS_CORRUPT names the
-// shard and the index in err; STATUS_IO.
+// Reads and checks every record of every shard's log, and keeps the bounds. STATUS_CORRUPT names
+// the shard and the index in err; STATUS_IO.
 NODISCARD enum status raftlog_open(const struct raftlog_config *config, struct raftlog **out_log,
                                    struct err *err);
 // The writer must be idle for good: a group that was started and not done is forgotten.

@@ -98,6 +98,7 @@ NODISCARD enum status raftlog__entry_decode(struct slice record, uint64_t index,
 // --- Recovery and reading ---
 
 NODISCARD enum status raftlog__recover(struct raftlog *self, struct err *err);
+// lint: allow parameters: the port's shape (log_store.h)
 enum status raftlog__read(void *ctx, struct shard_id shard, uint64_t low, uint64_t high,
                           uint32_t count_max, uint64_t size_max, struct log_entry *out,
                           uint32_t *out_count);

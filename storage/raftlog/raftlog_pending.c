@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The entries of one shard that are not durable yet: a ring, newest at the tail. Appending pushes at
-// the tail, a finished group pops at the head, a truncation pops at the tail. The ring keeps its
+// The entries of one shard that are not durable yet: a ring, newest at the tail. Appending pushes
+// at the tail, a finished group pops at the head, a truncation pops at the tail. The ring keeps its
 // memory while it is small, so that a busy shard allocates nothing, and ten thousand idle ones hold
 // little.
 #include "dataplane/base/assert.h"

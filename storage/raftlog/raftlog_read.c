@@ -5,6 +5,13 @@
 #include "dataplane/base/assert.h"
 #include "storage/raftlog/raftlog_internal.h"
 
+// Entries [low, high) of one shard.
+struct span {
+    struct shard_id shard;
+    uint64_t low;
+    uint64_t high;
+};
+
 // What a read may still take.
 struct budget {
     uint64_t size_left;
@@ -21,18 +28,18 @@ static bool take(struct budget *self, uint64_t size) {
     return true;
 }
 
-// Entries [low, high) that are in the store.
-static enum status read_store(struct raftlog *self, struct shard_id shard, uint64_t low,
-                              uint64_t high, struct budget *budget, struct log_entry *out) {
+// The span lies in the store.
+static enum status read_store(struct raftlog *self, const struct span *span, struct budget *budget,
+                              struct log_entry *out) {
     uint8_t key[RAFTLOG_KEY_SIZE];
     engine_cursor_refresh(self->cursor);
-    engine_cursor_seek(self->cursor, raftlog__entry_key(shard, low, key));
-    for (uint64_t index = low; index < high; index++) {
+    engine_cursor_seek(self->cursor, raftlog__entry_key(span->shard, span->low, key));
+    for (uint64_t index = span->low; index < span->high; index++) {
         if (!engine_cursor_valid(self->cursor)) {
             const enum status st = engine_cursor_status(self->cursor);
             return st == STATUS_OK ? STATUS_CORRUPT : st;  // bounds say it exists
         }
-        const struct slice wanted = raftlog__entry_key(shard, index, key);
+        const struct slice wanted = raftlog__entry_key(span->shard, index, key);
         if (!slice_equal(engine_cursor_key(self->cursor), wanted)) { return STATUS_CORRUPT; }
         const struct slice record = engine_cursor_value(self->cursor);
         if (!take(budget, record.size)) { return STATUS_OK; }
@@ -42,7 +49,7 @@ static enum status read_store(struct raftlog *self, struct shard_id shard, uint6
             return st;
         }
         // The step after the last entry could meet an error that concerns nobody.
-        if (index + 1 < high) { engine_cursor_next(self->cursor); }
+        if (index + 1 < span->high) { engine_cursor_next(self->cursor); }
     }
     return STATUS_OK;
 }
@@ -62,6 +69,7 @@ static uint64_t smaller(uint64_t a, uint64_t b) {
     return a < b ? a : b;
 }
 
+// lint: allow parameters: the port's shape (log_store.h)
 enum status raftlog__read(void *ctx, struct shard_id id, uint64_t low, uint64_t high,
                           uint32_t count_max, uint64_t size_max, struct log_entry *out,
                           uint32_t *out_count) {
@@ -76,8 +84,8 @@ enum status raftlog__read(void *ctx, struct shard_id id, uint64_t low, uint64_t 
     struct budget budget = {size_max, 0, count_max};
     const uint64_t pending = raftlog__pending_first(shard);
     if (low < pending) {
-        const uint64_t end = smaller(high, pending);
-        const enum status st = read_store(self, id, low, end, &budget, out);
+        const struct span span = {id, low, smaller(high, pending)};
+        const enum status st = read_store(self, &span, &budget, out);
         if (st != STATUS_OK) {
             for (uint32_t i = 0; i < budget.count; i++) {
                 log_entry_unref(&out[i]);

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// sim_engine.h - a store behind engine.h whose disk can lose, rot and fill up as the simulator says.
+// sim_engine.h - a store behind engine.h whose disk loses, rots and fills up as it is told.
 // Invariants: a crash leaves the state after some prefix of the batches written, at least the
 //             durable ones; equal contents have equal digests, however they came about; nothing
 //             depends on addresses or time.

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Versions on the simulated store and on RocksDB: the encoding's order and inverse, what a read sees
-// at each timestamp, and scans both ways against a model. Keys are drawn from zeros, 255s, and
+// Versions on the simulated store and on RocksDB: the encoding's order and inverse, what a read
+// sees at each timestamp, and scans both ways against a model. Keys are drawn from zeros, 255s, and
 // prefixes of one another, timestamps from the two ends of their range and from a handful between.
 #include "storage/mvcc/mvcc.h"
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// raftlog_fixture.h - a raft log on the simulated store, with a writer that finishes at once or when
-//                     told.
+// raftlog_fixture.h - a raft log on the simulated store, with a writer that finishes at once or
+//                     when told.
 // Invariants: at most one group waits; completions are kept in the order delivered.
 // Ownership:  setup allocates the fixture, teardown frees it.
 // Thread:     one thread.

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// kill -9, for real: a child process appends to the logs of a few shards on RocksDB and applies what
-// is durable to a data store without a WAL, and tells each acknowledged index down a pipe; the
+// kill -9, for real: a child process appends to the logs of a few shards on RocksDB and applies
+// what is durable to a data store without a WAL, and tells each acknowledged index down a pipe; the
 // parent kills it in the middle and looks at what is there. Several lives on the same stores.
 //   - every acknowledged entry is in the log, whole and in its place;
 //   - the data store is at an index that the log covers, and holds exactly the entries up to it.
