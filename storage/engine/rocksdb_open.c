@@ -10,7 +10,8 @@
 // The end of the WAL (log use). Four recovery modes exist:
 //   absolute consistency       refuses the torn record that each power cut may leave;
 //   point in time              stops at the first bad record and opens: a flipped byte in the
-//                              middle silently drops acknowledged groups behind it (PAR, FAST 2018);
+//                              middle silently drops acknowledged groups behind it (PAR, FAST
+//                              2018);
 //   skip any corrupted         worse;
 //   tolerate corrupted tail    cuts off an incomplete record at the end, and refuses a record that
 //                              is complete but fails its checksum, wherever it stands.

@@ -17,8 +17,8 @@ struct raftlog;
 struct raftlog_group;  // one group commit on its way to the disk
 
 // Port to whatever runs the sync: the log writer thread, or the simulator's disk. start() must
-// later call raftlog_group_write (any thread; blocks) and then raftlog_group_done on the loop. It may do
-// both at once, before it returns.
+// later call raftlog_group_write (any thread; blocks) and then raftlog_group_done on the loop. It
+// may do both at once, before it returns.
 struct raftlog_writer {
     void *ctx;
     void (*start)(void *ctx, struct raftlog_group *group);

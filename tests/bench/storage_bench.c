@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Figures of the storage layer on this machine: group commits of the raft log, point reads and
-// scans of versions. Nothing is asserted: absolute figures depend on the disk. The argument is an empty
-// directory, which is left behind.
+// scans of versions. Nothing is asserted: absolute figures depend on the disk. The argument is an
+// empty directory, which is left behind.
 //
 // The writer of the log runs inline, so that a figure is the cost of one group from turn to
 // completion; with the real writer thread the next group gathers meanwhile.
