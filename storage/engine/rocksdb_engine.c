@@ -34,6 +34,7 @@ struct slice rocksdb_scratch__key(struct rocksdb_scratch *self, enum engine_fami
                                   struct slice key) {
     ASSERT(family < ENGINE_FAMILY_COUNT);
     rocksdb_scratch__reserve(self, key.size + 1);
+    ASSERT(self->data != NULL);
     self->data[0] = rocksdb_engine__prefix(family);
     if (key.size > 0) { memcpy(self->data + 1, key.data, key.size); }
     return slice_make(self->data, key.size + 1);

@@ -61,7 +61,7 @@ static char *prefix_transform(void *state, const char *key, size_t size, size_t 
     const bool is_version = size > ENGINE_VERSION_SUFFIX_SIZE &&
                             (uint8_t)key[0] == rocksdb_engine__prefix(ENGINE_VERSION);
     *out_size = is_version ? size - ENGINE_VERSION_SUFFIX_SIZE : size;
-    return (char *)(uintptr_t)key;  // RocksDB wants a view that is not const, and does not write
+    return (char *)key;  // RocksDB wants a view that is not const, and does not write
 }
 
 static unsigned char prefix_in_domain(void *state, const char *key, size_t size) {
