@@ -133,7 +133,7 @@ static void rpc_watch_start(void *ctx, struct rpc_call *call, struct slice reque
         return;
     }
     (void)pthread_mutex_lock(&self->mu);
-    bool room = self->watch_count < RPC_WATCHERS_MAX && !watch->finished;
+    bool room = self->watch_count < RPC_WATCHERS_MAX;
     if (room) {
         self->watch_count++;
         watch->linked = true;
@@ -147,8 +147,7 @@ static void rpc_watch_start(void *ctx, struct rpc_call *call, struct slice reque
     if (!room) { rpc_health_refuse(call, STATUS_OVERLOADED, "too many watchers"); }
 }
 
-// The client went away, or the server stops: whoever comes first ends the call. A drain before
-// start only leaves its word.
+// The client went away, or the server stops: whoever comes first ends the call.
 static void rpc_watch_end(void *ctx, struct rpc_call *call) {
     struct rpc_health *self = &((struct rpc_server *)ctx)->health;
     struct rpc_watch *watch = rpc_call_state(call);

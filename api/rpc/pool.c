@@ -49,13 +49,26 @@ void rpc__arena_init(struct rpc_arena *self) {
 }
 
 void rpc__arena_reset(struct rpc_arena *self) {
+    struct rpc_chunk *kept = NULL;
     while (self->chunks != NULL) {
         struct rpc_chunk *chunk = self->chunks;
         self->chunks = chunk->next;
-        mem_free(chunk);
+        if (kept == NULL && chunk->size == RPC_CHUNK_SIZE) {
+            kept = chunk;
+            kept->next = NULL;
+        } else {
+            mem_free(chunk);
+        }
     }
+    self->chunks = kept;
     self->used = 0;
-    self->total = 0;
+    self->total = kept == NULL ? 0 : RPC_CHUNK_SIZE;
+}
+
+void rpc__arena_deinit(struct rpc_arena *self) {
+    rpc__arena_reset(self);
+    mem_free(self->chunks);
+    self->chunks = NULL;
 }
 
 struct ProtobufCAllocator *rpc_call_allocator(struct rpc_call *call) {
@@ -82,6 +95,7 @@ void rpc__slot_destroy(struct rpc_slot *self) {
         self->free_calls = call->next;
         grpc_metadata_array_destroy(&call->metadata);
         buf_deinit(&call->gathered);
+        rpc__arena_deinit(&call->arena);
         (void)pthread_mutex_destroy(&call->mu);
         mem_free(call);
         freed++;
@@ -175,6 +189,7 @@ static void rpc_clear(struct rpc_call *call) {
     call->close_cancelled = 0;
     atomic_store_explicit(&call->cancelled, false, memory_order_relaxed);
     atomic_store_explicit(&call->finishing, false, memory_order_relaxed);
+    atomic_store_explicit(&call->drained, false, memory_order_relaxed);
     memset(call->state, 0, call->slot->method.state_size);
 }
 

@@ -22,8 +22,8 @@ enum {
     RPC_IMPORTS_MAX = 64,
 };
 
-// State of a reflection stream. Every call of the handler but drain comes from events that follow
-// one another; drain only marks.
+// State of a reflection stream. The callbacks of a call follow one another, but for drain, which
+// only marks.
 struct rpc_question {
     atomic_bool draining;  // relaxed: seen with the next question, or by the cancellation
     atomic_bool finished;  // whoever sets it first ends the call

@@ -66,8 +66,8 @@ struct rpc_handler {
     // The client is gone, or time is up; at most once. Finish the call soon; what is sent is
     // dropped. It may run while another thread is finishing the call.
     void (*cancelled)(void *ctx, struct rpc_call *call);
-    // Streams: the server stops. End the call when convenient; later it is cancelled. It runs on the
-    // thread of rpc_stop, beside the poller's and even just before start.
+    // Streams: the server stops. End the call when convenient; later it is cancelled. At most once,
+    // after start; it runs on the thread of rpc_stop, perhaps beside the poller's.
     void (*drain)(void *ctx, struct rpc_call *call);
     // The last reference is gone: free what the state holds.
     void (*released)(void *ctx, struct rpc_call *call);

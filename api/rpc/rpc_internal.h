@@ -56,6 +56,8 @@ struct rpc_call {
     struct rpc_slot *slot;
     struct rpc_call *next;      // of the free list, or of the live streams; guarded by their mutex
     struct rpc_call *previous;  // of the live streams
+    bool listed;                // in the live streams; guarded by their mutex
+    atomic_bool drained;        // relaxed: only its own order matters
     struct rpc_tag tags[RPC_OP_COUNT];
     grpc_completion_queue *cq;
     grpc_call *call;
@@ -164,7 +166,9 @@ void rpc__post_accept(struct rpc_slot *self, grpc_completion_queue *cq);
 // Gives a call back that was never accepted.
 void rpc__recycle(struct rpc_call *call);
 void rpc__arena_init(struct rpc_arena *self);
+// Empties it, but keeps one chunk.
 void rpc__arena_reset(struct rpc_arena *self);
+void rpc__arena_deinit(struct rpc_arena *self);
 
 // payload.c
 // NOT_SUPPORTED for compressed messages. An absent message is INVALID_ARGUMENT.
@@ -185,6 +189,8 @@ void rpc__start(struct rpc_call *call, const grpc_op *ops, size_t count, enum rp
 // streams.c: the list of live streams.
 void rpc__stream_add(struct rpc_call *call);
 void rpc__stream_remove(struct rpc_call *call);
+// Tells the handler that the server stops; once.
+void rpc__stream_drain(struct rpc_call *call);
 void rpc__streams_drain(struct rpc_server *server);
 // Cancels streams whose deadline passed or whose reader stopped reading.
 void rpc__streams_sweep(struct rpc_server *server, uint64_t now_ns);

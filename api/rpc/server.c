@@ -56,6 +56,19 @@ static bool rpc_is_overloaded(const struct rpc_server *server, uint64_t in_fligh
     return in_flight > server->config.calls_max || bytes > server->config.bytes_max;
 }
 
+// A stream is listed once it has started, so that nobody drains what does not exist yet; one that
+// starts while rpc_stop walks the list is drained here.
+static void rpc_open_stream(struct rpc_call *call, struct slice request) {
+    const struct rpc_method *method = &call->slot->method;
+    rpc_call_ref(call);
+    method->handler->start(method->ctx, call, request);
+    rpc__stream_add(call);
+    if (atomic_load_explicit(&call->server->stopping, memory_order_acquire)) {
+        rpc__stream_drain(call);
+    }
+    rpc_call_unref(call);
+}
+
 static void rpc_open(struct rpc_call *call, uint64_t in_flight) {
     struct rpc_server *server = call->server;
     const struct rpc_method *method = &call->slot->method;
@@ -67,7 +80,6 @@ static void rpc_open(struct rpc_call *call, uint64_t in_flight) {
     uint64_t bytes = call->bytes + atomic_fetch_add_explicit(&server->bytes_in_flight, call->bytes,
                                                              memory_order_relaxed);
     rpc__call_opened(call);
-    if (method->kind != RPC_UNARY) { rpc__stream_add(call); }
     if (atomic_load_explicit(&server->stopping, memory_order_acquire)) {
         struct rpc_error error = {.status = STATUS_UNAVAILABLE,
                                   .message = SLICE_LITERAL("the server is stopping")};
@@ -83,7 +95,11 @@ static void rpc_open(struct rpc_call *call, uint64_t in_flight) {
         rpc_refuse_payload(call, st);
         return;
     }
-    method->handler->start(method->ctx, call, request);
+    if (method->kind == RPC_UNARY) {
+        method->handler->start(method->ctx, call, request);
+    } else {
+        rpc_open_stream(call, request);
+    }
 }
 
 static void rpc_on_accept(struct rpc_call *call, bool ok) {

@@ -13,6 +13,7 @@ static const uint64_t RPC_DEADLINE_GRACE_NS = UINT64_C(1000000000);
 void rpc__stream_add(struct rpc_call *call) {
     struct rpc_server *server = call->server;
     (void)pthread_mutex_lock(&server->mu);
+    call->listed = true;
     call->previous = NULL;
     call->next = server->streams;
     if (call->next != NULL) { call->next->previous = call; }
@@ -23,6 +24,11 @@ void rpc__stream_add(struct rpc_call *call) {
 void rpc__stream_remove(struct rpc_call *call) {
     struct rpc_server *server = call->server;
     (void)pthread_mutex_lock(&server->mu);
+    if (!call->listed) {
+        (void)pthread_mutex_unlock(&server->mu);
+        return;
+    }
+    call->listed = false;
     if (call->previous != NULL) {
         call->previous->next = call->next;
     } else {
@@ -47,6 +53,16 @@ static bool rpc_try_ref(struct rpc_call *call) {
     return false;
 }
 
+void rpc__stream_drain(struct rpc_call *call) {
+    const struct rpc_method *method = &call->slot->method;
+    if (method->handler->drain == NULL ||
+        atomic_load_explicit(&call->finishing, memory_order_relaxed) ||
+        atomic_exchange_explicit(&call->drained, true, memory_order_relaxed)) {
+        return;
+    }
+    method->handler->drain(method->ctx, call);
+}
+
 // Handlers may finish their calls at once, which takes the list's mutex: so they are told from a
 // copy of the list.
 void rpc__streams_drain(struct rpc_server *server) {
@@ -62,11 +78,7 @@ void rpc__streams_drain(struct rpc_server *server) {
     }
     (void)pthread_mutex_unlock(&server->mu);
     for (size_t i = 0; i < held; i++) {
-        const struct rpc_method *method = &calls[i]->slot->method;
-        if (method->handler->drain != NULL &&
-            !atomic_load_explicit(&calls[i]->finishing, memory_order_relaxed)) {
-            method->handler->drain(method->ctx, calls[i]);
-        }
+        rpc__stream_drain(calls[i]);
         rpc_call_unref(calls[i]);
     }
     mem_free(calls);

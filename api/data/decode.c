@@ -1,0 +1,611 @@
+// SPDX-License-Identifier: Apache-2.0
+// Requests of Data, field by field from the wire into a command. Bounds are checked while reading,
+// so that a small message cannot cost more memory than its own size times a constant: ten million
+// empty mutations end at the ten-thousand-and-first. Unknown fields are passed over; a repeated
+// singular field counts by its last occurrence, as protobuf has it.
+#include "api/data/data_internal.h"
+#include "dataplane/base/assert.h"
+#include "dataplane/base/mem.h"
+#include "dataplane/loop/clock.h"
+
+#include <assert.h>
+#include <stdio.h>
+#include <string.h>
+
+enum { DATA_OPS_GROWTH_MIN = 16 };
+
+static enum status data_garbage(struct data_refusal *refusal) {
+    return data__refuse(refusal, STATUS_INVALID_ARGUMENT, NULL, 0,
+                        "the request does not decode as protobuf of its type");
+}
+
+static enum status data_too_many(struct data_refusal *refusal, const char *field, uint64_t limit) {
+    return data__refuse(refusal, STATUS_INVALID_ARGUMENT, field, limit,
+                        "%s has too many elements, at most %llu", field, (unsigned long long)limit);
+}
+
+// --- What several requests begin with ---
+
+struct data_common {
+    struct slice keyspace;
+    uint32_t keyspace_id;
+    enum command_consistency consistency;
+    struct hlc_ts at_least;
+    struct hlc_ts hlc;
+};
+
+static enum status data_get_consistency(struct proto_reader *r, const struct proto_field *field,
+                                        struct data_common *common, struct data_refusal *refusal) {
+    uint64_t value = proto_get_uint(r, field);
+    if (value >= COMMAND_CONSISTENCY_COUNT) {
+        return data__refuse(refusal, STATUS_INVALID_ARGUMENT, "consistency",
+                            COMMAND_CONSISTENCY_COUNT - 1, "unknown consistency");
+    }
+    common->consistency = (enum command_consistency)value;
+    return STATUS_OK;
+}
+
+// Appends an encoded command; the span of what the writer appended since `at`.
+static enum status data_span_since(const struct data_scratch *scratch, size_t at,
+                                   const struct codec_writer *w, struct data_span *out,
+                                   struct data_refusal *refusal) {
+    if (w->status != STATUS_OK) {
+        return data__refuse(refusal, STATUS_RESOURCE_EXHAUSTED, NULL, SHARD_COMMIT_SIZE_MAX,
+                            "the request is too large");
+    }
+    *out = (struct data_span){at, scratch->encoded.size - at};
+    return STATUS_OK;
+}
+
+static enum status data_place_key(struct data_scratch *scratch, struct slice key,
+                                  struct data_span *out, struct data_refusal *refusal) {
+    struct codec_writer w;
+    codec_writer_init(&w, &scratch->encoded);
+    size_t at = scratch->encoded.size;
+    codec_put_raw(&w, key);
+    return data_span_since(scratch, at, &w, out, refusal);
+}
+
+// Routing wants the smallest and the largest key; a single key is its own bounds.
+static enum status data_place_bounds(struct data_scratch *scratch, struct slice low,
+                                     struct slice high, struct data_prepared *out,
+                                     struct data_refusal *refusal) {
+    enum status st = data_place_key(scratch, low, &out->key, refusal);
+    if (st != STATUS_OK || slice_equal(low, high)) { return st; }
+    return data_place_key(scratch, high, &out->key_high, refusal);
+}
+
+// --- Read ---
+
+static enum status data_read_fields(struct data_scratch *scratch, struct slice request,
+                                    struct data_common *common, uint32_t *out_count,
+                                    struct data_refusal *refusal) {
+    struct proto_reader r;
+    struct proto_field field;
+    uint32_t count = 0;
+    enum status st = STATUS_OK;
+    proto_reader_init(&r, request);
+    while (st == STATUS_OK && proto_next(&r, &field)) {
+        switch (field.number) {
+        case 1:
+            common->keyspace = proto_get_bytes(&r, &field);
+            break;
+        case 2:
+            common->keyspace_id = proto_get_uint32(&r, &field);
+            break;
+        case 3:
+            if (count == COMMAND_READ_KEYS_MAX) {
+                return data_too_many(refusal, "keys", COMMAND_READ_KEYS_MAX);
+            }
+            scratch->keys[count++] = proto_get_bytes(&r, &field);
+            break;
+        case 4:
+            st = data_get_consistency(&r, &field, common, refusal);
+            break;
+        case 5:
+            common->at_least.v = proto_get_fixed64(&r, &field);
+            break;
+        case 6:
+            common->hlc.v = proto_get_fixed64(&r, &field);
+            break;
+        default:
+            break;
+        }
+    }
+    *out_count = count;
+    if (st != STATUS_OK) { return st; }
+    return r.status == STATUS_OK ? STATUS_OK : data_garbage(refusal);
+}
+
+static enum status data_read_keys(struct data_scratch *scratch, uint32_t keyspace, uint32_t count,
+                                  struct data_refusal *refusal) {
+    if (count == 0) {
+        return data__refuse(refusal, STATUS_INVALID_ARGUMENT, "keys", COMMAND_READ_KEYS_MAX,
+                            "no key is asked for");
+    }
+    for (uint32_t i = 0; i < count; i++) {
+        char field[DATA_FIELD_SIZE];
+        bool fits = scratch->keys[i].size > 0 && scratch->keys[i].size <= SHARD_USER_KEY_SIZE_MAX;
+        if (!fits) {
+            (void)snprintf(field, sizeof(field), "keys[%u]", i);
+            return data__check_key(scratch->keys[i], field, refusal);
+        }
+        scratch->keys[i] = data__full_key(scratch, keyspace, scratch->keys[i]);
+    }
+    return STATUS_OK;
+}
+
+enum status data__decode_read(struct data_scratch *scratch, struct slice request,
+                              struct data_prepared *out, struct data_refusal *refusal) {
+    struct data_common common = {.consistency = COMMAND_STRONG};
+    uint32_t keyspace = 0;
+    uint32_t count = 0;
+    *out = (struct data_prepared){.kind = COMMAND_READ};
+    enum status st = data_read_fields(scratch, request, &common, &count, refusal);
+    if (st != STATUS_OK) { return st; }
+    st = data__keyspace(scratch, common.keyspace, common.keyspace_id, &keyspace, refusal);
+    if (st != STATUS_OK) { return st; }
+    st = data_read_keys(scratch, keyspace, count, refusal);
+    if (st != STATUS_OK) { return st; }
+    struct command_read read = {common.consistency, common.at_least, count, scratch->keys};
+    st = command_read_check(&read, &refusal->err);
+    if (st != STATUS_OK) {
+        refusal->status = st;
+        return st;
+    }
+    struct codec_writer w;
+    codec_writer_init(&w, &scratch->encoded);
+    size_t at = scratch->encoded.size;
+    command_read_encode(&w, &read);
+    out->hlc = common.hlc;
+    st = data_span_since(scratch, at, &w, &out->payload, refusal);
+    if (st != STATUS_OK) { return st; }
+    struct slice low = scratch->keys[0];
+    struct slice high = low;
+    for (uint32_t i = 1; i < count; i++) {
+        if (slice_compare(scratch->keys[i], low) < 0) { low = scratch->keys[i]; }
+        if (slice_compare(scratch->keys[i], high) > 0) { high = scratch->keys[i]; }
+    }
+    return data_place_bounds(scratch, low, high, out, refusal);
+}
+
+// --- Commit ---
+
+static bool data_grow(void **items, uint32_t *capacity, uint32_t count, size_t item_size) {
+    if (count < *capacity) { return true; }
+    uint32_t wanted = *capacity < DATA_OPS_GROWTH_MIN ? DATA_OPS_GROWTH_MIN : 2 * *capacity;
+    void *grown = mem_try_realloc(*items, wanted * item_size);
+    if (grown == NULL) { return false; }
+    *items = grown;
+    *capacity = wanted;
+    return true;
+}
+
+static bool data_mutation_place(struct data_scratch *scratch, uint32_t count) {
+    void *items = scratch->mutations;
+    bool ok = data_grow(&items, &scratch->mutation_capacity, count, sizeof(*scratch->mutations));
+    scratch->mutations = items;
+    return ok;
+}
+
+static bool data_condition_place(struct data_scratch *scratch, uint32_t count) {
+    void *items = scratch->conditions;
+    bool ok = data_grow(&items, &scratch->condition_capacity, count, sizeof(*scratch->conditions));
+    scratch->conditions = items;
+    return ok;
+}
+
+static const char *const data_mutation_names[COMMAND_MUTATION_KIND_COUNT] = {
+    [COMMAND_PUT] = "put", [COMMAND_DELETE] = "delete", [COMMAND_DELETE_RANGE] = "delete_range"};
+
+// Put{key, value}, Delete{key}, DeleteRange{start, end}: two byte fields, numbers 1 and 2.
+static bool data_mutation_fields(struct slice message, struct command_mutation *out) {
+    struct proto_reader r;
+    struct proto_field field;
+    proto_reader_init(&r, message);
+    out->key = SLICE_EMPTY;
+    out->value = SLICE_EMPTY;
+    while (proto_next(&r, &field)) {
+        if (field.number == 1) { out->key = proto_get_bytes(&r, &field); }
+        if (field.number == 2 && out->kind != COMMAND_DELETE) {
+            out->value = proto_get_bytes(&r, &field);
+        }
+    }
+    return r.status == STATUS_OK;
+}
+
+static enum status data_mutation_check(const struct command_mutation *mutation, uint32_t position,
+                                       struct data_refusal *refusal) {
+    const bool range = mutation->kind == COMMAND_DELETE_RANGE;
+    const bool key_fits = mutation->key.size > 0 && mutation->key.size <= SHARD_USER_KEY_SIZE_MAX;
+    const bool value_fits =
+        range ? mutation->value.size > 0 && mutation->value.size <= SHARD_USER_KEY_SIZE_MAX
+              : mutation->value.size <= SHARD_VALUE_SIZE_MAX;
+    if (key_fits && value_fits) { return STATUS_OK; }
+    char field[DATA_FIELD_SIZE];
+    const char *part = range ? (key_fits ? "end" : "start") : (key_fits ? "value" : "key");
+    (void)snprintf(field, sizeof(field), "mutations[%u].%s.%s", position,
+                   data_mutation_names[mutation->kind], part);
+    if (!key_fits) { return data__check_key(mutation->key, field, refusal); }
+    if (range) { return data__check_key(mutation->value, field, refusal); }
+    return data__refuse(refusal, STATUS_INVALID_ARGUMENT, field, SHARD_VALUE_SIZE_MAX,
+                        "the value has %zu bytes, at most %d", mutation->value.size,
+                        SHARD_VALUE_SIZE_MAX);
+}
+
+// Mutation{oneof kind}: the last member that is set counts.
+static enum status data_mutation_decode(struct slice message, uint32_t position,
+                                        struct command_mutation *out,
+                                        struct data_refusal *refusal) {
+    struct proto_reader r;
+    struct proto_field field;
+    struct slice body = SLICE_EMPTY;
+    bool found = false;
+    proto_reader_init(&r, message);
+    while (proto_next(&r, &field)) {
+        if (field.number >= COMMAND_PUT && field.number < COMMAND_MUTATION_KIND_COUNT) {
+            out->kind = (enum command_mutation_kind)field.number;
+            body = proto_get_bytes(&r, &field);
+            found = true;
+        }
+    }
+    if (r.status != STATUS_OK) { return data_garbage(refusal); }
+    if (!found) {
+        char name[DATA_FIELD_SIZE];
+        (void)snprintf(name, sizeof(name), "mutations[%u]", position);
+        return data__refuse(refusal, STATUS_INVALID_ARGUMENT, name, 0,
+                            "the mutation is neither put, nor delete, nor delete_range");
+    }
+    if (!data_mutation_fields(body, out)) { return data_garbage(refusal); }
+    return data_mutation_check(out, position, refusal);
+}
+
+// One member of the oneof of Condition, numbers 2 to 6.
+static void data_condition_test(struct proto_reader *r, const struct proto_field *field,
+                                struct command_condition *out, bool *out_flag) {
+    out->value = SLICE_EMPTY;
+    out->ts = HLC_ZERO;
+    *out_flag = true;
+    switch (field->number) {
+    case 2:
+        out->kind = COMMAND_EXISTS;
+        *out_flag = proto_get_bool(r, field);
+        break;
+    case 3:
+        out->kind = COMMAND_ABSENT;
+        *out_flag = proto_get_bool(r, field);
+        break;
+    case 4:
+        out->kind = COMMAND_VALUE_EQUALS;
+        out->value = proto_get_bytes(r, field);
+        break;
+    case 5:
+        out->kind = COMMAND_VERSION_EQUALS;
+        out->ts.v = proto_get_fixed64(r, field);
+        break;
+    default:
+        out->kind = COMMAND_TIMESTAMP_AT_MOST;
+        out->ts.v = proto_get_fixed64(r, field);
+        break;
+    }
+}
+
+static enum status data_condition_decode(struct slice message, uint32_t position,
+                                         struct command_condition *out,
+                                         struct data_refusal *refusal) {
+    struct proto_reader r;
+    struct proto_field field;
+    bool flag = false;
+    bool found = false;
+    char name[DATA_FIELD_SIZE];
+    *out = (struct command_condition){.kind = COMMAND_EXISTS};
+    proto_reader_init(&r, message);
+    while (proto_next(&r, &field)) {
+        if (field.number == 1) { out->key = proto_get_bytes(&r, &field); }
+        if (field.number >= 2 && field.number <= 6) {
+            found = true;
+            data_condition_test(&r, &field, out, &flag);
+        }
+    }
+    if (r.status != STATUS_OK) { return data_garbage(refusal); }
+    if (!found || !flag) {
+        (void)snprintf(name, sizeof(name), "conditions[%u]", position);
+        return data__refuse(refusal, STATUS_INVALID_ARGUMENT, name, 0,
+                            found ? "exists and absent must be true when set"
+                                  : "the condition tests nothing");
+    }
+    if (out->key.size == 0 || out->key.size > SHARD_USER_KEY_SIZE_MAX) {
+        (void)snprintf(name, sizeof(name), "conditions[%u].key", position);
+        return data__check_key(out->key, name, refusal);
+    }
+    if (out->value.size > SHARD_VALUE_SIZE_MAX) {
+        (void)snprintf(name, sizeof(name), "conditions[%u].value_equals", position);
+        return data__refuse(refusal, STATUS_INVALID_ARGUMENT, name, SHARD_VALUE_SIZE_MAX,
+                            "the value has %zu bytes, at most %d", out->value.size,
+                            SHARD_VALUE_SIZE_MAX);
+    }
+    return STATUS_OK;
+}
+
+struct data_commit_fields {
+    struct data_common common;
+    struct slice txn;
+    uint32_t condition_count;
+    uint32_t mutation_count;
+};
+
+static enum status data_commit_operation(struct data_scratch *scratch, struct slice message,
+                                         bool mutation, struct data_commit_fields *fields,
+                                         struct data_refusal *refusal) {
+    if (fields->condition_count + fields->mutation_count == COMMAND_OPS_MAX) {
+        return data_too_many(refusal, mutation ? "mutations" : "conditions", COMMAND_OPS_MAX);
+    }
+    bool room = mutation ? data_mutation_place(scratch, fields->mutation_count)
+                         : data_condition_place(scratch, fields->condition_count);
+    if (!room) {
+        return data__refuse(refusal, STATUS_RESOURCE_EXHAUSTED, NULL, 0, "out of memory");
+    }
+    enum status st =
+        mutation ? data_mutation_decode(message, fields->mutation_count,
+                                        &scratch->mutations[fields->mutation_count], refusal)
+                 : data_condition_decode(message, fields->condition_count,
+                                         &scratch->conditions[fields->condition_count], refusal);
+    if (st == STATUS_OK) { (*(mutation ? &fields->mutation_count : &fields->condition_count))++; }
+    return st;
+}
+
+static enum status data_commit_fields(struct data_scratch *scratch, struct slice request,
+                                      struct data_commit_fields *out,
+                                      struct data_refusal *refusal) {
+    struct proto_reader r;
+    struct proto_field field;
+    enum status st = STATUS_OK;
+    proto_reader_init(&r, request);
+    while (st == STATUS_OK && proto_next(&r, &field)) {
+        switch (field.number) {
+        case 1:
+            out->common.keyspace = proto_get_bytes(&r, &field);
+            break;
+        case 2:
+            out->common.keyspace_id = proto_get_uint32(&r, &field);
+            break;
+        case 3:
+            out->txn = proto_get_bytes(&r, &field);
+            break;
+        case 4:
+        case 5: {
+            struct slice message = proto_get_bytes(&r, &field);
+            if (r.status != STATUS_OK) { break; }
+            st = data_commit_operation(scratch, message, field.number == 5, out, refusal);
+            break;
+        }
+        case 6:
+            out->common.hlc.v = proto_get_fixed64(&r, &field);
+            break;
+        default:
+            break;
+        }
+    }
+    if (st != STATUS_OK) { return st; }
+    return r.status == STATUS_OK ? STATUS_OK : data_garbage(refusal);
+}
+
+static void data_commit_prefix(struct data_scratch *scratch, uint32_t keyspace,
+                               const struct data_commit_fields *fields) {
+    for (uint32_t i = 0; i < fields->condition_count; i++) {
+        struct command_condition *condition = &scratch->conditions[i];
+        condition->key = data__full_key(scratch, keyspace, condition->key);
+    }
+    for (uint32_t i = 0; i < fields->mutation_count; i++) {
+        struct command_mutation *mutation = &scratch->mutations[i];
+        mutation->key = data__full_key(scratch, keyspace, mutation->key);
+        if (mutation->kind == COMMAND_DELETE_RANGE) {
+            mutation->value = data__full_key(scratch, keyspace, mutation->value);
+        }
+    }
+}
+
+static enum status data_commit_txn(const struct data_commit_fields *fields, bool needs_id,
+                                   struct txn_id *out, struct data_refusal *refusal) {
+    if (fields->txn.size > 0 || needs_id) { return data__check_txn(fields->txn, out, refusal); }
+    uint64_t random[2] = {loop_entropy(), loop_entropy() | 1};
+    static_assert(sizeof(random) == sizeof(out->v), "a transaction id is 128 bits");
+    memcpy(out->v, random, sizeof(out->v));
+    return STATUS_OK;
+}
+
+// Encodes the commit and notes the bounds of its keys.
+static enum status data_commit_encode(struct data_scratch *scratch,
+                                      const struct command_commit *commit,
+                                      struct data_prepared *out, struct data_refusal *refusal) {
+    struct codec_writer w;
+    codec_writer_init(&w, &scratch->encoded);
+    size_t at = scratch->encoded.size;
+    command_commit_encode(&w, commit);
+    enum status st = data_span_since(scratch, at, &w, &out->payload, refusal);
+    if (st != STATUS_OK) { return st; }
+    const uint8_t *base = scratch->encoded.data;
+    struct slice low;
+    struct slice high;
+    st = command_commit_span(slice_make(base + at, out->payload.size), &low, &high);
+    ASSERT(st == STATUS_OK);
+    out->key = (struct data_span){(size_t)(low.data - base), low.size};
+    out->key_high = (struct data_span){(size_t)(high.data - base), high.size};
+    return STATUS_OK;
+}
+
+enum status data__decode_commit(struct data_scratch *scratch, struct slice request, bool needs_id,
+                                struct data_prepared *out, struct data_refusal *refusal) {
+    struct data_commit_fields fields = {.condition_count = 0};
+    uint32_t keyspace = 0;
+    *out = (struct data_prepared){.kind = COMMAND_COMMIT};
+    enum status st = data_commit_fields(scratch, request, &fields, refusal);
+    if (st != STATUS_OK) { return st; }
+    st = data__keyspace(scratch, fields.common.keyspace, fields.common.keyspace_id, &keyspace,
+                        refusal);
+    if (st != STATUS_OK) { return st; }
+    st = data_commit_txn(&fields, needs_id, &out->txn, refusal);
+    if (st != STATUS_OK) { return st; }
+    if (fields.condition_count + fields.mutation_count == 0) {
+        return data__refuse(refusal, STATUS_INVALID_ARGUMENT, "mutations", COMMAND_OPS_MAX,
+                            "the commit has neither conditions nor mutations");
+    }
+    data_commit_prefix(scratch, keyspace, &fields);
+    struct command_commit commit = {out->txn, fields.condition_count, fields.mutation_count,
+                                    scratch->conditions, scratch->mutations};
+    st = command_commit_check(&commit, &refusal->err);
+    if (st != STATUS_OK) {
+        refusal->status = st;
+        return st;
+    }
+    out->hlc = fields.common.hlc;
+    return data_commit_encode(scratch, &commit, out, refusal);
+}
+
+// --- TxnStatus ---
+
+enum status data__decode_txn_status(struct data_scratch *scratch, struct slice request,
+                                    struct data_prepared *out, struct data_refusal *refusal) {
+    struct data_common common = {.consistency = COMMAND_STRONG};
+    struct slice txn = SLICE_EMPTY;
+    struct slice key = SLICE_EMPTY;
+    uint32_t keyspace = 0;
+    struct proto_reader r;
+    struct proto_field field;
+    *out = (struct data_prepared){.kind = COMMAND_TXN_STATUS};
+    proto_reader_init(&r, request);
+    while (proto_next(&r, &field)) {
+        switch (field.number) {
+        case 1:
+            common.keyspace = proto_get_bytes(&r, &field);
+            break;
+        case 2:
+            common.keyspace_id = proto_get_uint32(&r, &field);
+            break;
+        case 3:
+            txn = proto_get_bytes(&r, &field);
+            break;
+        case 4:
+            key = proto_get_bytes(&r, &field);
+            break;
+        case 5:
+            out->hlc.v = proto_get_fixed64(&r, &field);
+            break;
+        default:
+            break;
+        }
+    }
+    if (r.status != STATUS_OK) { return data_garbage(refusal); }
+    enum status st =
+        data__keyspace(scratch, common.keyspace, common.keyspace_id, &keyspace, refusal);
+    if (st == STATUS_OK) { st = data__check_txn(txn, &out->txn, refusal); }
+    if (st == STATUS_OK) { st = data__check_key(key, "key", refusal); }
+    if (st != STATUS_OK) { return st; }
+    st =
+        data_place_key(scratch, slice_make(out->txn.v, sizeof(out->txn.v)), &out->payload, refusal);
+    if (st != STATUS_OK) { return st; }
+    return data_place_key(scratch, data__full_key(scratch, keyspace, key), &out->key, refusal);
+}
+
+// --- Scan ---
+
+struct data_scan_fields {
+    struct data_common common;
+    struct slice start;
+    struct slice end;
+    uint64_t limit;
+    uint32_t page_rows;
+    bool reverse;
+    bool keys_only;
+};
+
+static void data_scan_field(struct proto_reader *r, const struct proto_field *field,
+                            struct data_scan_fields *out) {
+    switch (field->number) {
+    case 1:
+        out->common.keyspace = proto_get_bytes(r, field);
+        break;
+    case 2:
+        out->common.keyspace_id = proto_get_uint32(r, field);
+        break;
+    case 3:
+        out->start = proto_get_bytes(r, field);
+        break;
+    case 4:
+        out->end = proto_get_bytes(r, field);
+        break;
+    case 5:
+        out->limit = proto_get_uint(r, field);
+        break;
+    case 6:
+        out->page_rows = proto_get_uint32(r, field);
+        break;
+    case 7:
+        out->reverse = proto_get_bool(r, field);
+        break;
+    case 8:
+        out->keys_only = proto_get_bool(r, field);
+        break;
+    case 10:
+        out->common.at_least.v = proto_get_fixed64(r, field);
+        break;
+    case 11:
+        out->common.hlc.v = proto_get_fixed64(r, field);
+        break;
+    default:
+        break;
+    }
+}
+
+static enum status data_scan_fields(struct slice request, struct data_scan_fields *out,
+                                    struct data_refusal *refusal) {
+    struct proto_reader r;
+    struct proto_field field;
+    proto_reader_init(&r, request);
+    enum status st = STATUS_OK;
+    while (st == STATUS_OK && proto_next(&r, &field)) {
+        if (field.number == 9) {
+            st = data_get_consistency(&r, &field, &out->common, refusal);
+        } else {
+            data_scan_field(&r, &field, out);
+        }
+    }
+    if (st != STATUS_OK) { return st; }
+    if (r.status != STATUS_OK) { return data_garbage(refusal); }
+    if (out->start.size > SHARD_USER_KEY_SIZE_MAX) {
+        return data__check_key(out->start, "start", refusal);
+    }
+    if (out->end.size > SHARD_USER_KEY_SIZE_MAX) {
+        return data__check_key(out->end, "end", refusal);
+    }
+    if (out->page_rows > COMMAND_SCAN_ROWS_MAX) {
+        return data__refuse(refusal, STATUS_INVALID_ARGUMENT, "page_rows", COMMAND_SCAN_ROWS_MAX,
+                            "page_rows is %u, at most %d", out->page_rows, COMMAND_SCAN_ROWS_MAX);
+    }
+    return STATUS_OK;
+}
+
+enum status data__decode_scan(struct data_scratch *scratch, struct slice request,
+                              struct data_scan_request *out, struct data_refusal *refusal) {
+    struct data_scan_fields fields = {.common = {.consistency = COMMAND_STRONG}};
+    uint32_t keyspace = 0;
+    enum status st = data_scan_fields(request, &fields, refusal);
+    if (st != STATUS_OK) { return st; }
+    st = data__keyspace(scratch, fields.common.keyspace, fields.common.keyspace_id, &keyspace,
+                        refusal);
+    if (st != STATUS_OK) { return st; }
+    *out = (struct data_scan_request){
+        .scan = {.consistency = fields.common.consistency,
+                 .at_least = fields.common.at_least,
+                 .start = data__full_key(scratch, keyspace, fields.start),
+                 .row_limit = fields.page_rows == 0 ? DATA_PAGE_ROWS : fields.page_rows,
+                 .reverse = fields.reverse,
+                 .keys_only = fields.keys_only},
+        .limit = fields.limit == 0 ? UINT64_MAX : fields.limit,
+        .hlc = fields.common.hlc,
+    };
+    if (fields.end.size > 0) { out->scan.end = data__full_key(scratch, keyspace, fields.end); }
+    st = command_scan_check(&out->scan, &refusal->err);
+    if (st != STATUS_OK) { refusal->status = st; }
+    return st;
+}
