@@ -11,13 +11,21 @@
 #include "dataplane/base/mem.h"
 #include "dataplane/raft/raft_internal.h"
 
-static enum status raft_store_read(const struct raft_core *core, uint64_t low, uint64_t high,
-                                   uint64_t size_max, struct log_entry *out, uint32_t *out_count) {
+// What a read of the store may bring.
+struct raft_range {
+    uint64_t low;
+    uint64_t high;  // exclusive
+    uint64_t size_max;
+};
+
+static enum status raft_store_read(const struct raft_core *core, struct raft_range range,
+                                   struct log_entry *out, uint32_t *out_count) {
+    ASSERT(range.low < range.high);
     const struct log_store *store = core->config.log;
-    uint32_t count_max = (uint32_t)(high - low);
+    uint32_t count_max = (uint32_t)(range.high - range.low);
     *out_count = 0;
-    enum status st =
-        store->read(store->ctx, core->config.shard, low, high, count_max, size_max, out, out_count);
+    enum status st = store->read(store->ctx, core->config.shard, range.low, range.high, count_max,
+                                 range.size_max, out, out_count);
     if (st == STATUS_NOT_FOUND) { return st; }
     if (st != STATUS_OK) { FATAL("the log of a shard cannot be read: %s", status_name(st)); }
     ASSERT(*out_count > 0);
@@ -35,7 +43,10 @@ uint64_t raft__term_at(const struct raft_core *core, uint64_t index) {
     if (index < log->trim_index) { return 0; }
     struct log_entry entry = {0};
     uint32_t count = 0;
-    if (raft_store_read(core, index, index + 1, 1, &entry, &count) != STATUS_OK) { return 0; }
+    if (raft_store_read(core, (struct raft_range){index, index + 1, 1}, &entry, &count) !=
+        STATUS_OK) {
+        return 0;
+    }
     uint64_t term = entry.term;
     log_entry_unref(&entry);
     return term;
@@ -72,10 +83,13 @@ bool raft__catchup_fill(struct raft_core *core, uint64_t index) {
     if (catchup->entries == NULL) {
         catchup->entries = mem_alloc_array(RAFT_CATCHUP_MAX, sizeof(*catchup->entries));
     }
-    uint64_t high = raft__min(index + RAFT_CATCHUP_MAX, core->log.first);
+    struct raft_range range = {
+        .low = index,
+        .high = raft__min(index + RAFT_CATCHUP_MAX, core->log.first),
+        .size_max = core->config.append_size_max,
+    };
     uint32_t count = 0;
-    enum status st =
-        raft_store_read(core, index, high, core->config.append_size_max, catchup->entries, &count);
+    enum status st = raft_store_read(core, range, catchup->entries, &count);
     if (st != STATUS_OK) { return false; }
     MARK("raft.catchup.read_from_store");
     catchup->first = index;

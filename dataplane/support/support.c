@@ -123,6 +123,7 @@ static void support_note_boot(struct support_peer *peer, uint32_t boot) {
     }
 }
 
+// lint: allow parameters: see the header.
 void support_on_request(struct support *self, struct node_id from,
                         const struct support_request *request, uint64_t now_ns, uint64_t wall_us,
                         struct support_reply *out, bool *out_new_boot) {

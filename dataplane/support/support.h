@@ -84,6 +84,7 @@ void support_make_request(struct support *self, uint64_t now_ns, uint64_t wall_u
                           struct support_request *out);
 // A peer asks: grants or renews. out_new_boot tells that the peer came back under a new boot (its
 // old grants are void now).
+// lint: allow parameters: two clocks and two results of one exchange, kept flat for its callers.
 void support_on_request(struct support *self, struct node_id from,
                         const struct support_request *request, uint64_t now_ns, uint64_t wall_us,
                         struct support_reply *out, bool *out_new_boot);

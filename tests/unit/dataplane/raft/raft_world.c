@@ -42,6 +42,7 @@ static void log_cut(struct world_log *log, uint64_t from) {
     }
 }
 
+// lint: allow parameters: the signature of the port log_store.
 static enum status store_read(void *ctx, struct shard_id shard, uint64_t low, uint64_t high,
                               uint32_t count_max, uint64_t size_max, struct log_entry *out,
                               uint32_t *out_count) {

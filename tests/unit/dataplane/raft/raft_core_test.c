@@ -1,0 +1,423 @@
+// SPDX-License-Identifier: Apache-2.0
+// Behaviour of one core that neither the paper's sentences nor the scripts cover: what creation
+// refuses, back-pressure, trimmed logs, learners, what answers a driver gets.
+#include "dataplane/base/mark.h"
+#include "dataplane/raft/raft_internal.h"
+#include "tests/unit/dataplane/raft/raft_world.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+enum { MS = 1000000 };
+
+static struct world *make_world(uint32_t voters, uint32_t learners, uint32_t cache) {
+    struct world_options options = {.voters = voters,
+                                    .learners = learners,
+                                    .seed = 9,
+                                    .no_election_spread = true,
+                                    .cache_count_max = cache};
+    return world_create(&options);
+}
+
+static enum status send_event(struct world_node *node, enum raft_event_type type) {
+    struct raft_event event = {.type = type};
+    return world_step(node, &event);
+}
+
+static enum status deliver(struct world_node *node, const struct raft_message *m) {
+    struct raft_event event = {.type = RAFT_EVENT_MESSAGE};
+    event.u.message = m;
+    return world_step(node, &event);
+}
+
+// --- creation
+
+static struct raft_config good_config(struct world *w) {
+    struct world_node *node = world_at(w, 1);
+    struct raft_config config = {
+        .shard = {7},
+        .self = {1},
+        .support = &node->support,
+        .log = &node->store,
+        .election_ns_min = 150 * MS,
+        .resend_ns = 100 * MS,
+        .inflight_messages_max = 8,
+        .append_size_max = 1000,
+        .cache_count_max = 16,
+        .cache_size_max = 1000,
+    };
+    config.membership.voter_count = 1;
+    config.membership.voters[0].v = 1;
+    return config;
+}
+
+static enum status create(const struct raft_config *config) {
+    struct raft_core *core = NULL;
+    enum status st = raft_create(config, 0, 0, &core);
+    if (st == STATUS_OK) { raft_destroy(core); }
+    return st;
+}
+
+static void test_raft_create_refuses_impossible_memberships(void **state) {
+    (void)state;
+    struct world *w = make_world(1, 0, 0);
+    struct raft_config config = good_config(w);
+    assert_int_equal(create(&config), STATUS_OK);
+    config.membership.voter_count = 0;
+    assert_int_equal(create(&config), STATUS_INVALID_ARGUMENT);
+    config.membership.voter_count = RAFT_VOTERS_MAX + 1;
+    assert_int_equal(create(&config), STATUS_INVALID_ARGUMENT);
+    config.membership.voter_count = 2;
+    config.membership.voters[1].v = 1;  // twice
+    assert_int_equal(create(&config), STATUS_INVALID_ARGUMENT);
+    config.membership.voters[1].v = 0;
+    assert_int_equal(create(&config), STATUS_INVALID_ARGUMENT);
+    config.membership.voter_count = 1;
+    config.membership.learner_count = 1;
+    config.membership.learners[0].v = 1;  // voter and learner
+    assert_int_equal(create(&config), STATUS_INVALID_ARGUMENT);
+    config.membership.learner_count = 0;
+    config.membership.voters[0].v = 2;  // without itself
+    assert_int_equal(create(&config), STATUS_INVALID_ARGUMENT);
+    world_destroy(w);
+}
+
+static void test_raft_create_refuses_contradicting_bounds(void **state) {
+    (void)state;
+    struct world *w = make_world(1, 0, 0);
+    static const struct {
+        struct log_bounds bounds;
+        uint64_t applied;
+    } bad[] = {
+        {{.last_index = 1}, 0},              // entries, no term
+        {{.hard_state = {.vote = {1}}}, 0},  // a vote in no term
+        // commit beyond the log
+        {{.hard_state = {.term = 2, .commit = 1}}, 0},
+        // applied beyond the log
+        {{.hard_state = {.term = 2}}, 1},
+        {{.hard_state = {.term = 2}, .trim_index = 5, .trim_term = 1, .last_index = 4}, 5},
+        {{.hard_state = {.term = 2}, .trim_index = 5, .trim_term = 3, .last_index = 5}, 5},
+        // trimmed at no term
+        {{.hard_state = {.term = 2}, .trim_index = 5, .last_index = 5}, 5},
+        {{.hard_state = {.term = 2}, .trim_index = 5, .trim_term = 1, .last_index = 5}, 4},
+        {{.hard_state = {.term = UINT64_MAX}}, 0},
+        // entry 3 cannot be read
+        {{.hard_state = {.term = 2}, .last_index = 3}, 0},
+    };
+    for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
+        struct raft_config config = good_config(w);
+        config.bounds = bad[i].bounds;
+        config.applied = bad[i].applied;
+        assert_int_equal(create(&config), STATUS_CORRUPT);
+    }
+    world_destroy(w);
+}
+
+// What the hard state remembers as committed is announced again after a restart, once.
+static void test_raft_create_announces_the_remembered_commit(void **state) {
+    (void)state;
+    struct world *w = make_world(3, 0, 0);
+    world_elect(w, 1);
+    assert_int_equal(world_propose(world_at(w, 1), 2, 16), STATUS_OK);
+    assert_true(world_settle(w));
+    // Stepping down and voting anew writes a hard state with the commit index of that moment.
+    struct raft_message m = {.type = RAFT_VOTE_REQUEST, .from = {2}, .to = {1}, .term = 5};
+    m.index = 3;
+    m.index_term = 1;
+    assert_int_equal(send_event(world_at(w, 1), RAFT_EVENT_STEP_DOWN), STATUS_OK);
+    world_advance(w, UINT64_C(200) * MS);
+    world_drop(w, w->packets);
+    assert_int_equal(deliver(world_at(w, 1), &m), STATUS_OK);
+    world_sync(world_at(w, 1), 0);
+    world_crash(world_at(w, 1));
+    assert_int_equal(world_restart(world_at(w, 1), 1), STATUS_OK);
+    assert_int_equal(raft_commit_index(world_at(w, 1)->core), 1);
+    world_tick(world_at(w, 1));
+    assert_int_equal(raft_commit_index(world_at(w, 1)->core), 3);
+    assert_int_equal(world_at(w, 1)->applied, 3);
+    world_destroy(w);
+}
+
+// --- back-pressure
+
+// What is not applied may not outgrow the ring: a whole batch is refused, and taken after applying.
+static void test_raft_propose_is_refused_while_nothing_is_applied(void **state) {
+    (void)state;
+    struct world *w = make_world(1, 0, 16);
+    struct world_node *node = world_at(w, 1);
+    world_advance(w, MS);
+    assert_true(world_settle(w));
+    w->apply_by_hand = true;
+    assert_int_equal(world_propose(node, 16, 16), STATUS_OK);
+    assert_int_equal(world_propose(node, 1, 16), STATUS_OVERLOADED);
+    assert_int_equal(raft_last_index(node->core), 17);
+    assert_true(world_settle(w));
+    assert_int_equal(world_propose(node, 1, 16), STATUS_OVERLOADED);
+    world_apply(node);
+    assert_int_equal(world_propose(node, 16, 16), STATUS_OK);
+    assert_true(mark_count("raft.propose.ring_full") >= 2);
+    world_destroy(w);
+}
+
+// A follower whose disk stands still takes what fits and answers for that much.
+static void test_raft_append_takes_what_fits_into_the_ring(void **state) {
+    (void)state;
+    struct world *w = make_world(2, 0, 16);
+    struct world_node *leader = world_at(w, 1);
+    struct world_node *follower = world_at(w, 2);
+    world_elect(w, 1);
+    for (uint32_t i = 0; i < 3; i++) {
+        assert_int_equal(world_propose(leader, 5, 16), STATUS_OK);
+    }
+    while (w->packets != NULL) {
+        world_deliver(w, w->packets);
+    }
+    assert_int_equal(raft_last_index(follower->core), 16);
+    struct log_entry entries[4];
+    for (uint32_t i = 0; i < 4; i++) {
+        entries[i] = (struct log_entry){.index = 17 + i, .term = 1};
+        log_entry_seal(&entries[i]);
+    }
+    struct raft_message m = {.type = RAFT_APPEND_REQUEST, .from = {1}, .to = {2}, .term = 1};
+    m.sequence = 100;
+    m.index = 16;
+    m.index_term = 1;
+    m.entry_count = 4;
+    m.entries = entries;
+    // 15 entries wait for the disk, the one that is durable made room: one fits.
+    assert_int_equal(deliver(follower, &m), STATUS_OK);
+    assert_int_equal(raft_last_index(follower->core), 17);
+    assert_true(mark_count("raft.append.ring_full") > 0);
+    for (uint32_t i = 0; i < 4; i++) {
+        log_entry_unref(&entries[i]);
+    }
+    world_destroy(w);
+}
+
+// --- logs that were trimmed
+
+static void trim(struct world_node *node, uint64_t index) {
+    node->trim_index = index;
+    node->trim_term = node->view.items[index - 1].term;
+    raft_trimmed(node->core, index, node->trim_term);
+    raft_check(node->core);
+}
+
+// A follower that needs what is gone stays in probe, is asked once each resend and stops nothing.
+static void test_raft_peer_below_the_trimmed_log_stays_in_probe(void **state) {
+    (void)state;
+    struct world *w = make_world(3, 0, 16);
+    struct world_node *leader = world_at(w, 1);
+    world_elect(w, 1);
+    for (uint32_t b = 1; b <= 2; b++) {
+        w->cut[3][b] = w->cut[b][3] = true;
+    }
+    for (uint32_t i = 0; i < 6; i++) {
+        assert_int_equal(world_propose(leader, 10, 16), STATUS_OK);
+        assert_true(world_settle(w));
+    }
+    assert_int_equal(raft_needed_index(leader->core), 2);
+    trim(leader, 30);
+    memset(w->cut, 0, sizeof(w->cut));
+    for (uint32_t i = 0; i < 5; i++) {
+        world_advance(w, UINT64_C(100) * MS);
+        assert_true(world_settle(w));
+    }
+    assert_true(
+        mark_count("raft.progress.below_trim") + mark_count("raft.progress.needs_snapshot") > 0);
+    assert_int_equal(raft_match_index(leader->core, (struct node_id){3}), 1);
+    assert_int_equal(world_propose(leader, 1, 16), STATUS_OK);
+    assert_true(world_settle(w));
+    assert_int_equal(raft_commit_index(leader->core), 62);
+    world_destroy(w);
+}
+
+// A new leader whose log begins above the follower's: each refusal ends at the trim, not below.
+static void test_raft_refusal_below_the_trimmed_log_is_no_loop(void **state) {
+    (void)state;
+    struct world *w = make_world(3, 0, 16);
+    world_elect(w, 1);
+    for (uint32_t b = 1; b <= 2; b++) {
+        w->cut[3][b] = w->cut[b][3] = true;
+    }
+    for (uint32_t i = 0; i < 4; i++) {
+        assert_int_equal(world_propose(world_at(w, 1), 10, 16), STATUS_OK);
+        assert_true(world_settle(w));
+    }
+    world_send_frontier(world_at(w, 1), 2);
+    assert_true(world_settle(w));
+    struct raft_event event = {.type = RAFT_EVENT_TRANSFER};
+    event.u.target.v = 2;
+    assert_int_equal(world_step(world_at(w, 1), &event), STATUS_OK);
+    assert_true(world_settle(w));
+    struct world_node *leader = world_at(w, 2);
+    assert_true(raft_is_leader(leader->core));
+    trim(leader, 20);
+    memset(w->cut, 0, sizeof(w->cut));
+    world_advance(w, UINT64_C(400) * MS);
+    assert_true(world_settle(w));
+    assert_true(mark_count("raft.progress.below_trim") > 0);
+    assert_true(raft_is_leader(leader->core));
+    world_destroy(w);
+}
+
+static void test_raft_progress_below_the_trim_is_moved_up(void **state) {
+    (void)state;
+    struct world *w = make_world(2, 0, 16);
+    struct world_node *leader = world_at(w, 1);
+    world_elect(w, 1);
+    assert_int_equal(world_propose(leader, 8, 16), STATUS_OK);
+    assert_true(world_settle(w));
+    // The driver would not trim what a peer needs; a lost disk can make it so all the same.
+    raft__progress_reset(raft__progress(leader->core, (struct node_id){2}), 3);
+    trim(leader, 5);
+    assert_int_equal(world_propose(leader, 1, 16), STATUS_OK);
+    assert_int_equal(mark_count("raft.progress.needs_snapshot"), 1);
+    assert_int_equal(raft_needed_index(leader->core), 0);
+    assert_true(world_settle(w));
+    assert_int_equal(raft_match_index(leader->core, (struct node_id){2}), 10);
+    assert_int_equal(raft_needed_index(leader->core), 11);
+    world_destroy(w);
+}
+
+// --- learners, releases, answers to the driver
+
+static void test_raft_learner_neither_votes_nor_counts(void **state) {
+    (void)state;
+    struct world *w = make_world(3, 1, 0);
+    world_elect(w, 1);
+    struct raft_message ask = {.type = RAFT_VOTE_REQUEST, .from = {2}, .to = {4}, .term = 9};
+    ask.index = 1;
+    ask.index_term = 1;
+    assert_int_equal(deliver(world_at(w, 4), &ask), STATUS_OK);
+    assert_int_equal(raft_term(world_at(w, 4)->core), 1);
+    assert_int_equal(mark_count("raft.vote.learner"), 1);
+    ask.from.v = 4;  // a learner stands for election
+    ask.to.v = 2;
+    assert_int_equal(deliver(world_at(w, 2), &ask), STATUS_OK);
+    assert_int_equal(raft_term(world_at(w, 2)->core), 1);
+    world_advance(w, UINT64_C(400) * MS);
+    while (w->packets != NULL) {
+        world_drop(w, w->packets);
+    }
+    assert_int_equal(raft_role(world_at(w, 3)->core), RAFT_PRECANDIDATE);
+    struct raft_message grant = {.type = RAFT_PREVOTE_REPLY, .from = {4}, .to = {3}, .term = 2};
+    assert_int_equal(deliver(world_at(w, 3), &grant), STATUS_OK);
+    assert_int_equal(raft_role(world_at(w, 3)->core), RAFT_PRECANDIDATE);
+    assert_int_equal(mark_count("raft.vote.of_learner_ignored"), 1);
+    world_destroy(w);
+}
+
+// A release that can only speak of earlier terms says nothing about this one.
+static void test_raft_release_of_an_earlier_term_is_ignored(void **state) {
+    (void)state;
+    struct world *w = make_world(3, 0, 0);
+    world_support_all(w);
+    world_elect(w, 1);
+    struct raft_event event = {.type = RAFT_EVENT_TRANSFER};
+    event.u.target.v = 2;
+    assert_int_equal(world_step(world_at(w, 1), &event), STATUS_OK);
+    assert_true(world_settle(w));
+    struct world_node *follower = world_at(w, 3);
+    assert_int_equal(raft_leader(follower->core).v, 2);
+    event = (struct raft_event){.type = RAFT_EVENT_LEADER_LOST};
+    event.u.lost.node.v = 2;
+    event.u.lost.term = 1;
+    event.u.lost.sequence = 1000000;
+    assert_int_equal(world_step(follower, &event), STATUS_OK);
+    assert_int_equal(raft_leader(follower->core).v, 2);
+    assert_int_equal(mark_count("raft.release.of_earlier_term"), 1);
+    event.u.lost.term = 2;
+    assert_int_equal(world_step(follower, &event), STATUS_OK);
+    assert_int_equal(raft_leader(follower->core).v, 0);
+    assert_true(raft_deadline_ns(follower->core) <= world_node_now(follower) + 76 * MS);
+    world_destroy(w);
+}
+
+static void test_raft_driver_answers_by_role(void **state) {
+    (void)state;
+    struct world *w = make_world(3, 1, 0);
+    struct world_node *follower = world_at(w, 2);
+    world_elect(w, 1);
+    assert_int_equal(world_propose(follower, 1, 16), STATUS_NOT_LEADER);
+    assert_int_equal(world_read(follower), STATUS_NOT_LEADER);
+    struct raft_event event = {.type = RAFT_EVENT_TRANSFER};
+    event.u.target.v = 2;
+    assert_int_equal(world_step(follower, &event), STATUS_NOT_LEADER);
+    event.u.target.v = 4;  // a learner
+    assert_int_equal(world_step(world_at(w, 1), &event), STATUS_INVALID_ARGUMENT);
+    event.u.target.v = 77;
+    assert_int_equal(world_step(world_at(w, 1), &event), STATUS_INVALID_ARGUMENT);
+    event.u.target.v = 1;
+    assert_int_equal(world_step(world_at(w, 1), &event), STATUS_OK);
+    assert_true(raft_is_leader(world_at(w, 1)->core));
+    event.u.target.v = 3;
+    w->cut[1][3] = true;
+    assert_int_equal(world_step(world_at(w, 1), &event), STATUS_OK);
+    assert_int_equal(world_step(world_at(w, 1), &event), STATUS_UNAVAILABLE);
+    assert_int_equal(world_propose(world_at(w, 1), 1, 16), STATUS_UNAVAILABLE);
+    world_destroy(w);
+}
+
+// A sick node, which withholds its requests for support, does not campaign, nor obey TIMEOUT_NOW.
+static void test_raft_sick_node_never_campaigns(void **state) {
+    (void)state;
+    struct world *w = make_world(3, 0, 0);
+    world_elect(w, 1);
+    world_at(w, 2)->support.withhold = true;
+    assert_int_equal(send_event(world_at(w, 2), RAFT_EVENT_CAMPAIGN), STATUS_FAILED_PRECONDITION);
+    struct raft_event event = {.type = RAFT_EVENT_TRANSFER};
+    event.u.target.v = 2;
+    assert_int_equal(world_step(world_at(w, 1), &event), STATUS_OK);
+    assert_true(world_settle(w));
+    assert_int_equal(raft_role(world_at(w, 2)->core), RAFT_FOLLOWER);
+    world_destroy(w);
+}
+
+// An idle shard under support wants no tick anywhere, and its actions are none.
+static void test_raft_idle_shard_costs_nothing(void **state) {
+    (void)state;
+    struct world *w = make_world(5, 1, 0);
+    world_support_all(w);
+    world_elect(w, 1);
+    for (uint32_t i = 0; i < 20; i++) {
+        world_advance(w, UINT64_C(500) * MS);
+        world_support_all(w);
+        assert_null(w->packets);
+        for (uint32_t n = 1; n <= 6; n++) {
+            assert_true(raft_deadline_ns(world_at(w, n)->core) == UINT64_MAX);
+        }
+    }
+    assert_true(raft_lease_until_ns(world_at(w, 1)->core) > world_node_now(world_at(w, 1)));
+    world_destroy(w);
+}
+
+static int reset_marks(void **state) {
+    (void)state;
+    mark_reset_all();
+    return 0;
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_raft_create_refuses_impossible_memberships),
+        cmocka_unit_test(test_raft_create_refuses_contradicting_bounds),
+        cmocka_unit_test(test_raft_create_announces_the_remembered_commit),
+        cmocka_unit_test_setup(test_raft_propose_is_refused_while_nothing_is_applied, reset_marks),
+        cmocka_unit_test_setup(test_raft_append_takes_what_fits_into_the_ring, reset_marks),
+        cmocka_unit_test_setup(test_raft_peer_below_the_trimmed_log_stays_in_probe, reset_marks),
+        cmocka_unit_test_setup(test_raft_refusal_below_the_trimmed_log_is_no_loop, reset_marks),
+        cmocka_unit_test_setup(test_raft_progress_below_the_trim_is_moved_up, reset_marks),
+        cmocka_unit_test_setup(test_raft_learner_neither_votes_nor_counts, reset_marks),
+        cmocka_unit_test_setup(test_raft_release_of_an_earlier_term_is_ignored, reset_marks),
+        cmocka_unit_test(test_raft_driver_answers_by_role),
+        cmocka_unit_test(test_raft_sick_node_never_campaigns),
+        cmocka_unit_test(test_raft_idle_shard_costs_nothing),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
