@@ -46,8 +46,8 @@ static void test_raft_quorum_value_equals_its_definition(void **state) {
     prng_init(&prng, 5);
     for (uint32_t round = 0; round < 20000; round++) {
         uint32_t count = (uint32_t)prng_between(&prng, 1, RAFT_VOTERS_MAX);
-        uint64_t values[RAFT_VOTERS_MAX];
-        uint64_t copy[RAFT_VOTERS_MAX];
+        uint64_t values[RAFT_VOTERS_MAX] = {0};
+        uint64_t copy[RAFT_VOTERS_MAX] = {0};
         for (uint32_t i = 0; i < count; i++) {
             values[i] = prng_below(&prng, 6);
         }
