@@ -109,10 +109,7 @@ static void draw_partition(struct sim_faults *self, struct sim_partition *p, enu
     }
 }
 
-static void partition(struct sim_faults *self, enum sim_fault kind) {
-    struct sim_partition *p = free_partition(self);
-    if (p == NULL) { return; }
-    draw_partition(self, p, kind);
+static void start_partition(struct sim_faults *self, struct sim_partition *p, enum sim_fault kind) {
     p->active = true;
     apply_blocks(self->world, p, true);
     uint64_t bits = 0;
@@ -126,6 +123,13 @@ static void partition(struct sim_faults *self, enum sim_fault kind) {
     sim_world_put(self->world, &p->end, self->world->now_ns + draw_duration(self));
 }
 
+static void partition(struct sim_faults *self, enum sim_fault kind) {
+    struct sim_partition *p = free_partition(self);
+    if (p == NULL) { return; }
+    draw_partition(self, p, kind);
+    start_partition(self, p, kind);
+}
+
 // --- Nodes ---
 
 static void crash(struct sim_faults *self, struct sim_node *node) {
@@ -137,6 +141,23 @@ static void crash(struct sim_faults *self, struct sim_node *node) {
 static void crash_all(struct sim_faults *self) {
     for (uint32_t i = 0; i < self->world->plan.node_count; i++) {
         crash(self, &self->world->nodes[i]);
+    }
+}
+
+// The sharpest test of promises that must survive a restart: whoever fortified the leader comes
+// back within its lease, while the leader hears of nothing and serves on.
+static void orphan(struct sim_faults *self) {
+    struct sim_partition *p = free_partition(self);
+    if (p == NULL) { return; }
+    uint32_t leader = some_leader(self);
+    cut_off(self, p, leader);
+    start_partition(self, p, SIM_FAULT_ORPHAN);
+    for (uint32_t i = 0; i < self->world->plan.node_count; i++) {
+        struct sim_node *node = &self->world->nodes[i];
+        if (i == leader || !node->up) { continue; }
+        sim_node_crash(node);
+        uint64_t down = prng_between(&self->prng, 1000000, 60000000);
+        sim_world_put(self->world, &node->restart, self->world->now_ns + down);
     }
 }
 
@@ -207,6 +228,9 @@ static void begin(struct sim_faults *self, enum sim_fault kind) {
         break;
     case SIM_FAULT_CRASH_ALL:
         crash_all(self);
+        break;
+    case SIM_FAULT_ORPHAN:
+        orphan(self);
         break;
     case SIM_FAULT_PAUSE:
         pause_node(self);

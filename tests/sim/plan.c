@@ -13,9 +13,9 @@
 #define MS UINT64_C(1000000)
 
 static const char *const fault_names[SIM_FAULT_COUNT] = {
-    "drop",       "duplicate",  "reorder",   "slow_net", "halves",    "one_way",
-    "bridge",     "isolate",    "catalog",   "crash",    "crash_all", "pause",
-    "clock_jump", "clock_rate", "slow_disk", "slow_cpu", "transfer",  "resign",
+    "drop",      "duplicate", "reorder",  "slow_net",  "halves", "one_way",    "bridge",
+    "isolate",   "catalog",   "crash",    "crash_all", "pause",  "clock_jump", "clock_rate",
+    "slow_disk", "slow_cpu",  "transfer", "resign",    "orphan",
 };
 
 static const char *const mutant_names[SIM_MUTANT_COUNT] = {
@@ -40,7 +40,7 @@ static void draw_cluster(struct sim_plan *self, struct prng *prng) {
     self->keys_per_shard = (uint32_t)prng_between(prng, 1, SIM_KEYS_PER_SHARD_MAX);
     self->client_count = (uint32_t)prng_between(prng, 2, SIM_CLIENTS_MAX);
     self->warm_ns = prng_between(prng, 200, 1000) * MS;
-    self->fault_ns = prng_between(prng, 3000, 8000) * MS;
+    self->fault_ns = prng_between(prng, 4000, 12000) * MS;
     self->support_ns = prng_chance(prng, 1, 2) ? 1000 * MS : prng_between(prng, 250, 800) * MS;
     self->frontier_ns = prng_between(prng, 10, 60) * MS;
     self->flush_ns = prng_between(prng, 100, 2000) * MS;
@@ -52,9 +52,12 @@ static void draw_cluster(struct sim_plan *self, struct prng *prng) {
 }
 
 static void draw_load(struct sim_plan *self, struct prng *prng) {
-    self->think_ns_max = prng_between(prng, 1, 60) * MS;
-    self->deadline_ns_max = prng_between(prng, 500, 4000) * MS;
-    self->read_percent = (uint32_t)prng_between(prng, 20, 70);
+    self->think_ns_max = prng_between(prng, 1, prng_chance(prng, 1, 2) ? 10 : 60) * MS;
+    // Short ones keep clients from waiting, all of them, for a node that is cut off.
+    bool patient = prng_chance(prng, 1, 3);
+    self->deadline_ns_max =
+        (patient ? prng_between(prng, 1000, 4000) : prng_between(prng, 80, 800)) * MS;
+    self->read_percent = (uint32_t)prng_between(prng, 20, 80);
     self->condition_percent = (uint32_t)prng_between(prng, 0, 60);
     self->repeat_percent = prng_chance(prng, 1, 2) ? 0 : (uint32_t)prng_between(prng, 5, 50);
 }
@@ -78,8 +81,8 @@ static void draw_faults(struct sim_plan *self, struct prng *prng) {
     // Half the time the extremes that the leases allow for: 10 % (time.md, Leases).
     self->rate_ppm = prng_chance(prng, 1, 2) ? 95000 : (uint32_t)prng_between(prng, 1000, 50000);
     self->drift_ppm = (uint32_t)prng_between(prng, 0, 2000);
-    self->fault_every_ns = prng_between(prng, 100, 1500) * MS;
-    self->fault_lasts_ns = prng_between(prng, 50, 3000) * MS;
+    self->fault_every_ns = prng_between(prng, 50, 1000) * MS;
+    self->fault_lasts_ns = prng_between(prng, 30, 2500) * MS;
     self->clock_hours = prng_chance(prng, 1, 4);
 }
 

@@ -31,6 +31,7 @@ enum sim_fault {
     SIM_FAULT_SLOW_CPU,    // turns take long, and gather much
     SIM_FAULT_TRANSFER,    // leaderships are handed over
     SIM_FAULT_RESIGN,      // a node gives all its leaderships away
+    SIM_FAULT_ORPHAN,      // a leader is cut off while all others restart at once
     SIM_FAULT_COUNT
 };
 enum { SIM_FAULTS_ALL = (1 << SIM_FAULT_COUNT) - 1 };

@@ -322,7 +322,8 @@ static void settle(struct sim_world *self) {
     sim_faults_heal(&self->faults);
     if (!within(self, 15, clients_idle, "all calls ended")) { return; }
     sim_client_finish(&self->clients[self->plan.client_count]);
-    if (!within(self, 40, clients_idle, "a write and a read on every shard")) { return; }
+    uint64_t longest = self->plan.clock_hours ? 100 : 40;
+    if (!within(self, longest, clients_idle, "a write and a read on every shard")) { return; }
     if (!within(self, 20, converged, "all replicas equal")) { return; }
     sim_checks_equality(&self->checks);
 }
