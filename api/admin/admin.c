@@ -7,10 +7,12 @@
 #include "api/admin/admin_internal.h"
 #include "dataplane/base/assert.h"
 #include "dataplane/base/mem.h"
+#include "dataplane/loop/clock.h"
 
 #include <string.h>
 
 enum { ADMIN_RETRY_MS = 50 };
+#define ADMIN_WAIT_NS UINT64_C(5000000000)
 
 static const struct admin_method ADMIN_METHODS[] = {
     {"/lightcone.v1.Admin/ClusterInit", &lightcone__v1__cluster_init_request__descriptor,
@@ -63,6 +65,28 @@ void admin__reply(struct admin_call *call, const ProtobufCMessage *response) {
     ASSERT(packed == size);
     rpc_reply(call->call, slice_make(bytes, size));
     mem_free(bytes);
+}
+
+void admin__wait(struct admin_call *call, bool (*is_ready)(struct admin_call *call),
+                 void (*finish)(struct admin_call *call)) {
+    call->is_ready = is_ready;
+    call->finish = finish;
+    call->deadline_ns = loop_monotonic_ns() + ADMIN_WAIT_NS;
+    call->next = call->admin->waiting;
+    call->admin->waiting = call;
+}
+
+void admin_turn(struct admin *self) {
+    struct admin_call **link = &self->waiting;
+    while (*link != NULL) {
+        struct admin_call *call = *link;
+        if (!call->is_ready(call) && loop_monotonic_ns() < call->deadline_ns) {
+            link = &call->next;
+            continue;
+        }
+        *link = call->next;
+        call->finish(call);
+    }
 }
 
 struct node_core *admin__core(const struct admin_call *call) {

@@ -19,5 +19,5 @@ struct admin *admin_create(struct node *node, bool dev);
 void admin_destroy(struct admin *self);
 // Before rpc_start.
 void admin_register(struct admin *self, struct rpc_server *server);
-// Loop: the catalogue changed; answers who waits for that.
-void admin_on_catalog_changed(struct admin *self);
+// Loop, at the end of a turn: answers who waits for the catalogue.
+void admin_turn(struct admin *self);

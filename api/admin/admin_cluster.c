@@ -12,6 +12,19 @@ static ProtobufCBinaryData cluster_id_field(struct admin_call *call) {
                                  (uint8_t *)(uintptr_t)cluster->cluster.v};
 }
 
+// Every founding member stands in the catalogue: what is created next is placed on all of them.
+static bool is_founded(struct admin_call *call) {
+    const struct node_core *core = admin__core(call);
+    return core != NULL && catalog_node_count(node_core_catalog(admin__core(call))) >=
+                               node_cluster(call->admin->node)->member_count;
+}
+
+static void reply_founded(struct admin_call *call) {
+    Lightcone__V1__ClusterInitResponse response = LIGHTCONE__V1__CLUSTER_INIT_RESPONSE__INIT;
+    response.cluster_id = cluster_id_field(call);
+    admin__reply(call, &response.base);
+}
+
 void admin__cluster_init(struct admin_call *call) {
     const Lightcone__V1__ClusterInitRequest *request = (const void *)call->request;
     struct err err;
@@ -20,9 +33,7 @@ void admin__cluster_init(struct admin_call *call) {
         admin__fail(call, st, st == STATUS_INVALID_ARGUMENT ? "replicas" : NULL, err.message);
         return;
     }
-    Lightcone__V1__ClusterInitResponse response = LIGHTCONE__V1__CLUSTER_INIT_RESPONSE__INIT;
-    response.cluster_id = cluster_id_field(call);
-    admin__reply(call, &response.base);
+    admin__wait(call, is_founded, reply_founded);
 }
 
 static uint64_t leaderless(const struct node_core *core, struct catalog *catalog) {

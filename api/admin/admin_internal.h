@@ -20,6 +20,11 @@ struct admin_call {
     struct buf payload;
     struct node_status_call status;
     uint64_t keyspace_id;
+    // Waiting for the catalogue: asked at the end of each turn, answered at the deadline at the
+    // latest.
+    bool (*is_ready)(struct admin_call *call);
+    void (*finish)(struct admin_call *call);
+    uint64_t deadline_ns;
     struct admin_call *next;
 };
 
@@ -33,7 +38,7 @@ struct admin_method {
 struct admin {
     struct node *node;
     bool dev;
-    struct admin_call *waiting;  // keyspace creations that wait for the catalogue
+    struct admin_call *waiting;
     uint32_t blocked[SUPPORT_PEERS_MAX];
     uint32_t blocked_count;
 };
@@ -41,6 +46,9 @@ struct admin {
 // Answers with a packed message.
 void admin__reply(struct admin_call *call, const ProtobufCMessage *response);
 void admin__fail(struct admin_call *call, enum status st, const char *field, const char *message);
+// finish(call) runs at the end of the turn in which is_ready(call) is true, or after ADMIN_WAIT_NS.
+void admin__wait(struct admin_call *call, bool (*is_ready)(struct admin_call *call),
+                 void (*finish)(struct admin_call *call));
 struct node_core *admin__core(const struct admin_call *call);
 
 // Conversions; memory comes from the call's arena.

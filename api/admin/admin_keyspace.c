@@ -11,7 +11,22 @@
 
 #define ADMIN_CATALOG_NS UINT64_C(10000000000)
 
-static void reply_created(struct admin_call *call, const struct catalog_keyspace *keyspace) {
+static const struct catalog_keyspace *keyspace_here(struct admin_call *call) {
+    return catalog_keyspace_by_id(node_core_catalog(admin__core(call)),
+                                  (uint32_t)call->keyspace_id);
+}
+
+static bool is_known(struct admin_call *call) {
+    return keyspace_here(call) != NULL;
+}
+
+static void reply_created(struct admin_call *call) {
+    const struct catalog_keyspace *keyspace = keyspace_here(call);
+    if (keyspace == NULL) {
+        admin__fail(call, STATUS_UNAVAILABLE, "keyspace",
+                    "created, but this node has not heard of it from the catalogue yet");
+        return;
+    }
     Lightcone__V1__KeyspaceCreateResponse response = LIGHTCONE__V1__KEYSPACE_CREATE_RESPONSE__INIT;
     response.keyspace = admin__keyspace(call, keyspace);
     admin__reply(call, &response.base);
@@ -32,30 +47,8 @@ static void created(struct session_call *session, const struct session_result *r
         rpc_fail(call->call, &error);
         return;
     }
-    const struct catalog_keyspace *keyspace =
-        catalog_keyspace_by_id(node_core_catalog(admin__core(call)), (uint32_t)decoded.id);
-    if (keyspace != NULL) {
-        reply_created(call, keyspace);
-        return;
-    }
     call->keyspace_id = decoded.id;
-    call->next = call->admin->waiting;
-    call->admin->waiting = call;
-}
-
-void admin_on_catalog_changed(struct admin *self) {
-    struct admin_call **link = &self->waiting;
-    while (*link != NULL) {
-        struct admin_call *call = *link;
-        const struct catalog_keyspace *keyspace = catalog_keyspace_by_id(
-            node_core_catalog(admin__core(call)), (uint32_t)call->keyspace_id);
-        if (keyspace == NULL) {
-            link = &call->next;
-            continue;
-        }
-        *link = call->next;
-        reply_created(call, keyspace);
-    }
+    admin__wait(call, is_known, reply_created);
 }
 
 void admin__keyspace_create(struct admin_call *call) {

@@ -7,17 +7,21 @@
 
 #include "api/node/node.h"
 
-#include <stdio.h>
-#include <string.h>
-
 #include "api/node/node_internal.h"
 #include "dataplane/base/assert.h"
 #include "dataplane/base/mem.h"
 #include "dataplane/loop/clock.h"
 #include "dataplane/obs/log.h"
 
+#include <stdio.h>
+#include <string.h>
+
 #define NODE_HOUSEKEEPING_NS UINT64_C(200000000)
-enum { NODE_DEFAULT_CACHE = 256 << 20, NODE_DEFAULT_WRITE_BUFFER = 64 << 20, NODE_LOG_WRITE_BUFFER = 64 << 20 };
+enum {
+    NODE_DEFAULT_CACHE = 256 << 20,
+    NODE_DEFAULT_WRITE_BUFFER = 64 << 20,
+    NODE_LOG_WRITE_BUFFER = 64 << 20
+};
 
 // --- env
 
@@ -31,15 +35,20 @@ static uint64_t env_wall(void *ctx) {
     return loop_wall_us();
 }
 
-static uint64_t env_bits(void *ctx) { return loop_random(((struct node *)ctx)->loop); }
+static uint64_t env_bits(void *ctx) {
+    return loop_random(((struct node *)ctx)->loop);
+}
 
-static void env_send_peer(void *ctx, struct node_id peer, enum peer_message_type type, struct slice body) {
+static void env_send_peer(void *ctx, struct node_id peer, enum peer_message_type type,
+                          struct slice body) {
     transport_send(((struct node *)ctx)->transport, peer, type, body);
 }
 
 // --- log writer
 
-static void log_job_run(struct worker_job *job) { raftlog_group_write(((struct node_log_job *)job)->group); }
+static void log_job_run(struct worker_job *job) {
+    raftlog_group_write(((struct node_log_job *)job)->group);
+}
 
 static void log_job_done(struct worker_job *job) {
     struct node_log_job *log_job = (struct node_log_job *)job;
@@ -48,6 +57,7 @@ static void log_job_done(struct worker_job *job) {
 
 static void log_start(void *ctx, struct raftlog_group *group) {
     struct node *self = ctx;
+    if (self->stopping) { return; }  // what this group holds was promised to nobody
     self->log_job.node = self;
     self->log_job.group = group;
     self->log_job.job = (struct worker_job){.run = log_job_run, .done = log_job_done};
@@ -75,6 +85,7 @@ static void on_turn(void *ctx) {
     struct node *self = ctx;
     if (self->core != NULL) { node_core_turn(self->core); }
     transport_turn(self->transport);
+    if (self->options.turn != NULL) { self->options.turn(self->options.ctx); }
     schedule(self);
 }
 
@@ -93,12 +104,14 @@ static void on_stop(void *ctx) {
         node_core_turn(self->core);
     }
     transport_turn(self->transport);
+    self->stopping = true;
     worker_stop(self->log_writer);
     worker_stop(self->flusher);
     transport_close(self->transport);
 }
 
-static void on_message(void *ctx, struct node_id from, enum peer_message_type type, struct bytes *owner, struct slice body) {
+static void on_message(void *ctx, struct node_id from, enum peer_message_type type,
+                       struct bytes *owner, struct slice body) {
     struct node *self = ctx;
     if (self->core == NULL) { return; }
     if (node_core_on_message(self->core, from, type, owner, body) != STATUS_OK) {
@@ -115,8 +128,12 @@ static void on_catalog_changed(void *ctx) {
         const struct catalog_node *node = catalog_node_at(catalog, i);
         if (node_id_equal(node->id, self->self.id)) { continue; }
         enum status st = transport_set_peer(self->transport, node->id, node->peer_address);
-        if (st == STATUS_OK) { st = transport_set_peer_incarnation(self->transport, node->id, node->incarnation); }
-        if (st != STATUS_OK) { LOG_WARN("node.peer.address", LOG_U64("node", node->id.v), LOG_STATUS("status", st)); }
+        if (st == STATUS_OK) {
+            st = transport_set_peer_incarnation(self->transport, node->id, node->incarnation);
+        }
+        if (st != STATUS_OK) {
+            LOG_WARN("node.peer.address", LOG_U64("node", node->id.v), LOG_STATUS("status", st));
+        }
     }
     if (self->options.catalog_changed != NULL) { self->options.catalog_changed(self->options.ctx); }
 }
@@ -133,7 +150,9 @@ static void set_members(struct node *self) {
         const struct join_member *member = &self->cluster.members[i];
         if (node_id_equal(member->id, self->cluster.self)) { continue; }
         enum status st = transport_set_peer(self->transport, member->id, member->peer_address);
-        if (st != STATUS_OK) { LOG_WARN("node.peer.address", LOG_U64("node", member->id.v), LOG_STATUS("status", st)); }
+        if (st != STATUS_OK) {
+            LOG_WARN("node.peer.address", LOG_U64("node", member->id.v), LOG_STATUS("status", st));
+        }
     }
 }
 
@@ -145,7 +164,9 @@ enum status node__start_core(struct node *self, struct err *err) {
     config.self = self->self;
     config.boot = identity_boot(self->identity);
     config.member_count = self->cluster.member_count;
-    for (uint32_t i = 0; i < config.member_count; i++) { config.members[i] = self->cluster.members[i].id; }
+    for (uint32_t i = 0; i < config.member_count; i++) {
+        config.members[i] = self->cluster.members[i].id;
+    }
     config.env = &self->env;
     config.data = self->data_engine;
     config.log = self->log;
@@ -153,8 +174,12 @@ enum status node__start_core(struct node *self, struct err *err) {
         config.support_duration_ns = self->options.support_duration_ms * 1000000;
         config.support_interval_ns = config.support_duration_ns / 10;
     }
-    if (self->options.election_ms_min != 0) { config.election_ns_min = self->options.election_ms_min * 1000000; }
-    if (self->options.clock_lead_ms_max != 0) { config.clock_lead_us_max = self->options.clock_lead_ms_max * 1000; }
+    if (self->options.election_ms_min != 0) {
+        config.election_ns_min = self->options.election_ms_min * 1000000;
+    }
+    if (self->options.clock_lead_ms_max != 0) {
+        config.clock_lead_us_max = self->options.clock_lead_ms_max * 1000;
+    }
     if (self->options.calls_max != 0) { config.calls_max = self->options.calls_max; }
     config.catalog_changed = on_catalog_changed;
     config.ctx = self;
@@ -175,8 +200,8 @@ static void copy_text(char *out, size_t size, const char *text) {
 static void describe_self(struct node *self) {
     const struct node_options *options = &self->options;
     self->self.incarnation = identity_incarnation(self->identity);
-    copy_text(self->self.peer_address, sizeof(self->self.peer_address), transport_address(self->transport));
-    copy_text(self->self.rpc_address, sizeof(self->self.rpc_address), options->rpc_advertise);
+    copy_text(self->self.peer_address, sizeof(self->self.peer_address),
+              transport_address(self->transport));
     copy_text(self->self.region, sizeof(self->self.region), options->region);
     copy_text(self->self.zone, sizeof(self->self.zone), options->zone);
     self->self.latitude_microdegrees = options->latitude_microdegrees;
@@ -184,11 +209,14 @@ static void describe_self(struct node *self) {
     self->self.state = CATALOG_NODE_LIVE;
 }
 
-static enum status open_engine(struct node *self, enum rocksdb_engine_use use, struct engine **out, struct err *err) {
-    char path[NODE_PATH_SIZE_MAX];
-    (void)snprintf(path, sizeof(path), "%s/%s", self->data_dir, use == ROCKSDB_ENGINE_LOG ? "log" : "data");
+static enum status open_engine(struct node *self, enum rocksdb_engine_use use, struct engine **out,
+                               struct err *err) {
+    char path[NODE_PATH_SIZE_MAX + 8];
+    (void)snprintf(path, sizeof(path), "%s/%s", self->data_dir,
+                   use == ROCKSDB_ENGINE_LOG ? "log" : "data");
     uint64_t cache = self->options.cache_size != 0 ? self->options.cache_size : NODE_DEFAULT_CACHE;
-    uint64_t buffer = self->options.write_buffer_size != 0 ? self->options.write_buffer_size : NODE_DEFAULT_WRITE_BUFFER;
+    uint64_t buffer = self->options.write_buffer_size != 0 ? self->options.write_buffer_size
+                                                           : NODE_DEFAULT_WRITE_BUFFER;
     struct rocksdb_engine_options options = {
         .use = use,
         .path = path,
@@ -227,7 +255,8 @@ static enum status open_threads(struct node *self, struct err *err) {
 static enum status open_transport(struct node *self, struct err *err) {
     struct transport_config config = {
         .loop = self->loop,
-        .identity = {.boot = identity_boot(self->identity), .incarnation = identity_incarnation(self->identity)},
+        .identity = {.boot = identity_boot(self->identity),
+                     .incarnation = identity_incarnation(self->identity)},
         .handlers = {.ctx = self,
                      .on_message = on_message,
                      .on_join = node__on_join,
@@ -239,7 +268,8 @@ static enum status open_transport(struct node *self, struct err *err) {
     return transport_create(&config, &self->transport, err);
 }
 
-enum status node_create(const struct node_options *options, struct node **out_node, struct err *err) {
+enum status node_create(const struct node_options *options, struct node **out_node,
+                        struct err *err) {
     struct node *self = mem_alloc(sizeof(*self));
     self->options = *options;
     copy_text(self->data_dir, sizeof(self->data_dir), options->data_dir);
@@ -254,22 +284,24 @@ enum status node_create(const struct node_options *options, struct node **out_no
         return st;
     }
     describe_self(self);
-    if (identity_cluster(self->identity, &self->cluster)) {
-        st = node__start_core(self, err);
-    } else if (options->alone) {
-        st = node_init_cluster(self, 1, err);
-    }
-    if (st != STATUS_OK) {
-        node_destroy(self);
-        return st;
-    }
-    schedule(self);
     *out_node = self;
     return STATUS_OK;
 }
 
+void node_set_rpc_address(struct node *self, const char *address) {
+    copy_text(self->self.rpc_address, sizeof(self->self.rpc_address), address);
+}
+
 enum status node_start(struct node *self, struct err *err) {
-    enum status st = loop_start(self->loop, err);
+    enum status st = STATUS_OK;
+    if (identity_cluster(self->identity, &self->cluster)) {
+        st = node__start_core(self, err);
+    } else if (self->options.alone) {
+        st = node_init_cluster(self, 1, err);
+    }
+    if (st != STATUS_OK) { return st; }
+    schedule(self);
+    st = loop_start(self->loop, err);
     self->loop_started = st == STATUS_OK;
     return st;
 }
@@ -293,14 +325,31 @@ void node_destroy(struct node *self) {
     loop_destroy(self->loop);
     if (self->data_engine != NULL) { engine_close(self->data_engine); }
     if (self->log_engine != NULL) { engine_close(self->log_engine); }
-    for (uint32_t i = 0; i < self->joiner_count; i++) { buf_deinit(&self->joiners[i].payload); }
+    for (uint32_t i = 0; i < self->joiner_count; i++) {
+        buf_deinit(&self->joiners[i].payload);
+    }
     if (self->identity != NULL) { identity_close(self->identity); }
     mem_free(self);
 }
 
-struct loop *node_loop(struct node *self) { return self->loop; }
-struct node_core *node_core_get(struct node *self) { return self->core; }
-struct transport *node_transport(struct node *self) { return self->transport; }
-const struct catalog_node *node_self(const struct node *self) { return &self->self; }
-const struct join_cluster *node_cluster(const struct node *self) { return &self->cluster; }
-uint64_t node_uptime_ms(const struct node *self) { return (loop_monotonic_ns() - self->started_ns) / 1000000; }
+struct loop *node_loop(struct node *self) {
+    return self->loop;
+}
+const struct env *node_env(const struct node *self) {
+    return &self->env;
+}
+struct node_core *node_core_get(struct node *self) {
+    return self->core;
+}
+struct transport *node_transport(struct node *self) {
+    return self->transport;
+}
+const struct catalog_node *node_self(const struct node *self) {
+    return &self->self;
+}
+const struct join_cluster *node_cluster(const struct node *self) {
+    return &self->cluster;
+}
+uint64_t node_uptime_ms(const struct node *self) {
+    return (loop_monotonic_ns() - self->started_ns) / 1000000;
+}

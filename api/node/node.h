@@ -19,7 +19,6 @@ struct node_options {
     const char *data_dir;
     const char *peer_listen;     // "host:port"
     const char *peer_advertise;  // NULL: peer_listen as bound
-    const char *rpc_advertise;   // what clients dial; told to the catalogue
     const char *join[NODE_JOIN_MAX];
     uint32_t join_count;
     const char *region;
@@ -34,23 +33,30 @@ struct node_options {
     uint64_t election_ms_min;
     uint64_t clock_lead_ms_max;
     uint32_t calls_max;
-    // Loop: the node got its identity and its core (once), and whenever the catalogue changed.
+    // Loop, all optional: the node got its identity and its core (once); the catalogue changed; the
+    // core's turn
+    // has ended and answers may go out.
     void (*ready)(void *ctx);
     void (*catalog_changed)(void *ctx);
+    void (*turn)(void *ctx);
     void *ctx;
 };
 
 struct node;
 
 // Locks the data directory, opens the stores, binds the peer port. err names what is wrong.
-NODISCARD enum status node_create(const struct node_options *options, struct node **out_node, struct err *err);
-// Runs the shard loop on its thread.
+NODISCARD enum status node_create(const struct node_options *options, struct node **out_node,
+                                  struct err *err);
+// What clients dial, told to the catalogue. Before node_start.
+void node_set_rpc_address(struct node *self, const char *address);
+// Starts the core when there is an identity, and runs the shard loop on its thread.
 NODISCARD enum status node_start(struct node *self, struct err *err);
 // Gives leaderships away, stops threads in order, flushes nothing: the log holds everything.
 void node_stop(struct node *self);
 void node_destroy(struct node *self);
 
 struct loop *node_loop(struct node *self);
+const struct env *node_env(const struct node *self);
 // Loop; NULL while the node has no identity.
 struct node_core *node_core_get(struct node *self);
 struct transport *node_transport(struct node *self);

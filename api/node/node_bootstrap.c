@@ -11,18 +11,20 @@
 // (it serves). Two inits at two
 // nodes make two clusters that refuse each other; nothing is lost, one of them is to be wiped.
 
-#include <string.h>
-
 #include "api/node/node_internal.h"
 #include "dataplane/base/assert.h"
 #include "dataplane/loop/clock.h"
 #include "dataplane/obs/log.h"
 
+#include <string.h>
+
 #define JOIN_INTERVAL_NS UINT64_C(200000000)
 #define JOIN_REGISTER_NS UINT64_C(5000000000)
 enum { JOIN_DEFAULT_MEMBERS = 3, JOIN_BODY_SIZE_MAX = 1 << 16 };
 
-static bool is_initialised(const struct node *self) { return self->cluster.self.v != 0; }
+static bool is_initialised(const struct node *self) {
+    return self->cluster.self.v != 0;
+}
 
 static void send_welcome(struct node *self, struct transport_connection_id to, struct node_id id) {
     struct join_cluster welcome = self->cluster;
@@ -40,29 +42,44 @@ static void send_welcome(struct node *self, struct transport_connection_id to, s
 
 // --- the asking side
 
-void node__join_on_time(struct node *self, uint64_t now_ns) {
-    if (is_initialised(self) || self->options.join_count == 0 || now_ns < self->join_due_ns) { return; }
-    self->join_due_ns = now_ns + JOIN_INTERVAL_NS;
-    if (self->join_dialled.v != 0) { transport_close_connection(self->transport, self->join_dialled); }
-    self->join_dialled.v = 0;
-    const char *address = self->options.join[self->join_next++ % self->options.join_count];
+static void ask_to_join(struct node *self, uint32_t place) {
+    struct transport_connection_id *connection = &self->join_dialled[place];
+    const char *address = self->options.join[place];
     if (strcmp(address, self->self.peer_address) == 0) { return; }
-    enum status st = transport_dial_address(self->transport, address, &self->join_dialled);
-    if (st != STATUS_OK) { return; }
+    if (connection->v == 0 &&
+        transport_dial_address(self->transport, address, connection) != STATUS_OK) {
+        return;
+    }
     struct buf body;
     buf_init(&body, JOIN_BODY_SIZE_MAX);
     struct codec_writer w;
     codec_writer_init(&w, &body);
     join_request_encode(&w, &self->self);
     ASSERT(w.status == STATUS_OK);
-    (void)!transport_send_to_connection(self->transport, self->join_dialled, buf_slice(&body));
+    (void)!transport_send_to_connection(self->transport, *connection, buf_slice(&body));
     buf_deinit(&body);
 }
 
-static enum status take_identity(struct node *self, const struct join_cluster *cluster, struct err *err) {
+// The connections stay open, so that a WELCOME comes at the moment somebody founds the cluster.
+void node__join_on_time(struct node *self, uint64_t now_ns) {
+    if (is_initialised(self) || now_ns < self->join_due_ns) { return; }
+    self->join_due_ns = now_ns + JOIN_INTERVAL_NS;
+    for (uint32_t i = 0; i < self->options.join_count; i++) {
+        ask_to_join(self, i);
+    }
+}
+
+static enum status take_identity(struct node *self, const struct join_cluster *cluster,
+                                 struct err *err) {
     enum status st = identity_found(self->identity, cluster, err);
     if (st != STATUS_OK) { return st; }
     self->cluster = *cluster;
+    for (uint32_t i = 0; i < self->options.join_count; i++) {
+        if (self->join_dialled[i].v != 0) {
+            transport_close_connection(self->transport, self->join_dialled[i]);
+        }
+        self->join_dialled[i].v = 0;
+    }
     return node__start_core(self, err);
 }
 
@@ -87,10 +104,14 @@ static struct node_joiner *joiner_of(struct node *self, uint64_t incarnation) {
 }
 
 static void registered(struct session_call *call, const struct session_result *result) {
-    struct node_joiner *joiner = (struct node_joiner *)((char *)call - offsetof(struct node_joiner, call));
+    struct node_joiner *joiner =
+        (struct node_joiner *)((char *)call - offsetof(struct node_joiner, call));
     joiner->asking = false;
     struct catalog_result decoded;
-    if (result->status != STATUS_OK || catalog_result_decode(result->payload, &decoded) != STATUS_OK) { return; }
+    if (result->status != STATUS_OK ||
+        catalog_result_decode(result->payload, &decoded) != STATUS_OK) {
+        return;
+    }
     joiner->given = (struct node_id){(uint32_t)decoded.id};
     send_welcome(joiner->node, joiner->connection, joiner->given);
 }
@@ -127,7 +148,8 @@ static struct node_joiner *remember_joiner(struct node *self, const struct catal
     return joiner;
 }
 
-void node__on_join(void *ctx, struct transport_connection_id from, struct bytes *owner, struct slice body) {
+void node__on_join(void *ctx, struct transport_connection_id from, struct bytes *owner,
+                   struct slice body) {
     struct node *self = ctx;
     (void)owner;
     if (!join_is_request(body)) {
@@ -146,8 +168,9 @@ void node__on_join(void *ctx, struct transport_connection_id from, struct bytes 
         return;
     }
     struct node_joiner *joiner = remember_joiner(self, &asker);
-    if (joiner == NULL || !is_initialised(self) || self->core == NULL) { return; }
+    if (joiner == NULL) { return; }
     joiner->connection = from;
+    if (self->core == NULL) { return; }
     if (joiner->given.v != 0) {
         send_welcome(self, from, joiner->given);
     } else if (!joiner->asking) {
@@ -158,7 +181,9 @@ void node__on_join(void *ctx, struct transport_connection_id from, struct bytes 
 void node__on_join_closed(void *ctx, struct transport_connection_id id, enum status why) {
     struct node *self = ctx;
     (void)why;
-    if (self->join_dialled.v == id.v) { self->join_dialled.v = 0; }
+    for (uint32_t i = 0; i < self->options.join_count; i++) {
+        if (self->join_dialled[i].v == id.v) { self->join_dialled[i].v = 0; }
+    }
 }
 
 // --- the founding
@@ -176,19 +201,32 @@ static void add_member(struct join_cluster *cluster, const struct catalog_node *
 }
 
 enum status node_init_cluster(struct node *self, uint32_t replicas, struct err *err) {
-    if (is_initialised(self)) { return err_set(err, STATUS_ALREADY_EXISTS, "this node belongs to a cluster already"); }
+    if (is_initialised(self)) {
+        return err_set(err, STATUS_ALREADY_EXISTS, "this node belongs to a cluster already");
+    }
     uint32_t heard = self->joiner_count + 1;
     if (replicas == 0) { replicas = heard >= JOIN_DEFAULT_MEMBERS ? JOIN_DEFAULT_MEMBERS : 1; }
     if (replicas % 2 == 0 || replicas > SHARD_REPLICAS_MAX) {
-        return err_set(err, STATUS_INVALID_ARGUMENT, "replicas: %u is not an odd number from 1 to %d", replicas, SHARD_REPLICAS_MAX);
+        return err_set(err, STATUS_INVALID_ARGUMENT,
+                       "replicas: %u is not an odd number from 1 to %d", replicas,
+                       SHARD_REPLICAS_MAX);
     }
     if (heard < replicas) {
-        return err_set(err, STATUS_FAILED_PRECONDITION, "replicas: %u wanted, but only %u nodes (this one included) were heard of",
+        return err_set(err, STATUS_FAILED_PRECONDITION,
+                       "replicas: %u wanted, but only %u nodes (this one included) were heard of",
                        replicas, heard);
     }
     struct join_cluster cluster = {.self = {1}};
     random_cluster_id(&cluster.cluster);
     add_member(&cluster, &self->self);
-    for (uint32_t i = 0; cluster.member_count < replicas; i++) { add_member(&cluster, &self->joiners[i].self); }
-    return take_identity(self, &cluster, err);
+    for (uint32_t i = 0; cluster.member_count < replicas; i++) {
+        add_member(&cluster, &self->joiners[i].self);
+    }
+    enum status st = take_identity(self, &cluster, err);
+    for (uint32_t i = 0; st == STATUS_OK && i < self->joiner_count; i++) {
+        const struct join_member *member =
+            join_find(&self->cluster, self->joiners[i].self.incarnation);
+        if (member != NULL) { send_welcome(self, self->joiners[i].connection, member->id); }
+    }
+    return st;
 }

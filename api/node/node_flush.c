@@ -12,7 +12,7 @@
 #include "dataplane/obs/log.h"
 
 enum { FLUSH_LOG_GROWTH = 64 << 20 };
-#define FLUSH_CHECK_NS UINT64_C(1000000000)
+#define FLUSH_CHECK_NS  UINT64_C(1000000000)
 #define FLUSH_PERIOD_NS UINT64_C(60000000000)
 
 static void flush_run(struct worker_job *job) {
@@ -39,7 +39,10 @@ static bool flush_wanted(struct node *self, uint64_t now_ns) {
 }
 
 void node__flush_on_time(struct node *self, uint64_t now_ns) {
-    if (self->core == NULL || self->flush_job.running || now_ns < self->flush_due_ns + FLUSH_CHECK_NS) { return; }
+    if (self->core == NULL || self->flush_job.running ||
+        now_ns < self->flush_due_ns + FLUSH_CHECK_NS) {
+        return;
+    }
     if (!flush_wanted(self, now_ns)) { return; }
     self->flush_due_ns = now_ns;
     if (!node_core_flush_begin(self->core)) { return; }

@@ -60,15 +60,17 @@ struct node {
     uint64_t flush_catalog_version;
     uint64_t started_ns;
     uint64_t join_due_ns;
-    uint32_t join_next;
-    struct transport_connection_id join_dialled;
+    // by place in the join list; 0 = none
+    struct transport_connection_id join_dialled[NODE_JOIN_MAX];
     struct node_joiner joiners[NODE_JOINERS_MAX];
     uint32_t joiner_count;
     bool loop_started;
+    bool stopping;  // no group goes to the log writer any more
 };
 
 // node_bootstrap.c
-void node__on_join(void *ctx, struct transport_connection_id from, struct bytes *owner, struct slice body);
+void node__on_join(void *ctx, struct transport_connection_id from, struct bytes *owner,
+                   struct slice body);
 void node__on_join_closed(void *ctx, struct transport_connection_id id, enum status why);
 // Asks the next address of the join list; no effect once there is an identity.
 void node__join_on_time(struct node *self, uint64_t now_ns);

@@ -1,0 +1,135 @@
+// SPDX-License-Identifier: Apache-2.0
+// daemon.c - composes node, gRPC server, Data and Admin.
+//
+// The server starts before the node's loop does; what comes in until the node has an identity is
+// refused with a reason, and the health
+// service says NOT_SERVING, so that a load balancer waits.
+
+#include "api/daemon/daemon.h"
+
+#include "api/admin/admin.h"
+#include "api/data/data.h"
+#include "api/proto/services.descriptor.h"
+#include "dataplane/base/assert.h"
+#include "dataplane/base/mem.h"
+#include "dataplane/obs/log.h"
+
+#include <stdio.h>
+#include <string.h>
+
+enum { DAEMON_DRAIN_MS = 1000 };
+
+struct daemon {
+    struct node *node;
+    struct rpc_server *server;
+    struct data *data;
+    struct admin *admin;
+};
+
+// --- the loop's side
+
+static void publish_directory(struct daemon *self) {
+    const struct catalog *catalog = node_core_catalog(node_core_get(self->node));
+    uint32_t count = catalog_keyspace_count(catalog);
+    struct directory_entry *entries = mem_alloc_array(count + 1, sizeof(*entries));
+    for (uint32_t i = 0; i < count; i++) {
+        const struct catalog_keyspace *keyspace = catalog_keyspace_at(catalog, i);
+        entries[i] = (struct directory_entry){keyspace->id, slice_from_string(keyspace->name)};
+    }
+    data_set_directory(self->data, directory_create(entries, count));
+    mem_free(entries);
+}
+
+static void on_ready(void *ctx) {
+    struct daemon *self = ctx;
+    struct node_core *core = node_core_get(self->node);
+    data_set_node(self->data, node_core_session(core), node_core_hlc(core),
+                  node_self(self->node)->id);
+    publish_directory(self);
+    rpc_health_set(self->server, "", true);
+    rpc_health_set(self->server, "lightcone.v1.Data", true);
+}
+
+static void on_catalog_changed(void *ctx) {
+    publish_directory(ctx);
+}
+
+static void on_turn(void *ctx) {
+    struct daemon *self = ctx;
+    data_turn(self->data);
+    admin_turn(self->admin);
+}
+
+// --- start and stop
+
+static enum status start_server(struct daemon *self, const struct daemon_options *options,
+                                struct err *err) {
+    struct rpc_config config = {
+        .address = options->rpc_listen,
+        .poller_count = options->poller_count,
+        .calls_max = options->node.calls_max,
+        .descriptors = slice_make(services_descriptor_set, services_descriptor_set_size),
+    };
+    enum status st = rpc_create(&config, &self->server, err);
+    if (st != STATUS_OK) { return st; }
+    struct data_config data = {
+        .server = self->server,
+        .loop = node_loop(self->node),
+        .env = node_env(self->node),
+    };
+    self->data = data_create(&data);
+    self->admin = admin_create(self->node, options->dev);
+    admin_register(self->admin, self->server);
+    return STATUS_OK;
+}
+
+static void tell_rpc_address(struct daemon *self, const struct daemon_options *options) {
+    char address[CATALOG_ADDRESS_SIZE_MAX];
+    const char *colon = strrchr(options->rpc_listen, ':');
+    int host = colon != NULL ? (int)(colon - options->rpc_listen) : 0;
+    (void)snprintf(address, sizeof(address), "%.*s:%u", host, options->rpc_listen,
+                   rpc_port(self->server));
+    node_set_rpc_address(self->node,
+                         options->rpc_advertise != NULL ? options->rpc_advertise : address);
+}
+
+enum status daemon_start(const struct daemon_options *options, struct daemon **out_daemon,
+                         struct err *err) {
+    struct daemon *self = mem_alloc(sizeof(*self));
+    struct node_options node = options->node;
+    node.ready = on_ready;
+    node.catalog_changed = on_catalog_changed;
+    node.turn = on_turn;
+    node.ctx = self;
+    enum status st = node_create(&node, &self->node, err);
+    if (st == STATUS_OK) { st = start_server(self, options, err); }
+    if (st == STATUS_OK) {
+        tell_rpc_address(self, options);
+        rpc_start(self->server);
+        st = node_start(self->node, err);
+    }
+    if (st != STATUS_OK) {
+        daemon_stop(self);
+        return st;
+    }
+    rpc_health_set(self->server, "lightcone.v1.Admin", true);
+    *out_daemon = self;
+    return STATUS_OK;
+}
+
+void daemon_stop(struct daemon *self) {
+    if (self->server != NULL) { rpc_stop(self->server, DAEMON_DRAIN_MS); }
+    if (self->node != NULL) { node_stop(self->node); }
+    if (self->admin != NULL) { admin_destroy(self->admin); }
+    if (self->data != NULL) { data_destroy(self->data); }
+    rpc_destroy(self->server);
+    if (self->node != NULL) { node_destroy(self->node); }
+    mem_free(self);
+}
+
+const char *daemon_peer_address(const struct daemon *self) {
+    return node_self(self->node)->peer_address;
+}
+uint16_t daemon_rpc_port(const struct daemon *self) {
+    return rpc_port(self->server);
+}

@@ -1,0 +1,72 @@
+// SPDX-License-Identifier: Apache-2.0
+// node_client.js - the Data service through @grpc/grpc-js: unary calls, a scan and the batch stream.
+// usage: node_client.js PROTO_DIR ADDRESS[,ADDRESS...]   (the keyspace `n` must exist)
+'use strict';
+const test = require('node:test');
+const assert = require('node:assert');
+const path = require('node:path');
+const grpc = require('@grpc/grpc-js');
+const loader = require('@grpc/proto-loader');
+
+const [protoDir, addresses] = [process.env.PROTO_DIR, process.env.ADDRESSES.split(',')];
+const definition = loader.loadSync(path.join(protoDir, 'lightcone.proto'), { longs: String, enums: String, oneofs: true });
+const { lightcone } = grpc.loadPackageDefinition(definition);
+const clients = addresses.map((a) => new lightcone.v1.Data(a, grpc.credentials.createInsecure()));
+const deadline = () => new Date(Date.now() + 15000);
+const call = (node, method, request) => new Promise((resolve, reject) => {
+  clients[node][method](request, { deadline: deadline() }, (error, answer) => (error ? reject(error) : resolve(answer)));
+});
+const put = (node, key, value) => call(node, 'Commit', { keyspace: 'n', mutations: [{ put: { key: Buffer.from(key), value: Buffer.from(value) } }] });
+
+test.after(() => clients.forEach((client) => client.close()));
+
+test('a put through one node is read through another', async () => {
+  const written = await put(0, 'alpha', 'one');
+  assert.strictEqual(written.result, 'COMMIT_RESULT_COMMITTED');
+  const read = await call(clients.length - 1, 'Read', { keyspace: 'n', keys: [Buffer.from('alpha')] });
+  assert.strictEqual(read.rows[0].value.toString(), 'one');
+  assert.strictEqual(read.rows[0].version, written.timestamp);
+});
+
+test('an oversized key names the field', async () => {
+  await assert.rejects(put(0, 'k'.repeat(4097), 'v'), (error) => {
+    assert.strictEqual(error.code, grpc.status.INVALID_ARGUMENT);
+    assert.match(error.details, /key/);
+    return true;
+  });
+});
+
+test('a scan streams every row in order', async () => {
+  for (let i = 0; i < 25; i += 1) await put(i % clients.length, `scan-${String(i).padStart(3, '0')}`, `v${i}`);
+  const rows = [];
+  const stream = clients[0].Scan({ keyspace: 'n', start: Buffer.from('scan-'), end: Buffer.from('scan.'), page_rows: 4 }, { deadline: deadline() });
+  for await (const page of stream) rows.push(...page.rows.map((row) => row.key.toString()));
+  assert.strictEqual(rows.length, 25);
+  assert.deepStrictEqual(rows, [...rows].sort());
+});
+
+test('the batch stream answers every tag', async () => {
+  const stream = clients[0].Batch({ deadline: deadline() });
+  const seen = new Set();
+  const done = new Promise((resolve, reject) => {
+    stream.on('error', reject);
+    stream.on('data', (message) => {
+      for (const reply of message.replies) {
+        assert.strictEqual(reply.response, 'commit');
+        seen.add(reply.tag);
+      }
+      if (seen.size === 100) stream.end();
+    });
+    stream.on('end', resolve);
+  });
+  for (let turn = 0; turn < 10; turn += 1) {
+    const items = [];
+    for (let i = 0; i < 10; i += 1) {
+      const tag = turn * 10 + i + 1;
+      items.push({ tag, commit: { keyspace: 'n', mutations: [{ put: { key: Buffer.from(`batch-${tag}`), value: Buffer.from('x') } }] } });
+    }
+    stream.write({ items });
+  }
+  await done;
+  assert.strictEqual(seen.size, 100);
+});
