@@ -275,8 +275,8 @@ static bool take_descriptors(struct session_slot *slot, struct slice delta) {
     if (delta.size == 0) { return false; }
     struct codec_reader r;
     codec_reader_init(&r, delta);
-    // Each descriptor is independent: what came before damage is taken.
-    if (shard_map_apply_delta(self->config.map, &r) != STATUS_OK) { MARK("session.bad_delta"); }
+    // Each descriptor is independent: what came before damage is taken, the rest is as if not sent.
+    (void)!shard_map_apply_delta(self->config.map, &r);
     uint8_t scan_key[SHARD_KEY_SIZE_MAX];
     struct slice key;
     if (slot->call->kind == COMMAND_CATALOG || !routing_key(slot->call, scan_key, &key)) {
@@ -500,6 +500,7 @@ static bool refused_clock(struct session *self, const struct session_slot *slot,
     const bool certified = response->certificate.method != COMMAND_METHOD_NONE;
     if (!certified || session_route_mutates(slot->call->kind)) { return false; }
     *response = (struct command_response){
+        .id = response->id,
         .status = st,
         .detail = SLICE_LITERAL("the clock of the shard's leader is too far ahead of this node's")};
     return true;
