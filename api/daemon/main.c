@@ -35,8 +35,9 @@ static const char USAGE[] =
     "usage: lightconed --config node.yaml\n"
     "       lightconed dev [--data DIR] [--rpc HOST:PORT] [--peer HOST:PORT]\n"
     "\n"
-    "lightconed is a node of a Lightcone cluster. `dev` needs no configuration: one process, one node, on\n"
-    "loopback, with its data in a directory of its own (default: a temporary one, removed at the end).\n"
+    "lightconed is a node of a Lightcone cluster. `dev` needs no configuration: one process, one\n"
+    "node, on loopback, with its data in a temporary directory that is removed at the end, unless\n"
+    "--data names one.\n"
     "\n"
     "  lightconed --config /etc/lightcone/node.yaml\n"
     "  lightconed dev --data ./data        # keeps the data\n";

@@ -61,7 +61,7 @@ THIRD_PARTY = [
     ("curl/", ["api", "tests"]),
     ("librdkafka/", ["api", "tests"]),
     ("histedit.h", ["api/cli"]),
-    ("popt.h", ["api/cli", "api/node", "tests"]),
+    ("popt.h", ["api/cli", "api/daemon", "tests"]),
     ("cmocka.h", ["tests"]),
 ]
 

@@ -2,6 +2,7 @@
 // replica_test.c - three tables in one process: proposals, reads, leadership and frontiers, with
 // time and messages by hand.
 
+#include "dataplane/base/mark.h"
 #include "dataplane/base/mem.h"
 #include "dataplane/base/prng.h"
 #include "dataplane/replica/replica_table.h"
@@ -397,6 +398,18 @@ static void test_replica_transfer_moves_leadership(void **state) {
     assert_int_equal(leader_of(world), 2);
 }
 
+// The leader steps down alone: its next list of leaderships misses the shard, which releases the followers at
+// once instead of after the support duration (time.md, Leases: "absence from the list is a release").
+static void test_replica_absence_from_the_list_releases_the_followers(void **state) {
+    struct world *world = *state;
+    run(world, 1500);
+    mark_reset_all();
+    replica_table_resign(world->nodes[0].table, false);
+    run(world, 600);
+    assert_true(mark_count("replica.leads.released") > 0);
+    assert_true(leader_of(world) != 0);
+}
+
 static void test_replica_garbage_from_a_peer_is_refused(void **state) {
     struct world *world = *state;
     run(world, 300);
@@ -437,6 +450,8 @@ int main(void) {
         cmocka_unit_test_setup_teardown(
             test_replica_trim_keeps_what_a_replica_needs_and_the_last_entry, setup, teardown),
         cmocka_unit_test_setup_teardown(test_replica_transfer_moves_leadership, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_replica_absence_from_the_list_releases_the_followers,
+                                        setup, teardown),
         cmocka_unit_test_setup_teardown(test_replica_garbage_from_a_peer_is_refused, setup,
                                         teardown),
     };
