@@ -255,8 +255,7 @@ enum status catalog_apply(struct catalog *self, struct slice command, struct buf
             st = catalog_apply_create(self, &decoded.create_keyspace, &id, &err);
             break;
         case CATALOG_COMMAND_KIND_COUNT:
-            ASSERT(!"decoded commands have a kind");
-            break;
+            assert_fail(__FILE__, __LINE__, "a decoded command has a kind");
         }
     }
     catalog__command_deinit(&decoded);
