@@ -56,8 +56,11 @@ uint64_t raft__promise_renew(struct raft_core *core, struct node_id leader, uint
 }
 
 bool raft__is_quiet(const struct raft_core *core) {
-    // A single voter promised nothing to anybody.
-    return !raft__is_alone(core) && support_boot_quiet(core->config.support, core->now_ns);
+    // A single voter promised nothing to anybody; nor did a replica that had no term when this boot
+    // began, because the answer that makes a promise leaves only when its term is durable. So a new
+    // shard elects its first leader at once on nodes that have just restarted.
+    if (raft__is_alone(core) || core->config.bounds.hard_state.term == 0) { return false; }
+    return support_boot_quiet(core->config.support, core->now_ns);
 }
 
 bool raft__has_live_leader(const struct raft_core *core, struct node_id candidate) {

@@ -379,6 +379,72 @@ static void test_raft_sick_node_never_campaigns(void **state) {
     world_destroy(w);
 }
 
+// The quiet time is for promises that may have been made: a replica that never had a term made
+// none.
+static void test_raft_new_shard_elects_at_once_after_a_restart(void **state) {
+    (void)state;
+    struct world *w = make_world(3, 0, 0);
+    for (uint32_t i = 1; i <= 3; i++) {
+        world_crash(world_at(w, i));
+        assert_int_equal(world_restart(world_at(w, i), 0), STATUS_OK);
+        assert_true(support_boot_quiet(&world_at(w, i)->support, world_node_now(world_at(w, i))));
+    }
+    world_elect(w, 1);
+    world_crash(world_at(w, 2));
+    assert_int_equal(world_restart(world_at(w, 2), 0), STATUS_OK);
+    assert_int_equal(send_event(world_at(w, 2), RAFT_EVENT_CAMPAIGN), STATUS_FAILED_PRECONDITION);
+    world_destroy(w);
+}
+
+// A TIMEOUT_NOW that was sent before an append which this replica answered is void: the answer
+// fortified the leader again.
+static void test_raft_timeout_now_before_the_last_answer_is_void(void **state) {
+    (void)state;
+    struct world *w = make_world(3, 0, 0);
+    struct world_node *target = world_at(w, 2);
+    world_support_all(w);
+    world_elect(w, 1);
+    struct raft_event event = {.type = RAFT_EVENT_TRANSFER};
+    event.u.target.v = 2;
+    assert_int_equal(world_step(world_at(w, 1), &event), STATUS_OK);
+    struct world_packet *late = world_find(w, 1, 2, RAFT_TIMEOUT_NOW);
+    assert_non_null(late);
+    assert_int_equal(world_read(world_at(w, 1)), STATUS_OK);
+    world_deliver(w, world_find(w, 1, 2, RAFT_APPEND_REQUEST));
+    world_deliver(w, late);
+    assert_int_equal(raft_role(target->core), RAFT_FOLLOWER);
+    assert_int_equal(raft_term(target->core), 1);
+    assert_int_equal(mark_count("raft.transfer.timeout_now_refused"), 1);
+    world_destroy(w);
+}
+
+// The side channel speaks of one term: what was shown to equal the leader's log in this term says
+// nothing about the same node's log in a later one.
+static void test_raft_frontier_of_another_term_is_ignored(void **state) {
+    (void)state;
+    struct world *w = make_world(3, 0, 0);
+    struct world_node *follower = world_at(w, 2);
+    world_elect(w, 1);
+    w->cut[2][1] = true;  // its answers get lost, so nothing more is known to be committed
+    assert_int_equal(world_propose(world_at(w, 1), 3, 16), STATUS_OK);
+    w->cut[1][3] = true;
+    world_deliver(w, world_find(w, 1, 2, RAFT_APPEND_REQUEST));
+    world_sync(follower, 0);
+    assert_int_equal(raft_durable_index(follower->core), 4);
+    struct raft_event event = {.type = RAFT_EVENT_FRONTIER};
+    event.u.frontier.from.v = 1;
+    event.u.frontier.commit = 4;
+    event.u.frontier.term = 3;
+    assert_int_equal(world_step(follower, &event), STATUS_OK);
+    assert_int_equal(raft_commit_index(follower->core), 1);
+    event.u.frontier.term = 1;
+    event.u.frontier.from.v = 3;
+    assert_int_equal(world_step(follower, &event), STATUS_OK);
+    assert_int_equal(raft_commit_index(follower->core), 1);
+    assert_int_equal(mark_count("raft.frontier.ignored"), 2);
+    world_destroy(w);
+}
+
 // An idle shard under support wants no tick anywhere, and its actions are none.
 static void test_raft_idle_shard_costs_nothing(void **state) {
     (void)state;
@@ -417,6 +483,9 @@ int main(void) {
         cmocka_unit_test_setup(test_raft_release_of_an_earlier_term_is_ignored, reset_marks),
         cmocka_unit_test(test_raft_driver_answers_by_role),
         cmocka_unit_test(test_raft_sick_node_never_campaigns),
+        cmocka_unit_test(test_raft_new_shard_elects_at_once_after_a_restart),
+        cmocka_unit_test_setup(test_raft_timeout_now_before_the_last_answer_is_void, reset_marks),
+        cmocka_unit_test_setup(test_raft_frontier_of_another_term_is_ignored, reset_marks),
         cmocka_unit_test(test_raft_idle_shard_costs_nothing),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
