@@ -54,6 +54,7 @@ static void test_config_minimal_file_gives_defaults(void **state) {
     assert_string_equal(config.advertise_peer, "");
     assert_int_equal(config.join_count, 0);
     assert_false(config.insecure);
+    assert_false(config.dev);
     assert_int_equal(config.max_commit_bytes, 16 << 20);
     assert_int_equal(config.support_duration_ms, defaults.support_duration_ms);
     assert_int_equal(config.log_level, LOG_LEVEL_INFO);
@@ -69,7 +70,7 @@ static void test_config_every_setting_is_read(void **state) {
            "join:\n  - node2:7000\n  - node3:7000\n"
            "region: eu-west\nzone: a\n"
            "latitude: -33.865143\nlongitude: 151.2\n"
-           "insecure: true\n"
+           "insecure: true\ndev: true\n"
            "limits:\n  max_commit_bytes: 1024\n  max_inflight_calls: 7\n"
            "  max_inflight_bytes: 16777216\n  cache_mb: 8\n  write_buffer_mb: 1\n"
            "support_duration_ms: 2000\nelection_timeout_ms: 300\n"
@@ -89,6 +90,7 @@ static void test_config_every_setting_is_read(void **state) {
     assert_int_equal(config.latitude_microdegrees, -33865143);
     assert_int_equal(config.longitude_microdegrees, 151200000);
     assert_true(config.insecure);
+    assert_true(config.dev);
     assert_int_equal(config.max_commit_bytes, 1024);
     assert_int_equal(config.max_inflight_calls, 7);
     assert_int_equal(config.max_inflight_bytes, 16777216);
