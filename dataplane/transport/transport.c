@@ -356,7 +356,7 @@ enum status transport_send_to_connection(struct transport *self, struct transpor
     ASSERT(loop_is_here(self->loop));
     struct transport_connection *conn = find_stranger(self, id);
     if (conn == NULL || conn->state == TRANSPORT_ENDING) { return STATUS_NOT_FOUND; }
-    if (body.size > TRANSPORT_MESSAGE_SIZE_MAX) { return STATUS_INVALID_ARGUMENT; }
+    if (body.size > TRANSPORT_JOIN_MESSAGE_SIZE_MAX) { return STATUS_INVALID_ARGUMENT; }
     enum status st =
         transport_queue_push(&conn->own, PEER_JOIN, body, self->config.offline_bytes_max);
     if (st != STATUS_OK) {

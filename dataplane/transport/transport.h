@@ -148,7 +148,8 @@ NODISCARD enum status transport_dial_address(struct transport *self, const char 
                                              struct transport_connection_id *out);
 
 // A PEER_JOIN message on a stranger's connection. STATUS_NOT_FOUND when it is gone,
-// STATUS_RESOURCE_EXHAUSTED when its queue is full.
+// STATUS_RESOURCE_EXHAUSTED when its queue is full, STATUS_INVALID_ARGUMENT over
+// TRANSPORT_JOIN_MESSAGE_SIZE_MAX.
 NODISCARD enum status transport_send_to_connection(struct transport *self,
                                                    struct transport_connection_id id,
                                                    struct slice body);

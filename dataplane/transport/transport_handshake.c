@@ -71,8 +71,10 @@ static void become_open(struct transport_connection *conn, const struct transpor
     conn->hello = *theirs;
     conn->state = TRANSPORT_OPEN;
     conn->opened_ns = loop_monotonic_ns();
-    transport_input_trust(&conn->input);
-    if (transport__connection_is_stranger(conn)) {
+    bool is_stranger = transport__connection_is_stranger(conn);
+    transport_input_trust(&conn->input, is_stranger ? TRANSPORT_JOIN_PAYLOAD_SIZE_MAX
+                                                    : TRANSPORT_PAYLOAD_SIZE_MAX);
+    if (is_stranger) {
         transport__timer_set(self, &conn->timer, self->config.stranger_idle_ms_max);
     } else {
         transport__timer_unset(self, &conn->timer);

@@ -30,10 +30,11 @@ void transport_input_deinit(struct transport_input *self) {
     self->chunk = NULL;
 }
 
-void transport_input_trust(struct transport_input *self) {
+void transport_input_trust(struct transport_input *self, uint32_t payload_max) {
+    ASSERT(payload_max >= self->payload_max && payload_max <= TRANSPORT_PAYLOAD_SIZE_MAX);
     self->chunk_size = TRANSPORT_CHUNK_SIZE_MIN;
     self->chunk_size_min = TRANSPORT_CHUNK_SIZE_MIN;
-    self->payload_max = TRANSPORT_PAYLOAD_SIZE_MAX;
+    self->payload_max = payload_max;
 }
 
 // Acquire pairs with the releasing drop of the last other holder: its reads are over before we

@@ -31,8 +31,8 @@ struct transport_input {
 
 void transport_input_init(struct transport_input *self);
 void transport_input_deinit(struct transport_input *self);
-// The handshake is done: larger chunks and frames.
-void transport_input_trust(struct transport_input *self);
+// The handshake is done: larger chunks, and frames up to this payload.
+void transport_input_trust(struct transport_input *self, uint32_t payload_max);
 
 // Where the next bytes go; at least one. Every complete frame has been taken out before.
 uint8_t *transport_input_room(struct transport_input *self, size_t *out_size);

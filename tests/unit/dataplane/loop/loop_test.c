@@ -169,7 +169,8 @@ static void test_loop_deadline_is_never_early(void **state) {
     struct fixture f;
     fixture_init(&f, 0);
     f.stop_on_time = true;
-    f.deadline_ns = loop_monotonic_ns() + 3 * MS + 1;
+    // The last nanosecond of a millisecond: rounding down would nearly always be early.
+    f.deadline_ns = (loop_monotonic_ns() / MS + 4) * MS - 1;
     loop_run(f.loop);
     assert_string_equal(f.trace, "tdts");
     assert_true(f.fired_ns >= f.deadline_ns);

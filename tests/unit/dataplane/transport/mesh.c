@@ -56,6 +56,7 @@ static void on_message(void *ctx, struct node_id from, enum peer_message_type ty
         node->out_of_order += number != node->next_number[from.v];
         node->next_number[from.v] = number + 1;
     }
+    if (node->on_body != NULL) { node->on_body(node, owner, body); }
     if (node->keep) {
         bytes_unref(node->kept);
         node->kept = bytes_ref(owner);
@@ -91,6 +92,7 @@ static void on_peer(void *ctx, struct node_id peer, bool is_up) {
 
 void mesh_init(struct mesh *self) {
     *self = (struct mesh){0};
+    self->spin_limit_ns = loop_monotonic_ns() + (uint64_t)MESH_TIMEOUT_MS * 1000000U;
     struct loop_config config = {"mesh", 0, {self, on_turn, on_time, on_stop}};
     struct err err = {0};
     assert_int_equal(loop_create(&config, &self->loop, &err), STATUS_OK);
@@ -178,6 +180,7 @@ void mesh_run(struct mesh *self, mesh_condition_fn condition, void *arg) {
 }
 
 void mesh_spin(struct mesh *self) {
+    if (loop_monotonic_ns() > self->spin_limit_ns) { fail_msg("nothing more happens"); }
     for (int i = 0; i < 8; i++) {
         (void)uv_run((uv_loop_t *)loop_uv(self->loop), UV_RUN_NOWAIT);
     }

@@ -31,6 +31,8 @@ struct mesh_node {
     struct bytes *kept;              // reference of the last owner when keep is set
     struct slice kept_body;
     bool keep;
+    // Called with each body when set; takes references as it likes.
+    void (*on_body)(struct mesh_node *self, struct bytes *owner, struct slice body);
     uint64_t joins;
     char last_join[MESH_BODY_KEPT];
     bool answers_joins;  // with the same body
@@ -47,6 +49,7 @@ struct mesh {
     uint32_t count;
     uint64_t turns;
     bool timed_out;
+    uint64_t spin_limit_ns;              // a test that only spins ends too
     void (*on_turn)(struct mesh *self);  // before the transports' turn, or NULL
 };
 
@@ -65,7 +68,7 @@ void mesh_introduce(struct mesh *self, uint32_t place, uint32_t to);
 
 typedef bool (*mesh_condition_fn)(struct mesh *self, void *arg);
 void mesh_run(struct mesh *self, mesh_condition_fn condition, void *arg);
-// A few turns of the loop that do not block.
+// A few turns of the loop that do not block; fails the test MESH_TIMEOUT_MS after mesh_init.
 void mesh_spin(struct mesh *self);
 
 void mesh_send(struct mesh *self, uint32_t from, uint32_t to, const char *text);

@@ -28,6 +28,9 @@ static void fixture_init(struct fixture *self) {
     mesh_init(&self->mesh);
     mesh_start_all(&self->mesh, 2);
     self->fd = mesh_raw_connect(&self->mesh, 0);
+    while (mesh_stats(&self->mesh, 0).connections_accepted < 2) {
+        mesh_spin(&self->mesh);
+    }
 }
 
 static void fixture_deinit(struct fixture *self) {
@@ -157,6 +160,31 @@ static void greet(struct fixture *f) {
     assert_int_equal(theirs.node.v, 1);
 }
 
+// Goal: a peer that dials again under the same boot replaces its connection: the first one is half
+// open, and nothing that was said there may be delivered after what comes now.
+static void test_transport_peer_dialling_again_replaces(void **state) {
+    (void)state;
+    struct fixture f;
+    uint8_t answer[256];
+    fixture_init(&f);
+    greet(&f);
+    int first = f.fd;
+    f.fd = mesh_raw_connect(&f.mesh, 0);
+    greet(&f);
+    int second = f.fd;
+    f.fd = first;
+    assert_int_equal(read_to_end(&f, answer, sizeof(answer)), 0);
+    assert_int_equal(close(first), 0);
+    f.fd = second;
+    send_raw(f.fd, slice_make(answer, make_frame(answer, sizeof(answer), PEER_STATUS,
+                                                 SLICE_LITERAL("second"))));
+    while (f.mesh.nodes[0].received == 0) {
+        mesh_spin(&f.mesh);
+    }
+    assert_string_equal(f.mesh.nodes[0].last_body, "second");
+    fixture_deinit(&f);
+}
+
 // Goal: another version is refused with a frame that says so.
 static void test_transport_unknown_version_is_told(void **state) {
     (void)state;
@@ -256,6 +284,32 @@ static void test_transport_stranger_may_only_join(void **state) {
     fixture_deinit(&f);
 }
 
+// Goal: the hello of a join does not buy the frames of a peer: 1 MiB is accepted, more is not.
+static void test_transport_stranger_frames_are_small(void **state) {
+    (void)state;
+    for (uint32_t over = 0; over < 2; over++) {
+        struct fixture f;
+        fixture_init(&f);
+        uint8_t frame[512];
+        struct transport_hello hello = good_hello();
+        hello.purpose = TRANSPORT_JOIN;
+        hello.node.v = 0;
+        send_raw(f.fd, slice_make(frame, make_hello(frame, sizeof(frame), &hello)));
+        while (recv(f.fd, frame, sizeof(frame), MSG_DONTWAIT) <= 0) {
+            mesh_spin(&f.mesh);
+        }
+        uint8_t header[TRANSPORT_FRAME_HEADER_SIZE] = {0};
+        codec_store_u32(header, TRANSPORT_JOIN_PAYLOAD_SIZE_MAX + over);
+        uint64_t bytes = mesh_stats(&f.mesh, 0).bytes_received;
+        send_raw(f.fd, slice_make(header, sizeof(header)));
+        while (mesh_stats(&f.mesh, 0).bytes_received == bytes) {
+            mesh_spin(&f.mesh);
+        }
+        assert_int_equal(mesh_stats(&f.mesh, 0).connections_corrupt, over);
+        fixture_deinit(&f);
+    }
+}
+
 // Goal: half a frame and then the end, at every length, leaves nothing behind.
 static void test_transport_half_frames_then_close(void **state) {
     (void)state;
@@ -351,6 +405,7 @@ static void test_transport_crowd_does_not_keep_peers_out(void **state) {
     while (!mesh_is_up(&mesh, 1, 0)) {
         mesh_spin(&mesh);
     }
+    assert_int_equal(mesh_stats(&mesh, 0).connections_timed_out, 0);
     for (uint32_t i = 0; i < CROWD; i++) {
         assert_int_equal(close(crowd[i]), 0);
     }
@@ -475,10 +530,12 @@ int main(void) {
         cmocka_unit_test(test_transport_other_protocols_are_closed),
         cmocka_unit_test(test_transport_huge_length_is_closed_at_once),
         cmocka_unit_test(test_transport_first_frame_must_be_a_hello),
+        cmocka_unit_test(test_transport_peer_dialling_again_replaces),
         cmocka_unit_test(test_transport_unknown_version_is_told),
         cmocka_unit_test(test_transport_corrupt_frames_of_a_peer_close),
         cmocka_unit_test(test_transport_unknown_message_type_is_skipped),
         cmocka_unit_test(test_transport_stranger_may_only_join),
+        cmocka_unit_test(test_transport_stranger_frames_are_small),
         cmocka_unit_test(test_transport_half_frames_then_close),
         cmocka_unit_test(test_transport_hello_byte_by_byte_is_accepted),
         cmocka_unit_test(test_transport_silent_connections_are_closed),

@@ -59,7 +59,7 @@ static void test_transport_input_frames_survive_any_cut(void **state) {
         struct transport_input input;
         struct kept kept[KEPT_MAX] = {0};
         transport_input_init(&input);
-        transport_input_trust(&input);
+        transport_input_trust(&input, TRANSPORT_PAYLOAD_SIZE_MAX);
         uint32_t seen = 0;
         for (size_t at = 0; at < stream.size;) {
             size_t room = 0;
@@ -101,7 +101,7 @@ static void test_transport_input_memory_follows_bytes(void **state) {
     (void)state;
     struct transport_input input;
     transport_input_init(&input);
-    transport_input_trust(&input);
+    transport_input_trust(&input, TRANSPORT_PAYLOAD_SIZE_MAX);
     uint8_t header[TRANSPORT_FRAME_HEADER_SIZE] = {0};
     codec_store_u32(header, TRANSPORT_PAYLOAD_SIZE_MAX);
     size_t room = 0;

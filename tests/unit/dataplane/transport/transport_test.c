@@ -2,6 +2,9 @@
 // The mesh on the loopback: messages, batches, reconnecting, identities, joins, blocked directions.
 #include "dataplane/transport/transport.h"
 
+#include "dataplane/base/mem.h"
+#include "dataplane/codec/codec.h"
+#include "dataplane/loop/worker.h"
 #include "tests/unit/dataplane/transport/mesh.h"
 
 #include <setjmp.h>
@@ -144,6 +147,75 @@ static void test_transport_kept_body_does_not_change(void **state) {
     }
     await_received(&mesh, 1, 2001);
     assert_true(slice_equal(mesh.nodes[1].kept_body, SLICE_LITERAL("keep me")));
+    mesh_deinit(&mesh);
+}
+
+// A body read and released by another thread.
+struct away_job {
+    struct worker_job job;  // first
+    struct bytes *owner;
+    struct slice body;
+    uint64_t number;
+    bool is_intact;
+};
+
+static struct worker *away_worker;
+static uint64_t away_done;
+static uint64_t away_intact;
+
+static void run_away(struct worker_job *job) {
+    struct away_job *self = (struct away_job *)(void *)job;
+    self->is_intact = true;
+    for (size_t i = 8; i < self->body.size; i++) {
+        self->is_intact = self->is_intact && self->body.data[i] == (uint8_t)self->number;
+    }
+    bytes_unref(self->owner);
+}
+
+static void done_away(struct worker_job *job) {
+    struct away_job *self = (struct away_job *)(void *)job;
+    away_done++;
+    away_intact += self->is_intact;
+    mem_free(self);
+}
+
+static void send_away(struct mesh_node *node, struct bytes *owner, struct slice body) {
+    struct away_job *job = mem_alloc(sizeof(*job));
+    job->job.run = run_away;
+    job->job.done = done_away;
+    job->owner = bytes_ref(owner);
+    job->body = body;
+    job->number = codec_load_u64(body.data);
+    assert_int_equal(worker_submit(away_worker, &job->job, node->mesh->loop), STATUS_OK);
+}
+
+static bool is_away_done(struct mesh *mesh, void *arg) {
+    (void)mesh;
+    return away_done == *(const uint64_t *)arg;
+}
+
+// Goal: bodies may be read and released on another thread while the loop reads on.
+static void test_transport_bodies_may_leave_the_thread(void **state) {
+    (void)state;
+    struct mesh mesh;
+    struct worker_config config = {"away", 1 << 20};
+    struct err err = {0};
+    mesh_init(&mesh);
+    mesh_start_all(&mesh, 2);
+    assert_int_equal(worker_create(&config, &away_worker, &err), STATUS_OK);
+    away_done = 0;
+    away_intact = 0;
+    mesh.nodes[1].on_body = send_away;
+    uint64_t count = 0;
+    while (count < 5000) {
+        mesh_send_numbered(&mesh, PEER_RAFT, count, count % 500 == 0 ? 300000 : 700);
+        count++;
+        if (count % 50 == 0) { mesh_spin(&mesh); }
+    }
+    mesh_run(&mesh, is_away_done, &count);
+    assert_int_equal(away_intact, count);
+    worker_stop(away_worker);
+    worker_destroy(away_worker);
     mesh_deinit(&mesh);
 }
 
@@ -371,9 +443,36 @@ static void test_transport_later_boot_replaces_earlier(void **state) {
                          STATUS_OK);
     }
     assert_true(stats.is_heard);
+    assert_int_equal(mesh.nodes[0].downs, 1);  // our own direction ended at the dead boot
     // Node 0 was told another address for node 2, which counts; it dials the dead boot and sees it.
     struct refusal_wanted want = {0, TRANSPORT_REFUSAL_OLD_BOOT};
     mesh_run(&mesh, has_refused, &want);
+    mesh_deinit(&mesh);
+}
+
+// Goal: a later boot found by dialling it ends what the earlier one may still say.
+static void test_transport_later_boot_found_silences_earlier(void **state) {
+    (void)state;
+    struct mesh mesh;
+    mesh_init(&mesh);
+    mesh_start_all(&mesh, 2);
+    struct transport_config later = mesh_config(&mesh, 2);
+    later.identity.node.v = 2;
+    later.identity.boot = 2;
+    later.identity.incarnation = 101;
+    mesh_start(&mesh, 2, &later);
+    // The new process cannot dial us: only its answer to our own dial tells of it.
+    assert_int_equal(transport_set_peer(mesh.nodes[2].transport, mesh.nodes[0].id, "127.0.0.1:1"),
+                     STATUS_OK);
+    mesh_introduce(&mesh, 2, 0);
+    struct transport_peer_stats stats = {0};
+    while (stats.boot != 2) {
+        mesh_spin(&mesh);
+        assert_int_equal(transport_peer_stats(mesh.nodes[0].transport, (struct node_id){2}, &stats),
+                         STATUS_OK);
+    }
+    assert_true(stats.is_up);
+    assert_false(stats.is_heard);
     mesh_deinit(&mesh);
 }
 
@@ -430,6 +529,9 @@ static void test_transport_join_then_peer(void **state) {
     assert_int_equal(
         transport_dial_address(transport, transport_address(mesh.nodes[0].transport), &id),
         STATUS_OK);
+    static const uint8_t large[TRANSPORT_JOIN_MESSAGE_SIZE_MAX + 1];
+    assert_int_equal(transport_send_to_connection(transport, id, slice_make(large, sizeof(large))),
+                     STATUS_INVALID_ARGUMENT);
     assert_int_equal(transport_send_to_connection(transport, id, SLICE_LITERAL("let me in")),
                      STATUS_OK);
     struct expectation want = {1, 1};
@@ -443,6 +545,11 @@ static void test_transport_join_then_peer(void **state) {
     mesh_run(&mesh, is_up_0_1, NULL);
     mesh_send(&mesh, 0, 1, "member");
     await_received(&mesh, 1, 1);
+    assert_int_equal(
+        transport_send_to_connection(transport, id, slice_make(large, sizeof(large) - 1)),
+        STATUS_OK);
+    want.count = 2;
+    mesh_run(&mesh, has_joined, &want);
     transport_close_connection(transport, id);
     assert_int_equal(transport_send_to_connection(transport, id, SLICE_EMPTY), STATUS_NOT_FOUND);
     struct expectation gone = {0, 1};  // the member hears that the joiner hung up
@@ -573,6 +680,7 @@ int main(void) {
         cmocka_unit_test(test_transport_bodies_of_all_sizes_arrive),
         cmocka_unit_test(test_transport_message_too_large_is_dropped),
         cmocka_unit_test(test_transport_kept_body_does_not_change),
+        cmocka_unit_test(test_transport_bodies_may_leave_the_thread),
         cmocka_unit_test(test_transport_send_to_unknown_peer_is_counted),
         cmocka_unit_test(test_transport_address_is_learnt_from_hello),
         cmocka_unit_test(test_transport_names_are_resolved),
@@ -584,6 +692,7 @@ int main(void) {
         cmocka_unit_test(test_transport_dialling_oneself_is_refused),
         cmocka_unit_test(test_transport_older_boot_is_refused),
         cmocka_unit_test(test_transport_later_boot_replaces_earlier),
+        cmocka_unit_test(test_transport_later_boot_found_silences_earlier),
         cmocka_unit_test(test_transport_other_incarnation_is_refused),
         cmocka_unit_test(test_transport_wrong_node_at_address_is_noticed),
         cmocka_unit_test(test_transport_join_then_peer),
