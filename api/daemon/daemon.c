@@ -76,6 +76,7 @@ static enum status start_server(struct daemon *self, const struct daemon_options
         .server = self->server,
         .loop = node_loop(self->node),
         .env = node_env(self->node),
+        .commit_size_max = options->commit_size_max,
     };
     self->data = data_create(&data);
     self->admin = admin_create(self->node, options->dev);

@@ -16,6 +16,7 @@ struct daemon_options {
     struct node_options node;
     const char *rpc_listen;     // "host:port"
     const char *rpc_advertise;  // NULL: rpc_listen with the bound port
+    uint64_t commit_size_max;   // 0 = the largest
     uint32_t poller_count;
     bool dev;
 };

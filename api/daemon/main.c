@@ -92,6 +92,7 @@ static void options_from(const struct node_config *config, struct daemon_options
         .rpc_listen = config->listen_rpc,
         .rpc_advertise = or_null(config->advertise_rpc),
         .dev = config->dev,
+        .commit_size_max = config->max_commit_bytes,
         .node =
             {
                 .data_dir = config->data_dir,
@@ -109,6 +110,7 @@ static void options_from(const struct node_config *config, struct daemon_options
                 .election_ms_min = config->election_timeout_ms,
                 .clock_lead_ms_max = config->clock_max_lead_ms,
                 .calls_max = (uint32_t)config->max_inflight_calls,
+                .shard_bytes_max = config->max_inflight_bytes,
             },
     };
     for (uint32_t i = 0; i < config->join_count; i++) {

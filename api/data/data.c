@@ -16,6 +16,7 @@ static const uint64_t DATA_DEADLINE_NS = UINT64_C(10000000000);
 struct data *data_create(const struct data_config *config) {
     struct data *self = mem_alloc(sizeof(*self));
     self->config = *config;
+    if (self->config.commit_size_max == 0) { self->config.commit_size_max = SHARD_COMMIT_SIZE_MAX; }
     if (self->config.items_max == 0) { self->config.items_max = DATA_ITEMS_MAX; }
     if (self->config.stream_items_max == 0) {
         self->config.stream_items_max = DATA_STREAM_ITEMS_MAX;
@@ -53,6 +54,13 @@ void data_destroy(struct data *self) {
     mem_free(self);
 }
 
+void data_set_node(struct data *self, struct session *session, struct hlc_clock *hlc,
+                   struct node_id node) {
+    self->config.session = session;
+    self->config.hlc = hlc;
+    self->config.self = node;
+}
+
 void data_set_directory(struct data *self, struct directory *directory) {
     directory_holder_take(&self->directory, directory);
 }
@@ -79,6 +87,7 @@ struct data_scratch *data__scratch_take(struct data *self) {
     buf_reset(&scratch->full_keys);
     buf_reset(&scratch->encoded);
     scratch->directory = directory_holder_get(&self->directory);
+    scratch->commit_size_max = self->config.commit_size_max;
     return scratch;
 }
 

@@ -25,6 +25,7 @@ struct data_config {
     struct hlc_clock *hlc;
     const struct env *env;
     struct node_id self;
+    uint64_t commit_size_max;   // encoded bytes of one commit; 0 = SHARD_COMMIT_SIZE_MAX
     uint32_t items_max;         // requests in flight of all Batch streams; 0 = 16384
     uint32_t stream_items_max;  // of one Batch stream; 0 = 4096
 };
@@ -33,6 +34,10 @@ struct data_config {
 struct data *data_create(const struct data_config *config);
 // After rpc_stop: nothing is in flight any more.
 void data_destroy(struct data *self);
+// Loop, before the first directory is set: whom requests go to. A node without identity has none yet, and
+// requests that name no known keyspace never get that far.
+void data_set_node(struct data *self, struct session *session, struct hlc_clock *hlc,
+                   struct node_id node);
 // The keyspaces that requests may name; takes the reference.
 void data_set_directory(struct data *self, struct directory *directory);
 // The end of a loop turn: answers that gathered go out, one message a stream. Call it last in the

@@ -49,6 +49,7 @@ struct data_scratch {
     struct buf full_keys;  // user keys behind their prefix
     struct buf encoded;    // the commands of the message
     struct directory *directory;
+    uint64_t commit_size_max;
 };
 
 struct data_span {

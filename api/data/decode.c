@@ -459,7 +459,12 @@ enum status data__decode_commit(struct data_scratch *scratch, struct slice reque
         return st;
     }
     out->hlc = fields.common.hlc;
-    return data_commit_encode(scratch, &commit, out, refusal);
+    st = data_commit_encode(scratch, &commit, out, refusal);
+    if (st == STATUS_OK && out->payload.size > scratch->commit_size_max) {
+        return data__refuse(refusal, STATUS_INVALID_ARGUMENT, "mutations", scratch->commit_size_max,
+                            "the commit is larger than this node takes");
+    }
+    return st;
 }
 
 // --- TxnStatus ---

@@ -180,6 +180,9 @@ enum status node__start_core(struct node *self, struct err *err) {
     if (self->options.clock_lead_ms_max != 0) {
         config.clock_lead_us_max = self->options.clock_lead_ms_max * 1000;
     }
+    if (self->options.shard_bytes_max != 0) {
+        config.shard_pending_size_max = self->options.shard_bytes_max;
+    }
     if (self->options.calls_max != 0) { config.calls_max = self->options.calls_max; }
     config.catalog_changed = on_catalog_changed;
     config.ctx = self;
