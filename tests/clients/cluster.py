@@ -1,83 +1,154 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A real cluster of lightconed processes for the tests of this folder: start, kill, restart, stop.
+"""A real cluster of lightconed processes for the tests of this folder: start, kill, pause, restart, stop.
 
-Everything listens on loopback, ports are chosen by the kernel beforehand, data lies in a temporary directory,
-and what was started is stopped by process id.
+Everything listens on loopback, data lies in a temporary directory, and what was started is stopped by process id.
+Clusters are founded and keyspaces created through Python's gRPC stubs, so that nothing here needs the command.
 """
 import os
 import pathlib
+import random
 import signal
 import socket
 import subprocess
+import sys
 import tempfile
 import time
+
+import grpc
+
+from stubs import pb, rpc
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 LIGHTCONED = os.environ.get("LIGHTCONED", str(ROOT / "bazel-bin/api/daemon/lightconed"))
 LIGHTCONE = os.environ.get("LIGHTCONE", str(ROOT / "bazel-bin/api/cli/lightcone"))
+# Below the range from which the kernel takes ports of outgoing connections: a node that is down for a moment
+# would otherwise find its port taken by somebody's connection.
+PORT_MIN, PORT_MAX = 11000, 32000
+RECONNECT = [("grpc.initial_reconnect_backoff_ms", 50), ("grpc.min_reconnect_backoff_ms", 1000),
+             ("grpc.max_reconnect_backoff_ms", 200)]
+_given = set()
 
 
 def free_ports(count):
-    sockets = [socket.socket() for _ in range(count)]
-    for item in sockets:
-        item.bind(("127.0.0.1", 0))
-    ports = [item.getsockname()[1] for item in sockets]
-    for item in sockets:
-        item.close()
+    ports = []
+    while len(ports) < count:
+        port = random.randint(PORT_MIN, PORT_MAX)
+        if port in _given:
+            continue
+        try:
+            with socket.socket() as probe:
+                probe.bind(("127.0.0.1", port))
+        except OSError:
+            continue
+        _given.add(port)
+        ports.append(port)
     return ports
 
 
+def channel(address):
+    """A channel that reconnects within a moment. Python's library looks after a broken connection only while a call
+    waits on it, and calls that fail at once do not wait: the subscription keeps a thread at it."""
+    made = grpc.insecure_channel(address, options=RECONNECT)
+    made.subscribe(lambda state: None, try_to_connect=True)
+    return made
+
+
+def run_daemon(*arguments, timeout=20):
+    """A lightconed that is expected to end by itself."""
+    return subprocess.run([LIGHTCONED, *arguments], stdin=subprocess.DEVNULL, capture_output=True, text=True,
+                          timeout=timeout, check=False)
+
+
+def wait(condition, deadline=30, what="the condition"):
+    end = time.monotonic() + deadline
+    while not condition():
+        if time.monotonic() > end:
+            raise AssertionError(f"{what} did not come true within {deadline} s")
+        time.sleep(0.05)
+
+
 class Node:
-    def __init__(self, directory, number, peer_port, rpc_port, join, extra=""):
+    def __init__(self, directory, number, ports, join, extra=""):
         self.number = number
-        self.rpc = f"127.0.0.1:{rpc_port}"
-        self.peer = f"127.0.0.1:{peer_port}"
+        self.peer, self.rpc = (f"127.0.0.1:{port}" for port in ports)
         self.data = directory / f"data{number}"
         self.log = directory / f"node{number}.log"
         self.config = directory / f"node{number}.yaml"
         lines = [f"data_dir: {self.data}", "listen:", f"  peer: {self.peer}", f"  rpc: {self.rpc}"]
         if join:
             lines += ["join:"] + [f"  - {address}" for address in join]
-        lines += [f"region: region{number}", f"zone: zone{number}", "dev: true", extra]
+        lines += [f"region: region{number}", f"zone: zone{number}", "dev: true", "limits:", "  cache_mb: 16", extra]
         self.config.write_text("\n".join(lines) + "\n")
         self.process = None
+        self._channel = None
+
+    @property
+    def channel(self):
+        if self._channel is None:
+            self._channel = channel(self.rpc)
+        return self._channel
+
+    @property
+    def data_service(self):
+        return rpc.DataStub(self.channel)
+
+    @property
+    def admin(self):
+        return rpc.AdminStub(self.channel)
 
     def start(self):
         with open(self.log, "ab") as log:
             self.process = subprocess.Popen([LIGHTCONED, "--config", str(self.config)], stdin=subprocess.DEVNULL,
                                             stdout=log, stderr=log, start_new_session=True)
 
-    def kill(self, number=signal.SIGKILL):
-        self.process.send_signal(number)
+    @property
+    def alive(self):
+        return self.process is not None and self.process.poll() is None
+
+    def kill(self):
+        self.process.send_signal(signal.SIGKILL)
         self.process.wait(timeout=30)
         self.process = None
 
+    def pause(self):
+        self.process.send_signal(signal.SIGSTOP)
+
+    def resume(self):
+        self.process.send_signal(signal.SIGCONT)
+
     def stop(self):
-        if self.process is None:
-            return 0
-        self.process.terminate()
+        """SIGTERM; the exit code. A node that does not end is killed, and the test fails."""
+        process, self.process = self.process, None
+        process.terminate()
         try:
-            return self.process.wait(timeout=30)
+            return process.wait(timeout=30)
         except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+            raise
+
+    def close(self):
+        if self.process is not None:
             self.process.kill()
             self.process.wait()
-            raise
-        finally:
             self.process = None
+        if self._channel is not None:
+            self._channel.close()
+            self._channel = None
 
     def log_text(self):
         return self.log.read_text(errors="replace") if self.log.exists() else ""
 
 
 class Cluster:
-    """count nodes that know each other; init() founds the cluster."""
+    """`count` nodes that know each other; found() makes a cluster of them."""
 
     def __init__(self, count=3, extra=""):
         self.directory = tempfile.TemporaryDirectory(prefix="lightcone-test-")
         path = pathlib.Path(self.directory.name)
-        ports = free_ports(2 * count)
-        peers = [f"127.0.0.1:{port}" for port in ports[:count]]
-        self.nodes = [Node(path, i + 1, ports[i], ports[count + i], peers, extra) for i in range(count)]
+        pairs = [free_ports(2) for _ in range(count)]
+        peers = [f"127.0.0.1:{peer}" for peer, _ in pairs]
+        self.nodes = [Node(path, i + 1, pairs[i], peers if count > 1 else [], extra) for i in range(count)]
 
     def __enter__(self):
         for node in self.nodes:
@@ -87,33 +158,92 @@ class Cluster:
     def __exit__(self, kind, value, trace):
         if kind is not None:
             for node in self.nodes:
-                print(f"--- log of node {node.number}\n{node.log_text()[-3000:]}")
+                print(f"--- end of the log of node {node.number}\n{node.log_text()[-2000:]}", file=sys.stderr)
         for node in self.nodes:
-            if node.process is not None:
-                node.process.kill()
-                node.process.wait()
+            node.close()
         self.directory.cleanup()
 
     @property
     def addresses(self):
         return ",".join(node.rpc for node in self.nodes)
 
-    def init(self, replicas=3, deadline=30):
+    def found(self, replicas=None, deadline=30):
+        """Founds the cluster at the first node; returns when every node stands in the catalogue and serves."""
+        want = replicas or min(len(self.nodes), 3)
         end = time.monotonic() + deadline
         while True:
-            done = cli("cluster", "init", "--replicas", str(replicas), address=self.nodes[0].rpc, check=False)
-            if done.returncode == 0:
-                return
-            if time.monotonic() > end:
-                raise AssertionError(f"cluster init: {done.stderr}")
-            time.sleep(0.2)
+            try:
+                self.nodes[0].admin.ClusterInit(pb.ClusterInitRequest(replicas=want), timeout=10)
+                break
+            except grpc.RpcError as error:  # not up yet, or not every member has asked to join yet
+                if error.code() not in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.FAILED_PRECONDITION) or \
+                        time.monotonic() > end:
+                    raise
+                time.sleep(0.05)
+        self.wait_until_whole(deadline)
+        return self
 
-    def wait(self, condition, deadline=30):
-        end = time.monotonic() + deadline
-        while not condition():
-            if time.monotonic() > end:
-                raise AssertionError("the condition did not come true in time")
-            time.sleep(0.1)
+    def wait_until_whole(self, deadline=30):
+        """Every node that runs knows as many nodes as there are, and a leader of each shard."""
+        def whole():
+            for node in self.nodes:
+                if not node.alive:
+                    continue
+                try:
+                    status = node.admin.ClusterStatus(pb.ClusterStatusRequest(), timeout=2)
+                except grpc.RpcError:
+                    return False
+                if not status.initialized or status.node_count < len(self.nodes) or status.shard_leaderless_count:
+                    return False
+            return True
+        wait(whole, deadline, "a whole cluster")
+
+    def create(self, name, shards=4, replicas=3, node=0, **more):
+        """Creates a keyspace, and returns when every node that runs knows it and its leaders."""
+        request = pb.KeyspaceCreateRequest(name=name, shard_count=shards, replicas=replicas, **more)
+        self.nodes[node].admin.KeyspaceCreate(request, timeout=20)
+
+        def known():
+            for item in self.nodes:
+                if item.alive and not (self.shards(name, item) and all(shard.leader for shard in self.shards(name, item))):
+                    return False
+            return True
+        wait(known, 30, f"keyspace {name} on every node")
+        return self
+
+    @staticmethod
+    def shards(keyspace, node):
+        try:
+            return list(node.admin.ShardList(pb.ShardListRequest(keyspace=keyspace), timeout=5).shards)
+        except grpc.RpcError as error:
+            if error.code() == grpc.StatusCode.NOT_FOUND:
+                return []
+            raise
+
+    def node_ids(self):
+        """Node of each id, as the catalogue has them."""
+        alive = next(node for node in self.nodes if node.alive)
+        listed = alive.admin.NodeList(pb.NodeListRequest(), timeout=5).nodes
+        by_address = {node.rpc: node for node in self.nodes}
+        return {item.id: by_address[item.rpc_address] for item in listed}
+
+    def leader_of(self, shard, node):
+        """The node that leads a shard, as `node` knows it."""
+        return self.node_ids()[node.admin.ShardShow(pb.ShardShowRequest(shard=shard), timeout=5).shard.leader]
+
+
+def put_request(keyspace, key, value, **more):
+    return pb.CommitRequest(keyspace=keyspace, mutations=[pb.Mutation(put=pb.Put(key=key, value=value))], **more)
+
+
+def put(node, keyspace, key, value, timeout=10, **more):
+    return node.data_service.Commit(put_request(keyspace, key, value, **more), timeout=timeout)
+
+
+def get(node, keyspace, key, timeout=10):
+    """The value, or None."""
+    row = node.data_service.Read(pb.ReadRequest(keyspace=keyspace, keys=[key]), timeout=timeout).rows[0]
+    return row.value if row.found else None
 
 
 def cli(*arguments, address, check=True, stdin=None, timeout=60):

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 // node_client.js - the Data service through @grpc/grpc-js: unary calls, a scan and the batch stream.
-// usage: node_client.js PROTO_DIR ADDRESS[,ADDRESS...]   (the keyspace `n` must exist)
+// usage: PROTO_DIR=... ADDRESSES=host:port,... node --test node_client.js   (the keyspace `n` must exist)
 'use strict';
 const test = require('node:test');
 const assert = require('node:assert');
+const crypto = require('node:crypto');
 const path = require('node:path');
 const grpc = require('@grpc/grpc-js');
 const loader = require('@grpc/proto-loader');
@@ -39,7 +40,7 @@ test('an oversized key names the field', async () => {
 test('a scan streams every row in order', async () => {
   for (let i = 0; i < 25; i += 1) await put(i % clients.length, `scan-${String(i).padStart(3, '0')}`, `v${i}`);
   const rows = [];
-  const stream = clients[0].Scan({ keyspace: 'n', start: Buffer.from('scan-'), end: Buffer.from('scan.'), page_rows: 4 }, { deadline: deadline() });
+  const stream = clients[0].Scan({ keyspace: 'n', start: Buffer.from('scan-'), end: Buffer.from('scan.'), pageRows: 4 }, { deadline: deadline() });
   for await (const page of stream) rows.push(...page.rows.map((row) => row.key.toString()));
   assert.strictEqual(rows.length, 25);
   assert.deepStrictEqual(rows, [...rows].sort());
@@ -52,7 +53,7 @@ test('the batch stream answers every tag', async () => {
     stream.on('error', reject);
     stream.on('data', (message) => {
       for (const reply of message.replies) {
-        assert.strictEqual(reply.response, 'commit');
+        if (reply.response !== 'commit') reject(new Error(JSON.stringify(reply)));
         seen.add(reply.tag);
       }
       if (seen.size === 100) stream.end();
@@ -63,7 +64,7 @@ test('the batch stream answers every tag', async () => {
     const items = [];
     for (let i = 0; i < 10; i += 1) {
       const tag = turn * 10 + i + 1;
-      items.push({ tag, commit: { keyspace: 'n', mutations: [{ put: { key: Buffer.from(`batch-${tag}`), value: Buffer.from('x') } }] } });
+      items.push({ tag, commit: { keyspace: 'n', txnId: crypto.randomBytes(16), mutations: [{ put: { key: Buffer.from(`batch-${tag}`), value: Buffer.from('x') } }] } });
     }
     stream.write({ items });
   }

@@ -8,13 +8,13 @@ import os
 import subprocess
 import sys
 
-from cluster import ROOT, Cluster, cli
+from cluster import ROOT, Cluster
 
 
 def main():
     with Cluster(3) as cluster:
-        cluster.init()
-        cli("keyspace", "create", sys.argv[1], "--shards", "4", address=cluster.nodes[0].rpc)
+        cluster.found()
+        cluster.create(sys.argv[1])
         environment = dict(os.environ, ADDRESSES=cluster.addresses, PROTO_DIR=str(ROOT / "api/proto"))
         return subprocess.run(sys.argv[2:], env=environment, check=False).returncode
 
