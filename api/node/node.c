@@ -320,8 +320,9 @@ void node_destroy(struct node *self) {
     ASSERT(!self->loop_started);
     if (self->core != NULL) { node_core_destroy(self->core); }
     if (self->log != NULL) { raftlog_destroy(self->log); }
-    if (self->log_writer != NULL) { worker_stop(self->log_writer); }
-    if (self->flusher != NULL) { worker_stop(self->flusher); }
+    // A loop that ran has stopped them already.
+    if (self->log_writer != NULL && !self->stopping) { worker_stop(self->log_writer); }
+    if (self->flusher != NULL && !self->stopping) { worker_stop(self->flusher); }
     worker_destroy(self->log_writer);
     worker_destroy(self->flusher);
     transport_destroy(self->transport);
