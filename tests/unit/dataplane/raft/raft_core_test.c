@@ -445,6 +445,34 @@ static void test_raft_frontier_of_another_term_is_ignored(void **state) {
     world_destroy(w);
 }
 
+// Nor does it commit entries of a lost branch, which no append of this term has shown to be equal.
+static void test_raft_frontier_does_not_commit_a_lost_branch(void **state) {
+    (void)state;
+    struct world *w = make_world(3, 0, 0);
+    struct world_node *node = world_at(w, 2);
+    static const uint64_t terms[] = {1, 1, 1};
+    world_set_log(node, terms, 3, 2);
+    struct raft_message m = {.type = RAFT_APPEND_REQUEST, .from = {1}, .to = {2}, .term = 3};
+    m.sequence = 1;
+    m.index = 3;
+    m.index_term = 2;
+    m.commit = 3;
+    assert_int_equal(deliver(node, &m), STATUS_OK);
+    struct raft_event event = {.type = RAFT_EVENT_FRONTIER};
+    event.u.frontier.from.v = 1;
+    event.u.frontier.term = 3;
+    event.u.frontier.commit = 3;
+    assert_int_equal(world_step(node, &event), STATUS_OK);
+    assert_int_equal(raft_commit_index(node->core), 0);
+    m.index = 1;
+    m.index_term = 1;
+    m.commit = 0;
+    assert_int_equal(deliver(node, &m), STATUS_OK);
+    assert_int_equal(world_step(node, &event), STATUS_OK);
+    assert_int_equal(raft_commit_index(node->core), 1);
+    world_destroy(w);
+}
+
 // An idle shard under support wants no tick anywhere, and its actions are none.
 static void test_raft_idle_shard_costs_nothing(void **state) {
     (void)state;
@@ -486,6 +514,7 @@ int main(void) {
         cmocka_unit_test(test_raft_new_shard_elects_at_once_after_a_restart),
         cmocka_unit_test_setup(test_raft_timeout_now_before_the_last_answer_is_void, reset_marks),
         cmocka_unit_test_setup(test_raft_frontier_of_another_term_is_ignored, reset_marks),
+        cmocka_unit_test(test_raft_frontier_does_not_commit_a_lost_branch),
         cmocka_unit_test(test_raft_idle_shard_costs_nothing),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
