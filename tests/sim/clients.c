@@ -99,6 +99,25 @@ static struct txn_id make_id(struct sim_client *self) {
     return id;
 }
 
+// The same condition said in three ways: a value belongs to one version only.
+static struct command_condition draw_condition(struct sim_client *self, const struct sim_op *op,
+                                               struct slice key, uint8_t *space) {
+    const struct sim_seen *seen = &self->seen[op->items[0].key];
+    if (op->expected == 0) {
+        return (struct command_condition){.kind = COMMAND_ABSENT, .key = key};
+    }
+    bool versioned = seen->value == op->expected && seen->version.v != 0;
+    uint64_t way = prng_below(&self->prng, 3);
+    if (versioned && way > 0) {
+        return (struct command_condition){.kind = way == 1 ? COMMAND_VERSION_EQUALS
+                                                           : COMMAND_TIMESTAMP_AT_MOST,
+                                          .key = key,
+                                          .ts = seen->version};
+    }
+    return (struct command_condition){
+        .kind = COMMAND_VALUE_EQUALS, .key = key, .value = value_encode(op->expected, space)};
+}
+
 static void encode_commit(struct sim_client *self, const struct sim_op *op, struct txn_id id,
                           struct sim_call *call) {
     uint8_t keys[SIM_OP_ITEMS_MAX][SIM_KEY_SIZE];
@@ -112,14 +131,17 @@ static void encode_commit(struct sim_client *self, const struct sim_op *op, stru
             mutations[i].value = value_encode(op->items[i].value, values[i]);
         }
     }
-    struct command_condition condition = {.kind = COMMAND_ABSENT, .key = mutations[0].key};
-    if (op->expected != 0) {
-        condition.kind = COMMAND_VALUE_EQUALS;
-        condition.value = value_encode(op->expected, values[SIM_OP_ITEMS_MAX]);
+    struct command_condition condition =
+        draw_condition(self, op, mutations[0].key, values[SIM_OP_ITEMS_MAX]);
+    uint8_t ends[2][SIM_KEY_SIZE];
+    if (self->range) {
+        mutations[0].kind = COMMAND_DELETE_RANGE;
+        mutations[0].key = sim_shard_start(self->world, op->shard, ends[0]);
+        mutations[0].value = sim_shard_start(self->world, op->shard + 1, ends[1]);
     }
     struct command_commit commit = {.txn = id,
                                     .condition_count = op->conditional ? 1 : 0,
-                                    .mutation_count = op->item_count,
+                                    .mutation_count = self->range ? 1 : op->item_count,
                                     .conditions = &condition,
                                     .mutations = mutations};
     struct codec_writer w;
@@ -212,9 +234,9 @@ static void take_read(struct sim_client *self, const struct session_result *resu
     op->return_ns = self->world->now_ns;
     bool stale = self->world->plan.mutant == SIM_MUTANT_STALE_READ;
     for (uint32_t i = 0; i < op->item_count; i++) {
-        uint64_t *seen = &self->seen[op->items[i].key];
-        if (stale && prng_chance(&self->prng, 1, 100)) { op->items[i].value = *seen; }
-        *seen = op->items[i].value;
+        struct sim_seen *seen = &self->seen[op->items[i].key];
+        if (stale && prng_chance(&self->prng, 1, 100)) { op->items[i].value = seen->value; }
+        *seen = (struct sim_seen){op->items[i].value, op->items[i].version};
     }
 }
 
@@ -225,6 +247,19 @@ static enum sim_outcome judge(const struct sim_client *self, const struct sessio
     }
     if (result->status == STATUS_OK) { return SIM_OK; }
     return result->status == STATUS_CONDITION_FAILED ? SIM_CONDITION_FAILED : SIM_REFUSED;
+}
+
+// The first definite word counts.
+static void settle(struct sim_client *self, enum sim_outcome outcome, struct hlc_ts ts,
+                   const struct session_result *result) {
+    struct sim_op *op = op_of(self);
+    if (self->known) { return; }
+    self->known = true;
+    op->outcome = outcome;
+    op->ts = ts;
+    op->term = result->certificate.term;
+    op->index = result->certificate.index;
+    op->return_ns = self->world->now_ns;
 }
 
 static void take_definite(struct sim_client *self, enum sim_outcome outcome,
@@ -248,12 +283,7 @@ static void take_definite(struct sim_client *self, enum sim_outcome outcome,
         }
         return;
     }
-    self->known = true;
-    op->outcome = outcome;
-    op->ts = told.timestamp;
-    op->term = result->certificate.term;
-    op->index = result->certificate.index;
-    op->return_ns = self->world->now_ns;
+    settle(self, outcome, told.timestamp, result);
 }
 
 static void take_commit(struct sim_client *self, const struct session_result *result) {
@@ -277,12 +307,81 @@ static void op_end(struct sim_client *self) {
     if (!self->known) { op->outcome = self->maybe ? SIM_UNKNOWN : SIM_REFUSED; }
     bool wrote = op->kind == SIM_OP_COMMIT && op->outcome == SIM_OK;
     for (uint32_t i = 0; wrote && i < op->item_count; i++) {
-        self->seen[op->items[i].key] = op->items[i].value;
+        self->seen[op->items[i].key] = (struct sim_seen){op->items[i].value, op->ts};
     }
     count(self, op);
     self->busy = false;
     uint64_t think = prng_between(&self->prng, 0, self->world->plan.think_ns_max);
     sim_world_put(self->world, &self->step, self->world->now_ns + (self->final ? 0 : think));
+}
+
+static struct sim_node *draw_gateway(struct sim_client *self) {
+    struct sim_world *world = self->world;
+    uint32_t first = (uint32_t)prng_below(&self->prng, world->plan.node_count);
+    bool stays = world->plan.sticky && !self->final && prng_chance(&self->prng, 9, 10);
+    if (stays) { first = self->index % world->plan.node_count; }
+    for (uint32_t i = 0; i < world->plan.node_count; i++) {
+        struct sim_node *node = &world->nodes[(first + i) % world->plan.node_count];
+        if (node->up) { return node; }
+    }
+    return NULL;
+}
+
+static void prepare(struct sim_client *self, struct sim_call *call, const struct sim_op *op) {
+    uint8_t space[SIM_KEY_SIZE];
+    buf_reset(&call->key);
+    enum status st = buf_append(&call->key, sim_key(self->world, op->items[0].key, space));
+    ASSERT(st == STATUS_OK);
+    buf_reset(&call->payload);
+    call->budget_ns = self->world->plan.clock_hours ? HOURS_BUDGET_NS : FINAL_BUDGET_NS;
+    if (!self->final) {
+        uint64_t most = self->world->plan.deadline_ns_max;
+        call->budget_ns = prng_between(&self->prng, most / 8, most);
+    }
+}
+
+// What became of it, by its id. "Not found" settles nothing: it may still be under way.
+static bool begin_asking(struct sim_client *self) {
+    struct sim_call *call = &self->calls[SIM_CLIENT_ATTEMPTS];
+    struct sim_node *gateway = draw_gateway(self);
+    if (gateway == NULL) { return false; }
+    prepare(self, call, op_of(self));
+    enum status st = buf_append(&call->payload, slice_make(self->txn.v, sizeof(self->txn.v)));
+    ASSERT(st == STATUS_OK);
+    call->call.kind = COMMAND_TXN_STATUS;
+    self->asking = true;
+    self->calls_left = 1;
+    sim_call_begin(call, gateway, 0);
+    return true;
+}
+
+static void take_told(struct sim_client *self, const struct session_result *result) {
+    bool none = result == NULL || result->certificate.method == COMMAND_METHOD_NONE;
+    if (none) { return; }
+    const struct sim_op *op = op_of(self);
+    if (result->status == STATUS_NOT_FOUND) {
+        if (self->known) {
+            sim_fail(self->world, "op %" PRIu32 ": its outcome was told and is not found later",
+                     self->op);
+        }
+        return;
+    }
+    struct codec_reader r;
+    codec_reader_init(&r, result->payload);
+    struct command_outcome told = {0};
+    if (result->status != STATUS_OK || command_outcome_decode(&r, &told) != STATUS_OK) {
+        sim_fail(self->world, "op %" PRIu32 ": no outcome in the answer: %s", self->op,
+                 status_name(result->status));
+        return;
+    }
+    enum sim_outcome outcome = told.status == STATUS_OK ? SIM_OK : SIM_CONDITION_FAILED;
+    if (!self->known && !self->maybe && self->world->plan.mutant == SIM_MUTANT_NONE) {
+        sim_fail(self->world, "op %" PRIu32 " was refused, but has an outcome", self->op);
+    }
+    if (self->known && (op->outcome != outcome || !hlc_equal(op->ts, told.timestamp))) {
+        sim_fail(self->world, "op %" PRIu32 ": the outcome told later is another one", self->op);
+    }
+    settle(self, outcome, told.timestamp, result);
 }
 
 static void call_done(struct sim_call *call, const struct session_result *result) {
@@ -298,24 +397,19 @@ static void call_done(struct sim_call *call, const struct session_result *result
              result == NULL ? 0 : result->certificate.timestamp.v);
     if (op->kind == SIM_OP_READ) {
         take_read(self, result);
+    } else if (self->asking) {
+        take_told(self, result);
     } else {
         take_commit(self, result);
     }
     ASSERT(self->calls_left > 0);
-    if (--self->calls_left == 0) { op_end(self); }
+    if (--self->calls_left > 0) { return; }
+    bool ask = op->kind == SIM_OP_COMMIT && !self->asking && !self->final &&
+               prng_chance(&self->prng, self->known ? 1 : 8, 16);
+    if (!ask || !begin_asking(self)) { op_end(self); }
 }
 
 // --- Beginning an operation ---
-
-static struct sim_node *draw_gateway(struct sim_client *self) {
-    struct sim_world *world = self->world;
-    uint32_t first = (uint32_t)prng_below(&self->prng, world->plan.node_count);
-    for (uint32_t i = 0; i < world->plan.node_count; i++) {
-        struct sim_node *node = &world->nodes[(first + i) % world->plan.node_count];
-        if (node->up) { return node; }
-    }
-    return NULL;
-}
 
 // Distinct keys of one shard, from a random one on.
 static void draw_keys(struct sim_client *self, struct sim_op *op, uint32_t most) {
@@ -327,6 +421,13 @@ static void draw_keys(struct sim_client *self, struct sim_op *op, uint32_t most)
     }
 }
 
+static void all_keys(const struct sim_client *self, struct sim_op *op) {
+    op->item_count = self->world->plan.keys_per_shard;
+    for (uint32_t i = 0; i < op->item_count; i++) {
+        op->items[i].key = first_key(self, op->shard) + i;
+    }
+}
+
 static void draw_read(struct sim_client *self, struct sim_op *op) {
     op->kind = SIM_OP_READ;
     self->scanning = prng_chance(&self->prng, 1, 4);
@@ -335,14 +436,16 @@ static void draw_read(struct sim_client *self, struct sim_op *op) {
         draw_keys(self, op, 3);
         return;
     }
-    op->item_count = self->world->plan.keys_per_shard;
-    for (uint32_t i = 0; i < op->item_count; i++) {
-        op->items[i].key = first_key(self, op->shard) + i;
-    }
+    all_keys(self, op);
 }
 
 static void draw_commit(struct sim_client *self, struct sim_op *op) {
     op->kind = SIM_OP_COMMIT;
+    self->range = prng_chance(&self->prng, 1, 40);
+    if (self->range) {
+        all_keys(self, op);
+        return;
+    }
     draw_keys(self, op, prng_chance(&self->prng, 1, 3) ? 3 : 1);
     for (uint32_t i = 0; i < op->item_count; i++) {
         bool delete = prng_chance(&self->prng, 1, 8);
@@ -351,22 +454,8 @@ static void draw_commit(struct sim_client *self, struct sim_op *op) {
     op->conditional = prng_chance(&self->prng, self->world->plan.condition_percent, 100);
     if (op->conditional) {
         bool absent = prng_chance(&self->prng, 1, 8);
-        op->expected = absent ? 0 : self->seen[op->items[0].key];
+        op->expected = absent ? 0 : self->seen[op->items[0].key].value;
     }
-}
-
-static void prepare(struct sim_client *self, struct sim_call *call, const struct sim_op *op) {
-    uint8_t space[SIM_KEY_SIZE];
-    buf_reset(&call->key);
-    enum status st = buf_append(&call->key, sim_key(self->world, op->items[0].key, space));
-    ASSERT(st == STATUS_OK);
-    buf_reset(&call->payload);
-    call->budget_ns = self->world->plan.clock_hours ? HOURS_BUDGET_NS : FINAL_BUDGET_NS;
-    if (!self->final) {
-        uint64_t most = self->world->plan.deadline_ns_max;
-        call->budget_ns = prng_between(&self->prng, most / 8, most);
-    }
-    call->done = call_done;
 }
 
 static void begin_calls(struct sim_client *self) {
@@ -375,7 +464,9 @@ static void begin_calls(struct sim_client *self) {
     bool repeat = op->kind == SIM_OP_COMMIT && !self->final &&
                   prng_chance(&self->prng, world->plan.repeat_percent, 100);
     struct txn_id id = make_id(self);
-    uint32_t calls = repeat ? SIM_CLIENT_CALLS : 1;
+    self->txn = id;
+    self->asking = false;
+    uint32_t calls = repeat ? SIM_CLIENT_ATTEMPTS : 1;
     self->calls_left = calls;
     world->stats.repeats += repeat;
     for (uint32_t i = 0; i < calls; i++) {
@@ -445,6 +536,7 @@ static void final_step(struct sim_client *self) {
     for (uint32_t i = 0; i < op.item_count; i++) {
         op.items[i].key = first_key(self, op.shard) + i;
     }
+    self->range = false;
     if (write) { op.items[0].value = sim_history_value(&self->world->history); }
     begin_op(self, &op);
 }
@@ -471,6 +563,7 @@ void sim_client_init(struct sim_client *self, struct sim_world *world, uint32_t 
     prng_init(&self->prng, hash64_u64(world->plan.seed ^ UINT64_C(0x636c69)) + index);
     for (uint32_t i = 0; i < SIM_CLIENT_CALLS; i++) {
         sim_call_init(&self->calls[i], world);
+        self->calls[i].done = call_done;
     }
 }
 

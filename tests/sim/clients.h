@@ -34,7 +34,9 @@ void sim_call_begin(struct sim_call *self, struct sim_node *gateway, uint64_t de
 // The node is gone: its calls end without an answer.
 void sim_calls_lost(struct sim_world *world, const struct sim_node *node);
 
-enum { SIM_CLIENT_CALLS = 2 };
+// Two attempts at an operation, and one slot to ask for its outcome: an attempt that a crash cuts off
+// still belongs to the session that dies.
+enum { SIM_CLIENT_ATTEMPTS = 2, SIM_CLIENT_CALLS = 3 };
 
 struct sim_client {
     struct sim_world *world;
@@ -51,10 +53,16 @@ struct sim_client {
     uint32_t final_at;  // next step of the final check
     uint32_t final_tries;
     uint64_t txn_count;
-    uint64_t seen[SIM_SHARDS_MAX * SIM_KEYS_PER_SHARD_MAX];
+    struct txn_id txn;
+    bool asking;       // for the outcome of the operation, by its id
+    struct sim_seen {  // last value this client saw or wrote, by key
+        uint64_t value;
+        struct hlc_ts version;
+    } seen[SIM_SHARDS_MAX * SIM_KEYS_PER_SHARD_MAX];
     // Of the scan under way.
     bool scanning;
     bool reverse;
+    bool range;  // the commit under way deletes the whole shard
 };
 
 struct sim_client_stats {

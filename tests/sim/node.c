@@ -63,6 +63,7 @@ static void env_post(void *ctx, struct node_id peer, enum peer_message_type type
 static uint64_t sync_time(struct sim_node *self) {
     const struct sim_plan *plan = &self->world->plan;
     uint64_t takes = prng_between(&self->prng, plan->sync_ns_min, plan->sync_ns_max);
+    takes *= self->sync_scale;
     uint64_t slow = prng_between(&self->prng, 10, 400) * 1000000;
     return self->world->now_ns < self->slow_disk_until_ns ? takes + slow : takes;
 }
@@ -162,7 +163,8 @@ static void draw_clocks(struct sim_node *self) {
     }
     int64_t drift = (int64_t)prng_between(&self->prng, 0, 2 * (uint64_t)plan->drift_ppm);
     self->wall_ppm = drift - (int64_t)plan->drift_ppm;
-    self->wall_offset_us = (int64_t)prng_between(&self->prng, 0, 100000) - 50000;
+    self->wall_offset_us =
+        (int64_t)prng_between(&self->prng, 0, 2 * plan->wall_us_max) - (int64_t)plan->wall_us_max;
 }
 
 void sim_node_init(struct sim_node *self, struct sim_world *world, uint32_t position) {
@@ -171,6 +173,8 @@ void sim_node_init(struct sim_node *self, struct sim_world *world, uint32_t posi
     prng_init(&self->prng, hash64_u64(world->plan.seed) + position);
     self->incarnation = prng_next(&self->prng) | 1;
     draw_clocks(self);
+    // A disk much slower than the network shows who answers before his own is done.
+    self->sync_scale = prng_chance(&self->prng, 1, 3) ? prng_between(&self->prng, 2, 30) : 1;
     struct sim_engine_options options = {.deferred = true};
     self->log_engine = sim_engine_create(&options);
     self->data_engine = sim_engine_create(&options);

@@ -49,6 +49,7 @@ struct sim_node {
     uint64_t flush_sequence;
     bool flushing;
     uint64_t slow_disk_until_ns;
+    uint64_t sync_scale;  // how much slower than the plan says
 
     struct env env;
     struct node_core *core;

@@ -36,6 +36,7 @@ const char *sim_mutant_name(enum sim_mutant mutant) {
 static void draw_cluster(struct sim_plan *self, struct prng *prng) {
     self->node_count = prng_chance(prng, 2, 3) ? 3 : 5;
     self->member_count = self->node_count == 5 && prng_chance(prng, 1, 2) ? 5 : 3;
+    self->replicas = self->node_count == 5 && prng_chance(prng, 1, 2) ? 5 : 3;
     self->shard_count = (uint32_t)prng_between(prng, 1, 4);
     self->keys_per_shard = (uint32_t)prng_between(prng, 1, SIM_KEYS_PER_SHARD_MAX);
     self->client_count = (uint32_t)prng_between(prng, 2, SIM_CLIENTS_MAX);
@@ -57,7 +58,11 @@ static void draw_load(struct sim_plan *self, struct prng *prng) {
     bool patient = prng_chance(prng, 1, 3);
     self->deadline_ns_max =
         (patient ? prng_between(prng, 1000, 4000) : prng_between(prng, 80, 800)) * MS;
-    self->read_percent = (uint32_t)prng_between(prng, 20, 80);
+    // Nearly nothing but reads leaves a leader that lost its place without a hint of it.
+    bool reads = prng_chance(prng, 1, 3);
+    self->read_percent =
+        (uint32_t)(reads ? prng_between(prng, 88, 98) : prng_between(prng, 20, 80));
+    self->sticky = prng_chance(prng, 1, 2);
     self->condition_percent = (uint32_t)prng_between(prng, 0, 60);
     self->repeat_percent = prng_chance(prng, 1, 2) ? 0 : (uint32_t)prng_between(prng, 5, 50);
 }
@@ -81,6 +86,8 @@ static void draw_faults(struct sim_plan *self, struct prng *prng) {
     // Half the time the extremes that the leases allow for: 10 % (time.md, Leases).
     self->rate_ppm = prng_chance(prng, 1, 2) ? 95000 : (uint32_t)prng_between(prng, 1000, 50000);
     self->drift_ppm = (uint32_t)prng_between(prng, 0, 2000);
+    // Two clocks may be apart by twice this: below the lead that is refused.
+    self->wall_us_max = prng_between(prng, 1000, 450000);
     self->fault_every_ns = prng_between(prng, 50, 1000) * MS;
     self->fault_lasts_ns = prng_between(prng, 30, 2500) * MS;
     self->clock_hours = prng_chance(prng, 1, 4);
@@ -101,6 +108,7 @@ static void clear_absent(struct sim_plan *self) {
     if ((self->faults & (1U << SIM_FAULT_CLOCK_RATE)) == 0) {
         self->rate_ppm = 0;
         self->drift_ppm = 0;
+        self->wall_us_max = 1000;
     }
 }
 
@@ -118,9 +126,9 @@ void sim_plan_draw(struct sim_plan *self, uint64_t seed, uint32_t faults_allowed
 
 void sim_plan_print(const struct sim_plan *self) {
     (void)printf("seed=%" PRIu64 " nodes=%" PRIu32 " members=%" PRIu32 " shards=%" PRIu32
-                 " keys=%" PRIu32 " clients=%" PRIu32 " support=%" PRIu64 "ms faults=",
+                 "x%" PRIu32 " keys=%" PRIu32 " clients=%" PRIu32 " support=%" PRIu64 "ms faults=",
                  self->seed, self->node_count, self->member_count, self->shard_count,
-                 self->keys_per_shard, self->client_count, self->support_ns / MS);
+                 self->replicas, self->keys_per_shard, self->client_count, self->support_ns / MS);
     const char *comma = "";
     for (uint32_t i = 0; i < SIM_FAULT_COUNT; i++) {
         if ((self->faults & (UINT32_C(1) << i)) == 0) { continue; }

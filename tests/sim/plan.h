@@ -55,6 +55,7 @@ struct sim_plan {
     uint32_t node_count;
     uint32_t member_count;
     uint32_t shard_count;
+    uint32_t replicas;  // of a shard
     uint32_t keys_per_shard;
     uint32_t client_count;
 
@@ -78,6 +79,7 @@ struct sim_plan {
     uint64_t turn_ns_max;
     uint32_t rate_ppm;  // monotonic clocks run at 1 +- this
     uint32_t drift_ppm;
+    uint64_t wall_us_max;  // wall clocks are off by up to this from the start
     uint64_t support_ns;
     uint64_t frontier_ns;
 
@@ -87,6 +89,7 @@ struct sim_plan {
     uint32_t read_percent;
     uint32_t condition_percent;  // of commits
     uint32_t repeat_percent;     // of commits
+    bool sticky;                 // each client keeps to one gateway, mostly
 
     // Faults.
     uint32_t faults;  // bits of enum sim_fault

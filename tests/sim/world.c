@@ -259,6 +259,7 @@ static void create_keyspace(struct sim_world *self, struct sim_call *call) {
     static const char letters[] = "bcdefghijk";
     struct slice splits[SIM_SHARDS_MAX];
     struct catalog_create_keyspace command = {.name = "sim",
+                                              .replicas = self->plan.replicas,
                                               .shard_count = self->plan.shard_count,
                                               .split_count = self->plan.shard_count - 1,
                                               .splits = splits};
