@@ -34,8 +34,8 @@ void sim_call_begin(struct sim_call *self, struct sim_node *gateway, uint64_t de
 // The node is gone: its calls end without an answer.
 void sim_calls_lost(struct sim_world *world, const struct sim_node *node);
 
-// Two attempts at an operation, and one slot to ask for its outcome: an attempt that a crash cuts off
-// still belongs to the session that dies.
+// Two attempts at an operation, and one slot to ask for its outcome: an attempt that a crash cuts
+// off still belongs to the session that dies.
 enum { SIM_CLIENT_ATTEMPTS = 2, SIM_CLIENT_CALLS = 3 };
 
 struct sim_client {
