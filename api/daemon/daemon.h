@@ -24,6 +24,8 @@ struct daemon_options {
 // Everything up and serving, or an error that says why not.
 NODISCARD enum status daemon_start(const struct daemon_options *options, struct daemon **out_daemon,
                                    struct err *err);
+// Waits until the node stands in the catalogue, so that keyspaces can be placed on it. Any thread.
+bool daemon_wait_usable(struct daemon *self, uint32_t timeout_ms);
 // Ends calls within a second, stops threads, closes stores.
 void daemon_stop(struct daemon *self);
 const char *daemon_peer_address(const struct daemon *self);

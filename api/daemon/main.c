@@ -19,7 +19,7 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { EXIT_FAILED = 1, EXIT_USAGE = 2 };
+enum { EXIT_FAILED = 1, EXIT_USAGE = 2, DEV_START_MS = 10000 };
 
 struct arguments {
     char *config;
@@ -180,7 +180,9 @@ static int run(const struct arguments *arguments, const struct node_config *conf
         (void)fprintf(stderr, "lightconed: %s\n", err.message);
         return EXIT_FAILED;
     }
-    if (arguments->dev) { announce(config, daemon, temporary); }
+    if (arguments->dev && daemon_wait_usable(daemon, DEV_START_MS)) {
+        announce(config, daemon, temporary);
+    }
     wait_for_signal(&signals);
     daemon_stop(daemon);
     return EXIT_SUCCESS;

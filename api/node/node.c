@@ -84,7 +84,7 @@ static void schedule(struct node *self) {
 static void on_turn(void *ctx) {
     struct node *self = ctx;
     if (self->core != NULL) { node_core_turn(self->core); }
-    transport_turn(self->transport);
+    if (self->transport != NULL) { transport_turn(self->transport); }
     if (self->options.turn != NULL) { self->options.turn(self->options.ctx); }
     schedule(self);
 }
@@ -97,17 +97,18 @@ static void on_time(void *ctx) {
     node__join_on_time(self, now);
 }
 
+// Also of a node that could not be opened as a whole: what is missing then is what failed.
 static void on_stop(void *ctx) {
     struct node *self = ctx;
     if (self->core != NULL) {
         replica_table_resign(node_core_table(self->core), false);
         node_core_turn(self->core);
     }
-    transport_turn(self->transport);
+    if (self->transport != NULL) { transport_turn(self->transport); }
     self->stopping = true;
-    worker_stop(self->log_writer);
-    worker_stop(self->flusher);
-    transport_close(self->transport);
+    if (self->log_writer != NULL) { worker_stop(self->log_writer); }
+    if (self->flusher != NULL) { worker_stop(self->flusher); }
+    if (self->transport != NULL) { transport_close(self->transport); }
 }
 
 static void on_message(void *ctx, struct node_id from, enum peer_message_type type,
@@ -212,6 +213,11 @@ static void describe_self(struct node *self) {
     self->self.state = CATALOG_NODE_LIVE;
 }
 
+static bool is_founded(const struct node *self) {
+    struct join_cluster cluster;
+    return identity_cluster(self->identity, &cluster);
+}
+
 static enum status open_engine(struct node *self, enum rocksdb_engine_use use, struct engine **out,
                                struct err *err) {
     char path[NODE_PATH_SIZE_MAX + 8];
@@ -223,7 +229,9 @@ static enum status open_engine(struct node *self, enum rocksdb_engine_use use, s
     struct rocksdb_engine_options options = {
         .use = use,
         .path = path,
-        .create_if_missing = true,
+        // Who belongs to a cluster had both stores once: a new empty one would forget votes and
+        // acknowledged writes.
+        .create_if_missing = !is_founded(self),
         .cache_size = use == ROCKSDB_ENGINE_LOG ? 8 << 20 : cache,
         .write_buffer_size = use == ROCKSDB_ENGINE_LOG ? NODE_LOG_WRITE_BUFFER : buffer,
     };
@@ -283,6 +291,7 @@ enum status node_create(const struct node_options *options, struct node **out_no
     if (st == STATUS_OK) { st = open_stores(self, err); }
     if (st == STATUS_OK) { st = open_transport(self, err); }
     if (st != STATUS_OK) {
+        node_stop(self);
         node_destroy(self);
         return st;
     }
@@ -310,19 +319,22 @@ enum status node_start(struct node *self, struct err *err) {
 }
 
 void node_stop(struct node *self) {
-    if (!self->loop_started) { return; }
+    if (self->loop == NULL || self->stopping) { return; }
     loop_stop(self->loop);
-    loop_join(self->loop);
-    self->loop_started = false;
+    if (self->loop_started) {
+        loop_join(self->loop);
+        self->loop_started = false;
+    } else {
+        // It never ran. Sockets and threads are given back in its turns, and tasks that were posted
+        // belong to somebody who waits for their answers.
+        loop_run(self->loop);
+    }
 }
 
 void node_destroy(struct node *self) {
-    ASSERT(!self->loop_started);
+    ASSERT(self->loop == NULL || self->stopping);
     if (self->core != NULL) { node_core_destroy(self->core); }
     if (self->log != NULL) { raftlog_destroy(self->log); }
-    // A loop that ran has stopped them already.
-    if (self->log_writer != NULL && !self->stopping) { worker_stop(self->log_writer); }
-    if (self->flusher != NULL && !self->stopping) { worker_stop(self->flusher); }
     worker_destroy(self->log_writer);
     worker_destroy(self->flusher);
     transport_destroy(self->transport);
