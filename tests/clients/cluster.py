@@ -53,10 +53,18 @@ def channel(address):
     return made
 
 
-def run_daemon(*arguments, timeout=20):
-    """A lightconed that is expected to end by itself."""
-    return subprocess.run([LIGHTCONED, *arguments], stdin=subprocess.DEVNULL, capture_output=True, text=True,
-                          timeout=timeout, check=False)
+def run_daemon(*arguments, timeout=10):
+    """A lightconed that is expected to end by itself; exit code None when it does not."""
+    with subprocess.Popen([LIGHTCONED, *arguments], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True,
+                          stderr=subprocess.PIPE) as process:
+        try:
+            out, err = process.communicate(timeout=timeout)
+            code = process.returncode
+        except subprocess.TimeoutExpired:
+            process.kill()
+            out, err = process.communicate()
+            code = None
+    return subprocess.CompletedProcess(arguments, code, out, err)
 
 
 def wait(condition, deadline=30, what="the condition"):
