@@ -286,6 +286,15 @@ static bool take_descriptors(struct session_slot *slot, struct slice delta) {
     return now != NULL && (!shard_id_equal(now->id, slot->shard) || now->epoch != slot->epoch);
 }
 
+static void note_leader(struct session *self, struct shard_id shard, struct node_id leader,
+                        uint64_t term) {
+    shard_map_note_leader(self->config.map, shard, leader, term);
+    if (shard_id_equal(shard, SHARD_CATALOG) && term >= self->catalog_term) {
+        self->catalog_leader = leader;
+        self->catalog_term = term;
+    }
+}
+
 // True when the answer names a leader worth asking at once.
 static bool take_leader(struct session_slot *slot, struct node_id from,
                         const struct command_response *response) {
@@ -322,6 +331,10 @@ static struct session_verdict judge(struct session_slot *slot, struct node_id fr
         .maybe_applied = slot->maybe_applied,
         .hops = slot->hops,
     };
+    if (judgement.certified && !node_id_equal(from, slot->exec.session->config.self)) {
+        // Who decides for a shard leads it: the next call goes straight there.
+        note_leader(slot->exec.session, slot->shard, from, response->certificate.term);
+    }
     if (response->status == STATUS_NOT_LEADER) {
         judgement.new_leader = take_leader(slot, from, response);
     }

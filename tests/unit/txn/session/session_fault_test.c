@@ -129,6 +129,53 @@ static void test_session_a_commit_with_lost_requests_ends_unknown(void **state) 
     assert_int_equal(read_back(4, KEY("a")), STATUS_NOT_FOUND);
 }
 
+static bool lose_first_request_and_elections(struct world *self,
+                                             const struct world_letter *letter) {
+    static uint32_t requests;
+    if (self->lost == 0) { requests = 0; }
+    return letter->type == PEER_RAFT || (letter->type == PEER_REQUEST && requests++ == 0);
+}
+
+// The first attempt is never answered; all others are refused, the last word before the deadline
+// is a refusal. That says nothing about the first.
+static void test_session_refusals_do_not_settle_a_lost_attempt(void **state) {
+    (void)state;
+    world->lose = lose_first_request_and_elections;
+    struct world_call call;
+    world_create_key(world_node(world, 4), &call, 1, KEY("a"), 1500);
+    world_run(world, 1510);
+    ends_with(&call, STATUS_UNKNOWN_OUTCOME);
+    assert_non_null(strstr(call.detail, "NOT_LEADER"));
+    assert_true(session_stats(world_node(world, 4)->session).retries > 5);
+    world_call_deinit(&call);
+}
+
+// A request whose caller has given up is not worth executing.
+static void test_session_expired_requests_are_dropped(void **state) {
+    (void)state;
+    struct world_call call;
+    world_create_key(world_node(world, 4), &call, 1, KEY("a"), 1000);
+    struct command_request request;
+    assert_int_equal(command_request_decode(bytes_slice(world->kept_request), &request), STATUS_OK);
+    request.boot++;
+    request.budget_us = 0;
+    struct buf buf;
+    buf_init(&buf, 1 << 16);
+    struct codec_writer w;
+    codec_writer_init(&w, &buf);
+    command_request_encode(&w, &request);
+    session_cancel(world_node(world, 4)->session, &call.call);
+    world->lose = lose_requests;
+    assert_int_equal(session_on_message(world_node(world, 1)->session, (struct node_id){4},
+                                        PEER_REQUEST, buf_slice(&buf)),
+                     STATUS_OK);
+    world_run(world, 100);
+    world->lose = NULL;
+    assert_int_equal(read_back(4, KEY("a")), STATUS_NOT_FOUND);
+    buf_deinit(&buf);
+    world_call_deinit(&call);
+}
+
 // Answers of a given-up attempt count when a shard certified them.
 static bool hold_back;
 static struct world_letter held;
@@ -600,6 +647,9 @@ int main(void) {
         TEST(test_session_a_lost_answer_is_asked_for_again),
         TEST(test_session_a_commit_without_answers_ends_unknown),
         TEST(test_session_a_commit_with_lost_requests_ends_unknown),
+        cmocka_unit_test_setup_teardown(test_session_refusals_do_not_settle_a_lost_attempt,
+                                        setup_leaderless, teardown),
+        TEST(test_session_expired_requests_are_dropped),
         TEST(test_session_a_late_answer_is_taken),
         cmocka_unit_test_setup_teardown(test_session_without_a_leader_a_commit_certainly_fails,
                                         setup_leaderless, teardown),

@@ -99,6 +99,23 @@ static void test_session_every_gateway_reaches_every_shard(void **state) {
     assert_int_equal(stats.served_local, 0);
 }
 
+// However the gateway found the leader, by a hint or by luck, the next call goes straight there.
+static void test_session_remembers_who_answered(void **state) {
+    (void)state;
+    struct world_node *gateway = world_node(world, 4);
+    put(4, 1, KEY("a"), SLICE_LITERAL("1"));
+    for (uint32_t i = 0; i < 10; i++) {
+        const struct shard_descriptor *known = shard_map_by_id(gateway->map, WORLD_LEFT);
+        shard_map_note_leader(gateway->map, WORLD_LEFT, (struct node_id){0}, known->term);
+        read_back(4, KEY("a"), SLICE_LITERAL("1"));
+        const uint64_t retries = session_stats(gateway->session).retries;
+        // Twice, so that the rounds begin with different nodes.
+        read_back(4, KEY("a"), SLICE_LITERAL("1"));
+        read_back(4, KEY("a"), SLICE_LITERAL("1"));
+        assert_int_equal(session_stats(gateway->session).retries, retries);
+    }
+}
+
 static void test_session_read_index_says_so(void **state) {
     (void)state;
     put(1, 1, KEY("a"), SLICE_LITERAL("1"));
@@ -377,6 +394,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         TEST(test_session_commit_and_read_on_the_leaders_node_stay_local),
         TEST(test_session_every_gateway_reaches_every_shard),
+        TEST(test_session_remembers_who_answered),
         TEST(test_session_read_index_says_so),
         TEST(test_session_read_of_a_missing_key_finds_nothing),
         TEST(test_session_a_token_is_honoured_and_must_be_sane),
