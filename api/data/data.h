@@ -34,8 +34,8 @@ struct data_config {
 struct data *data_create(const struct data_config *config);
 // After rpc_stop: nothing is in flight any more.
 void data_destroy(struct data *self);
-// Loop, before the first directory is set: whom requests go to. A node without identity has none yet, and
-// requests that name no known keyspace never get that far.
+// Loop, before the first directory is set: whom requests go to. A node without identity has none
+// yet, and requests that name no known keyspace never get that far.
 void data_set_node(struct data *self, struct session *session, struct hlc_clock *hlc,
                    struct node_id node);
 // The keyspaces that requests may name; takes the reference.

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 // Data.Scan: page after page, each one a command of its own with its own certificate.
 //
-//   start (poller) --task--> page: session --> done: send it --> writable (poller) --task--> page ...
+//   start (poller) --task--> page: session --> done: send it --> writable (poller) --task--> page
 //                                              last page: send it and finish
 //
 // The next page is fetched when the transport has taken the last one: however slow the client and
-// large the range, a scan holds one page. The calls's task is posted by one side at a time: first by
+// large the range, a scan holds one page. The call's task is posted by one side at a time: first by
 // start, then by writable, which the rpc layer calls once a write; and by done for a page without
 // rows (the border of a shard), which is not sent.
 #include "api/data/data_internal.h"

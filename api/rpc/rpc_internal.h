@@ -152,8 +152,7 @@ struct rpc_server {
     struct rpc_tag shutdown_tag;
 };
 
-// core.c: what is done once per process, and the settings of the transport.
-void rpc__core_init(void);
+// core.c: the settings of the transport.
 enum { RPC_ARGS_MAX = 24 };
 size_t rpc__server_args(const struct rpc_config *config, grpc_arg args[RPC_ARGS_MAX]);
 grpc_server_credentials *rpc__server_credentials(const struct rpc_tls *tls);

@@ -3,6 +3,7 @@
 // default: it reads, decodes and posts to a loop, and a second one costs more in handing the epoll
 // set back and forth than it gains until there are more cores than loops (measured: 16 us a call
 // with one, 23 us with two). Every poller has its own queue, and accepts are posted on all of them.
+#include "api/rpc/core_init.h"
 #include "api/rpc/rpc_internal.h"
 #include "dataplane/base/assert.h"
 #include "dataplane/base/mark.h"
@@ -243,7 +244,7 @@ static enum status rpc_bind(struct rpc_server *self, const struct rpc_tls *tls, 
 enum status rpc_create(const struct rpc_config *config, struct rpc_server **out_server,
                        struct err *err) {
     ASSERT(config->poller_count <= RPC_POLLERS_MAX);
-    rpc__core_init();
+    rpc_core_init();
     grpc_init();
     struct rpc_server *self = mem_alloc(sizeof(*self));
     self->config = *config;

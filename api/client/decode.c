@@ -1,0 +1,217 @@
+// SPDX-License-Identifier: Apache-2.0
+// Answers from the wire, as views into the message that brought them.
+#include "api/client/client_internal.h"
+#include "dataplane/base/assert.h"
+#include "dataplane/base/mem.h"
+
+#include <grpc/slice.h>
+
+#include <string.h>
+
+#define LC_DETAIL_KEY "lightcone-error-bin"
+
+enum { LC_ROWS_MIN = 16, LC_RESULT_COMMITTED = 1, LC_RESULT_CONDITION_FAILED = 2 };
+
+static enum status lc_decode_certificate(struct slice message, struct lc_certificate *out) {
+    struct proto_reader r;
+    struct proto_field field;
+    proto_reader_init(&r, message);
+    while (proto_next(&r, &field)) {
+        switch (field.number) {
+        case 1:
+            out->method = proto_get_uint32(&r, &field);
+            break;
+        case 2:
+            out->shard = proto_get_uint(&r, &field);
+            break;
+        case 3:
+            out->config_epoch = proto_get_uint(&r, &field);
+            break;
+        case 4:
+            out->term = proto_get_uint(&r, &field);
+            break;
+        case 5:
+            out->index = proto_get_uint(&r, &field);
+            break;
+        case 6:
+            out->timestamp = proto_get_fixed64(&r, &field);
+            break;
+        case 7:
+            out->closed = proto_get_fixed64(&r, &field);
+            break;
+        case 8:
+            out->age_us = proto_get_uint(&r, &field);
+            break;
+        default:
+            break;
+        }
+    }
+    return r.status;
+}
+
+enum status lc__decode_header(struct slice message, struct lc_certificate *out, uint64_t *out_hlc,
+                              uint32_t *out_served_by) {
+    struct proto_reader r;
+    struct proto_field field;
+    enum status st = STATUS_OK;
+    proto_reader_init(&r, message);
+    while (st == STATUS_OK && proto_next(&r, &field)) {
+        if (field.number == 1) { *out_hlc = proto_get_fixed64(&r, &field); }
+        if (field.number == 2) { st = lc_decode_certificate(proto_get_bytes(&r, &field), out); }
+        if (field.number == 3) { *out_served_by = proto_get_uint32(&r, &field); }
+    }
+    return st == STATUS_OK ? r.status : st;
+}
+
+// ReadRow{found, value, version} or ScanRow{key, value, version}.
+enum status lc__decode_row(struct slice message, bool scan, struct lc_row *out) {
+    struct proto_reader r;
+    struct proto_field field;
+    *out = (struct lc_row){.found = scan};
+    proto_reader_init(&r, message);
+    while (proto_next(&r, &field)) {
+        if (field.number == 1 && scan) { out->key = proto_get_bytes(&r, &field); }
+        if (field.number == 1 && !scan) { out->found = proto_get_bool(&r, &field); }
+        if (field.number == 2) { out->value = proto_get_bytes(&r, &field); }
+        if (field.number == 3) { out->version = proto_get_fixed64(&r, &field); }
+    }
+    return r.status;
+}
+
+static enum status lc_add_row(struct lc_client *self, struct slice message, struct lc_result *out) {
+    if (out->row_count == self->row_capacity) {
+        uint32_t wanted = self->row_capacity == 0 ? LC_ROWS_MIN : 2 * self->row_capacity;
+        struct lc_row *rows = mem_try_realloc(self->rows, wanted * sizeof(*rows));
+        if (rows == NULL) { return STATUS_RESOURCE_EXHAUSTED; }
+        self->rows = rows;
+        self->row_capacity = wanted;
+    }
+    return lc__decode_row(message, false, &self->rows[out->row_count++]);
+}
+
+// Field numbers 2 and up of the three responses.
+static enum status lc_decode_field(struct lc_client *self, enum lc_kind kind,
+                                   struct proto_reader *r, const struct proto_field *field,
+                                   struct lc_result *out) {
+    if (kind == LC_KIND_READ) {
+        if (field->number != 2) { return STATUS_OK; }
+        return lc_add_row(self, proto_get_bytes(r, field), out);
+    }
+    if (field->number == 2 && kind == LC_KIND_TXN_STATUS) { out->known = proto_get_bool(r, field); }
+    if (field->number == 2 && kind == LC_KIND_COMMIT) {
+        struct slice txn = proto_get_bytes(r, field);
+        if (txn.size != LC_TXN_ID_SIZE) { return STATUS_CORRUPT; }
+        memcpy(out->txn, txn.data, LC_TXN_ID_SIZE);
+    }
+    if (field->number == 3) {
+        uint64_t kept = proto_get_uint(r, field);
+        out->outcome = kept == LC_RESULT_COMMITTED ? LC_COMMITTED : LC_ABORTED;
+        if (kept == LC_RESULT_CONDITION_FAILED) {
+            out->status = STATUS_CONDITION_FAILED;
+        } else if (kept != LC_RESULT_COMMITTED) {
+            out->status = STATUS_RESOURCE_EXHAUSTED;
+        }
+    }
+    if (field->number == 4) { out->timestamp = proto_get_fixed64(r, field); }
+    if (field->number == 5) { out->failed_condition = proto_get_uint32(r, field); }
+    return STATUS_OK;
+}
+
+enum status lc__decode_response(struct lc_client *self, enum lc_kind kind, struct slice message,
+                                struct lc_result *out) {
+    struct proto_reader r;
+    struct proto_field field;
+    enum status st = STATUS_OK;
+    proto_reader_init(&r, message);
+    while (st == STATUS_OK && proto_next(&r, &field)) {
+        if (field.number == 1) {
+            st = lc__decode_header(proto_get_bytes(&r, &field), &out->certificate, &out->hlc,
+                                   &out->served_by);
+        } else {
+            st = lc_decode_field(self, kind, &r, &field, out);
+        }
+    }
+    out->rows = self->rows;
+    if (kind == LC_KIND_TXN_STATUS && !out->known) { out->outcome = LC_UNKNOWN; }
+    return st == STATUS_OK ? r.status : st;
+}
+
+// --- Errors ---
+
+static enum status lc_status_of_name(struct slice name) {
+    for (uint32_t i = 0; i < STATUS_COUNT; i++) {
+        if (slice_equal(name, slice_from_string(status_name((enum status)i)))) {
+            return (enum status)i;
+        }
+    }
+    return STATUS_COUNT;
+}
+
+enum status lc__decode_error(struct slice detail, struct lc_error *out) {
+    struct proto_reader r;
+    struct proto_field field;
+    struct slice name = SLICE_EMPTY;
+    *out = (struct lc_error){.status = STATUS_UNAVAILABLE};
+    proto_reader_init(&r, detail);
+    while (proto_next(&r, &field)) {
+        switch (field.number) {
+        case 1:
+            name = proto_get_bytes(&r, &field);
+            break;
+        case 2:
+            out->field = proto_get_bytes(&r, &field);
+            break;
+        case 3:
+            out->limit = proto_get_uint(&r, &field);
+            break;
+        case 7:
+            out->retry_after_ms = proto_get_uint32(&r, &field);
+            break;
+        case 8:
+            out->message = proto_get_bytes(&r, &field);
+            break;
+        default:
+            break;
+        }
+    }
+    enum status st = lc_status_of_name(name);
+    if (r.status != STATUS_OK || st == STATUS_OK || st == STATUS_COUNT) { return STATUS_CORRUPT; }
+    out->status = st;
+    return STATUS_OK;
+}
+
+enum status lc__status_of_code(grpc_status_code code) {
+    static const enum status statuses[] = {
+        [GRPC_STATUS_OK] = STATUS_OK,
+        [GRPC_STATUS_CANCELLED] = STATUS_CANCELLED,
+        [GRPC_STATUS_UNKNOWN] = STATUS_UNAVAILABLE,
+        [GRPC_STATUS_INVALID_ARGUMENT] = STATUS_INVALID_ARGUMENT,
+        [GRPC_STATUS_DEADLINE_EXCEEDED] = STATUS_DEADLINE_EXCEEDED,
+        [GRPC_STATUS_NOT_FOUND] = STATUS_NOT_FOUND,
+        [GRPC_STATUS_ALREADY_EXISTS] = STATUS_ALREADY_EXISTS,
+        [GRPC_STATUS_PERMISSION_DENIED] = STATUS_WRONG_CLUSTER,
+        [GRPC_STATUS_RESOURCE_EXHAUSTED] = STATUS_RESOURCE_EXHAUSTED,
+        [GRPC_STATUS_FAILED_PRECONDITION] = STATUS_FAILED_PRECONDITION,
+        [GRPC_STATUS_ABORTED] = STATUS_ABORTED_RETRY,
+        [GRPC_STATUS_OUT_OF_RANGE] = STATUS_SNAPSHOT_TOO_OLD,
+        [GRPC_STATUS_UNIMPLEMENTED] = STATUS_NOT_SUPPORTED,
+        [GRPC_STATUS_INTERNAL] = STATUS_UNAVAILABLE,
+        [GRPC_STATUS_UNAVAILABLE] = STATUS_UNAVAILABLE,
+        [GRPC_STATUS_DATA_LOSS] = STATUS_CORRUPT,
+        [GRPC_STATUS_UNAUTHENTICATED] = STATUS_WRONG_CLUSTER,
+    };
+    size_t at = (size_t)code;
+    return at < sizeof(statuses) / sizeof(statuses[0]) ? statuses[at] : STATUS_UNAVAILABLE;
+}
+
+void lc__error_of_call(const grpc_metadata_array *trailing, grpc_status_code code,
+                       const grpc_slice *details, struct lc_error *out) {
+    for (size_t i = 0; i < trailing->count; i++) {
+        const grpc_metadata *metadata = &trailing->metadata[i];
+        if (slice_equal(lc__slice(&metadata->key), SLICE_LITERAL(LC_DETAIL_KEY)) &&
+            lc__decode_error(lc__slice(&metadata->value), out) == STATUS_OK) {
+            return;
+        }
+    }
+    *out = (struct lc_error){.status = lc__status_of_code(code), .message = lc__slice(details)};
+}

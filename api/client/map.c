@@ -1,0 +1,116 @@
+// SPDX-License-Identifier: Apache-2.0
+// The shard map as a client needs it: who leads which keys, and where that node listens. Each
+// answer of MapGet replaces the map as a whole: a client with an old map is slower, never wrong,
+// because every node routes on.
+#include "api/client/client_internal.h"
+#include "api/proto/lightcone.pb-c.h"
+#include "dataplane/base/assert.h"
+#include "dataplane/base/mem.h"
+
+#include <stdio.h>
+#include <string.h>
+
+static bool lc_map_take_shard(struct shard_map *map, const Lightcone__V1__Shard *shard) {
+    struct shard_descriptor descriptor = {
+        .id = {shard->id},
+        .epoch = shard->epoch,
+        .config_epoch = shard->config_epoch,
+        .term = shard->term,
+        .leader = {shard->leader},
+        .map_version = shard->version,
+    };
+    if (shard->n_replicas > SHARD_REPLICAS_MAX || shard->start.len > SHARD_KEY_SIZE_MAX ||
+        shard->end.len > SHARD_KEY_SIZE_MAX) {
+        return false;
+    }
+    for (size_t i = 0; i < shard->n_replicas; i++) {
+        enum shard_role role =
+            shard->replicas[i]->role == LIGHTCONE__V1__REPLICA_ROLE__REPLICA_ROLE_LEARNER
+                ? SHARD_LEARNER
+                : SHARD_VOTER;
+        descriptor.replicas[descriptor.replica_count++] =
+            (struct shard_replica){{shard->replicas[i]->node}, role};
+    }
+    descriptor.start = bytes_copy(slice_make(shard->start.data, shard->start.len));
+    descriptor.end = bytes_copy(slice_make(shard->end.data, shard->end.len));
+    bool good = shard_descriptor_check(&descriptor);
+    if (good) { (void)shard_map_put(map, &descriptor); }
+    shard_descriptor_deinit(&descriptor);
+    return good;
+}
+
+static void lc_map_take_keyspaces(struct lc_client *self,
+                                  const Lightcone__V1__MapGetResponse *response) {
+    mem_free(self->keyspaces);
+    self->keyspaces = mem_alloc_array(response->n_keyspaces + 1, sizeof(*self->keyspaces));
+    self->keyspace_count = 0;
+    for (size_t i = 0; i < response->n_keyspaces; i++) {
+        struct lc_keyspace_entry *entry = &self->keyspaces[self->keyspace_count++];
+        entry->id = response->keyspaces[i]->id;
+        (void)snprintf(entry->name, sizeof(entry->name), "%s", response->keyspaces[i]->name);
+    }
+}
+
+enum status lc__map_take(struct lc_client *self, struct slice message) {
+    Lightcone__V1__MapGetResponse *response =
+        lightcone__v1__map_get_response__unpack(NULL, message.size, message.data);
+    if (response == NULL) { return STATUS_CORRUPT; }
+    struct shard_map *map = shard_map_create();
+    enum status st = STATUS_OK;
+    for (size_t i = 0; st == STATUS_OK && i < response->n_shards; i++) {
+        if (!lc_map_take_shard(map, response->shards[i])) { st = STATUS_CORRUPT; }
+    }
+    if (st == STATUS_OK) {
+        for (size_t i = 0; i < response->n_nodes; i++) {
+            const Lightcone__V1__Node *node = response->nodes[i];
+            if (node->rpc_address[0] != 0) { (void)lc__node(self, node->rpc_address, node->id); }
+        }
+        lc_map_take_keyspaces(self, response);
+        shard_map_destroy(self->map);
+        self->map = map;
+        map = NULL;
+        self->map_at_ns = lc__now_ns();
+    }
+    if (map != NULL) { shard_map_destroy(map); }
+    lightcone__v1__map_get_response__free_unpacked(response, NULL);
+    return st;
+}
+
+static struct lc_node *lc_node_by_id(struct lc_client *self, uint32_t id) {
+    for (uint32_t i = 0; id != 0 && i < self->node_count; i++) {
+        if (self->nodes[i]->id == id) { return self->nodes[i]; }
+    }
+    return NULL;
+}
+
+static bool lc_usable(const struct lc_node *node, uint64_t now_ns) {
+    return node != NULL && node->usable_at_ns <= now_ns;
+}
+
+static struct lc_node *lc_route_shard(struct lc_client *self, struct slice key, uint64_t now_ns) {
+    const struct shard_descriptor *shard = shard_map_find(self->map, key);
+    if (shard == NULL) { return NULL; }
+    struct lc_node *leader = lc_node_by_id(self, shard->leader.v);
+    if (lc_usable(leader, now_ns)) { return leader; }
+    self->map_wanted = true;
+    for (uint32_t i = 0; i < shard->replica_count; i++) {
+        struct lc_node *node = lc_node_by_id(self, shard->replicas[i].node.v);
+        if (lc_usable(node, now_ns)) { return node; }
+    }
+    return NULL;
+}
+
+// The leader; else a node that holds the shard; else any that is not in trouble; else the one whose
+// trouble ends first.
+struct lc_node *lc__map_route(struct lc_client *self, struct slice key, uint64_t now_ns) {
+    ASSERT(self->node_count > 0);
+    struct lc_node *node = NULL;
+    if (!self->via_gateway) { node = lc_route_shard(self, key, now_ns); }
+    if (node != NULL) { return node; }
+    struct lc_node *best = self->nodes[0];
+    for (uint32_t i = 0; i < self->node_count; i++) {
+        if (lc_usable(self->nodes[i], now_ns)) { return self->nodes[i]; }
+        if (self->nodes[i]->usable_at_ns < best->usable_at_ns) { best = self->nodes[i]; }
+    }
+    return best;
+}
