@@ -179,6 +179,9 @@ int main(int argc, const char **argv) {
         poptPrintUsage(context, stderr, 0);
         code = 2;
     }
+    free(options.seeds);   // lint: allow allocation: made by popt
+    free(options.faults);  // lint: allow allocation: made by popt
+    free(options.mutant);  // lint: allow allocation: made by popt
     (void)poptFreeContext(context);
     return code;
 }
