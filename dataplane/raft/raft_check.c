@@ -75,6 +75,9 @@ void raft_check(const struct raft_core *core) {
     raft_check_frontiers(core);
     ASSERT_IF(core->promise.leader.v != 0, core->promise.epoch != 0);
     ASSERT_IF(core->promise.leader.v != 0, core->promise.term <= core->term);
+    // A live promise names the leader of whom a release would be heard; any other would never end.
+    ASSERT_IF(raft__promise_binds(core, core->config.self),
+              node_id_equal(core->promise.leader, core->leader));
     ASSERT_IF(!core->voter, core->role == RAFT_FOLLOWER);
     ASSERT_IF(!core->voter, core->deadline_ns == UINT64_MAX);
     if (core->role == RAFT_LEADER) {

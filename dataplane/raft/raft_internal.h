@@ -238,6 +238,8 @@ bool raft__is_alone(const struct raft_core *core);
 bool raft__promise_binds(const struct raft_core *core, struct node_id candidate);
 // The same for a vote request that a TIMEOUT_NOW of the leader of term - 1 caused.
 bool raft__promise_binds_transfer(const struct raft_core *core, const struct raft_message *request);
+// Ends a promise whose leader asks for votes itself, or has released it by a transfer.
+void raft__promise_end_by_request(struct raft_core *core, const struct raft_message *request);
 // Promises the leader of this term; returns the epoch to answer with, 0 when this node does not
 // support the leader's.
 uint64_t raft__promise_renew(struct raft_core *core, struct node_id leader, uint64_t sequence);

@@ -42,13 +42,29 @@ bool raft__promise_binds_transfer(const struct raft_core *core,
     return !(same_leader && sent_after);
 }
 
+void raft__promise_end_by_request(struct raft_core *core, const struct raft_message *request) {
+    struct raft_promise *promise = &core->promise;
+    if (promise->leader.v == 0 || promise->term >= request->term) { return; }
+    // Whoever asks for votes of a later term does not lead the earlier one any more; and a
+    // transfer that releases the promise is the leader's own word. A promise that outlived its
+    // leadership would bind for as long as the node lives.
+    bool by_leader = node_id_equal(promise->leader, request->from);
+    if (by_leader || (request->transfer && !raft__promise_binds_transfer(core, request))) {
+        *promise = (struct raft_promise){0};
+        MARK("raft.promise.ended_by_request");
+    }
+}
+
 uint64_t raft__promise_renew(struct raft_core *core, struct node_id leader, uint64_t sequence) {
     uint64_t epoch = support_granted(core->config.support, leader, core->now_ns);
-    // A learner has no vote to withhold, so its word would fortify nobody.
-    if (epoch == 0 || !core->voter) { return 0; }
     struct raft_promise *promise = &core->promise;
     bool same = node_id_equal(promise->leader, leader) && promise->term == core->term;
-    promise->sequence = same ? raft__max(promise->sequence, sequence) : sequence;
+    // A promise to an earlier leader ends here in any case (design note). If it stayed because the
+    // new leader's node is not supported right now, nobody would be left to release it.
+    if (!same) { *promise = (struct raft_promise){0}; }
+    // A learner has no vote to withhold, so its word would fortify nobody.
+    if (epoch == 0 || !core->voter) { return 0; }
+    promise->sequence = raft__max(promise->sequence, sequence);
     promise->leader = leader;
     promise->term = core->term;
     promise->epoch = epoch;

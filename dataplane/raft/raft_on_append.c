@@ -66,15 +66,15 @@ static struct raft_message raft_append_answer(const struct raft_core *core,
     return reply;
 }
 
-// The sender is behind: it learns the term and steps down (Raft 5.1).
+// The sender is behind: it learns the term and steps down (Raft 5.1). The answer says nothing
+// about the log, for it may reach the same node as the leader of the very term it names: then it
+// is about an append of that leader's earlier life, and refusing index 0 is what every leader
+// knows to be stale.
 static void raft_append_refuse_term(struct raft_core *core, const struct raft_message *m) {
     MARK("raft.append.old_term");
     struct raft_message reply = raft_append_answer(core, m);
     reply.read_round = 0;
     reply.reject = true;
-    reply.index = raft__min(core->log.last, m->index);
-    reply.index_term = 0;
-    reply.commit = m->index;
     raft__send(core, &reply, raft__hard_state_pending(core));
 }
 

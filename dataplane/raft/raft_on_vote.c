@@ -87,6 +87,7 @@ enum status raft__on_vote(struct raft_core *core, const struct raft_message *m) 
         raft_vote_answer(core, m, false);
         return STATUS_OK;
     }
+    raft__promise_end_by_request(core, m);
     if (raft_vote_withheld(core, m)) {
         raft_vote_answer(core, m, false);
         if (core->role == RAFT_LEADER) {

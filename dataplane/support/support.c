@@ -24,6 +24,8 @@
 #include "dataplane/base/assert.h"
 #include "dataplane/base/mark.h"
 
+// A sequence is the boot number, then this many bits of counter.
+enum { SUPPORT_SEQUENCE_BITS = 40 };
 // 0.8 of the duration: see the design note. As a ratio, so that no floating point is involved.
 enum { SUPPORT_HOLD_NUMERATOR = 4, SUPPORT_HOLD_DENOMINATOR = 5 };
 // No wall clock beyond this (year 4255) is believed; it keeps the arithmetic on them from
@@ -52,6 +54,10 @@ void support_init(struct support *self, const struct support_config *config) {
     ASSERT(config->duration_ns > 0 && config->duration_ns <= SUPPORT_DURATION_NS_MAX);
     ASSERT(config->interval_ns > 0 && config->interval_ns < config->duration_ns);
     *self = (struct support){.config = *config, .next_request_ns = config->now_ns};
+    // Sequences of a later boot are larger than those of an earlier one, so that a message of the
+    // earlier boot that was long under way never passes for the newer.
+    ASSERT(config->boot < UINT32_C(1) << (64 - SUPPORT_SEQUENCE_BITS));
+    self->sequence = (uint64_t)config->boot << SUPPORT_SEQUENCE_BITS;
     // Counter 1 of each boot is the node's support of itself.
     self->epoch_count = 1;
     self->quiet = config->boot > 1;

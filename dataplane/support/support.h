@@ -76,7 +76,7 @@ void support_init(struct support *self, const struct support_config *config);
 bool support_add_peer(struct support *self, struct node_id peer);
 const struct support_peer *support_find(const struct support *self, struct node_id peer);
 
-// Next number of the (node, boot) sequence.
+// Next number of the node's sequence; it grows across boots, too.
 uint64_t support_next_sequence(struct support *self);
 // The request to send to a peer now (one call a peer); the next round is due an interval later.
 // Not while withholding.

@@ -328,7 +328,7 @@ static void test_raft_release_of_an_earlier_term_is_ignored(void **state) {
     event = (struct raft_event){.type = RAFT_EVENT_LEADER_LOST};
     event.u.lost.node.v = 2;
     event.u.lost.term = 1;
-    event.u.lost.sequence = 1000000;
+    event.u.lost.sequence = UINT64_C(1) << 50;
     assert_int_equal(world_step(follower, &event), STATUS_OK);
     assert_int_equal(raft_leader(follower->core).v, 2);
     assert_int_equal(mark_count("raft.release.of_earlier_term"), 1);

@@ -345,6 +345,7 @@ static const char *const marks[] = {
     "raft.leader.lost_its_quorum",
     "raft.log.evicted_above_pin",
     "raft.progress.silent_peer_probed",
+    "raft.promise.ended_by_request",
     "raft.propose.ring_full",
     "raft.read.gathers",
     "raft.read.waits_for_own_term",
