@@ -1,0 +1,215 @@
+// SPDX-License-Identifier: Apache-2.0
+// Frontiers side by side. The ages of closed timestamps are taken against the cluster's clock, as
+// the node that answers sees it, not against this machine's.
+#include "api/cli/admin_json.h"
+#include "api/cli/commands.h"
+#include "api/cli/session.h"
+#include "api/cli/text.h"
+#include "dataplane/hlc/hlc.h"
+
+#include <inttypes.h>
+
+struct showing {
+    Lightcone__V1__ShardShowResponse *show;
+    uint64_t hlc;
+};
+
+static uint64_t age_us(uint64_t hlc, uint64_t timestamp) {
+    uint64_t now = hlc_wall_us((struct hlc_ts){hlc});
+    uint64_t then = hlc_wall_us((struct hlc_ts){timestamp});
+    return now > then ? now - then : 0;
+}
+
+// --- JSON
+
+static json_t *replica_json(const Lightcone__V1__ReplicaStatus *replica, uint64_t hlc) {
+    json_t *object = json_object();
+    cli_json_u64(object, "node", replica->node);
+    cli_json_bool(object, "reachable", replica->reachable != 0);
+    if (replica->reachable == 0) { return object; }
+    cli_json_string(object, "role", admin_json_raft_role(replica->role));
+    cli_json_u64(object, "term", replica->term);
+    cli_json_u64(object, "leader", replica->leader);
+    cli_json_u64(object, "last", replica->last);
+    cli_json_u64(object, "durable", replica->durable);
+    cli_json_u64(object, "commit", replica->commit);
+    cli_json_u64(object, "applied", replica->applied);
+    cli_json_u64(object, "trim", replica->trim);
+    cli_json_timestamp(object, "closed", replica->closed);
+    cli_json_u64(object, "closed_age_us", replica->closed == 0 ? 0 : age_us(hlc, replica->closed));
+    cli_json_timestamp(object, "ceiling", replica->ceiling);
+    cli_json_u64(object, "lease_remaining_us", replica->lease_remaining_us);
+    cli_json_u64(object, "pending", replica->pending);
+    return object;
+}
+
+static void print_json(struct cli *cli, const struct showing *self) {
+    json_t *replicas = json_array();
+    for (size_t i = 0; i < self->show->n_replicas; i++) {
+        (void)json_array_append_new(replicas, replica_json(self->show->replicas[i], self->hlc));
+    }
+    json_t *object = json_object();
+    (void)json_object_set_new(object, "shard", admin_json_shard(self->show->shard, NULL));
+    (void)json_object_set_new(object, "replicas", replicas);
+    cli_json_timestamp(object, "hlc", self->hlc);
+    (void)json_object_del(json_object_get(object, "shard"), "keyspace");
+    cli_print_json(cli, object);
+}
+
+// --- Tables
+
+static void add_key(struct table *table, const char *name, struct slice key, bool edge) {
+    table_cell(table, "%s", name);
+    if (edge) {
+        table_cell(table, "-");
+    } else {
+        table_cell_bytes(table, key);
+    }
+}
+
+static void print_shard(struct cli *cli, const Lightcone__V1__Shard *shard) {
+    static const struct table_column columns[] = {{.title = "FIELD"},
+                                                  {.title = "VALUE", .elastic = true}};
+    struct admin_json_range range = admin_json_range_of(shard);
+    struct table table;
+    table_init(&table, columns, 2);
+    table_cell(&table, "shard");
+    table_cell(&table, "%" PRIu64 " of keyspace %" PRIu32, shard->id, range.keyspace);
+    add_key(&table, "start", range.start, range.start.size == 0);
+    add_key(&table, "end", range.end, range.unbounded);
+    table_cell(&table, "epochs");
+    table_cell(&table, "range %" PRIu64 ", members %" PRIu64, shard->epoch, shard->config_epoch);
+    table_cell(&table, "leader");
+    if (shard->leader != 0) {
+        table_cell(&table, "node %" PRIu32 ", term %" PRIu64, shard->leader, shard->term);
+    } else {
+        table_cell(&table, "unknown");
+    }
+    table_print_fields(&table, cli->out, cli_style(cli));
+    table_deinit(&table);
+}
+
+static void add_replica(struct table *table, const Lightcone__V1__ReplicaStatus *replica,
+                        uint64_t hlc) {
+    char text[TEXT_SIZE];
+    table_cell(table, "%" PRIu32, replica->node);
+    if (replica->reachable == 0) {
+        table_cell(table, "unreachable");
+        for (int i = 0; i < 9; i++) {
+            table_cell(table, "-");
+        }
+        return;
+    }
+    table_cell(table, "%s", admin_json_raft_role(replica->role));
+    table_cell(table, "%" PRIu64, replica->term);
+    table_cell(table, "%" PRIu64, replica->last);
+    table_cell(table, "%" PRIu64, replica->durable);
+    table_cell(table, "%" PRIu64, replica->commit);
+    table_cell(table, "%" PRIu64, replica->applied);
+    table_cell(table, "%" PRIu64, replica->trim);
+    table_cell(table, "%s",
+               replica->closed == 0
+                   ? "-"
+                   : text_format_duration(age_us(hlc, replica->closed) * 1000, text));
+    table_cell(table, "%s",
+               replica->lease_remaining_us == 0
+                   ? "-"
+                   : text_format_duration(replica->lease_remaining_us * 1000, text));
+    table_cell(table, "%" PRIu64, replica->pending);
+}
+
+static void print_replicas(struct cli *cli, const struct showing *self) {
+    static const struct table_column columns[] = {
+        {.title = "NODE", .right = true},    {.title = "ROLE"},
+        {.title = "TERM", .right = true},    {.title = "LAST", .right = true},
+        {.title = "DURABLE", .right = true}, {.title = "COMMIT", .right = true},
+        {.title = "APPLIED", .right = true}, {.title = "TRIM", .right = true},
+        {.title = "CLOSED", .right = true},  {.title = "LEASE", .right = true},
+        {.title = "PENDING", .right = true},
+    };
+    struct table table;
+    table_init(&table, columns, sizeof(columns) / sizeof(columns[0]));
+    for (size_t i = 0; i < self->show->n_replicas; i++) {
+        add_replica(&table, self->show->replicas[i], self->hlc);
+    }
+    table_print(&table, cli->out, cli_style(cli));
+    table_deinit(&table);
+}
+
+static void print_times(struct cli *cli, const struct showing *self) {
+    static const struct table_column columns[] = {
+        {.title = "NODE", .right = true}, {.title = "CLOSED"}, {.title = "CEILING"}};
+    char text[TEXT_SIZE];
+    struct table table;
+    table_init(&table, columns, 3);
+    for (size_t i = 0; i < self->show->n_replicas; i++) {
+        const Lightcone__V1__ReplicaStatus *replica = self->show->replicas[i];
+        table_cell(&table, "%" PRIu32, replica->node);
+        table_cell(&table, "%s", text_format_timestamp(replica->closed, text));
+        table_cell(&table, "%s", text_format_timestamp(replica->ceiling, text));
+    }
+    table_print(&table, cli->out, cli_style(cli));
+    table_deinit(&table);
+}
+
+static void print_tables(struct cli *cli, const struct showing *self) {
+    print_shard(cli, self->show->shard);
+    (void)fputc('\n', cli->out);
+    print_replicas(cli, self);
+    (void)fputc('\n', cli->out);
+    print_times(cli, self);
+}
+
+// --- Asking
+
+static enum status ask(struct lc_client *client, uint64_t shard, struct showing *out,
+                       struct err *err) {
+    Lightcone__V1__ShardShowRequest request = LIGHTCONE__V1__SHARD_SHOW_REQUEST__INIT;
+    request.shard = shard;
+    enum status st = lc_admin_shard_show(client, 0, &request, &out->show, err);
+    if (st != STATUS_OK) { return st; }
+    Lightcone__V1__ClusterStatusRequest status_request =
+        LIGHTCONE__V1__CLUSTER_STATUS_REQUEST__INIT;
+    Lightcone__V1__ClusterStatusResponse *status = NULL;
+    st = lc_admin_cluster_status(client, 0, &status_request, &status, err);
+    out->hlc = status == NULL ? 0 : status->hlc;
+    lightcone__v1__cluster_status_response__free_unpacked(status, NULL);
+    return st;
+}
+
+static enum cli_exit run(struct cli *cli) {
+    uint64_t shard = 0;
+    enum cli_exit exit = session_number(cli, 0, "SHARD", UINT64_MAX - 1, &shard);
+    if (exit != CLI_OK) { return exit; }
+    struct session session;
+    exit = session_open(cli, &(struct session_options){0}, &session);
+    if (exit != CLI_OK) { return exit; }
+    struct showing showing = {0};
+    struct err err = {0};
+    if (ask(session.client, shard, &showing, &err) != STATUS_OK) {
+        exit = cli_fail_err(cli, &err, "lightcone shard list");
+    } else if (cli->format == CLI_JSON) {
+        print_json(cli, &showing);
+    } else {
+        print_tables(cli, &showing);
+    }
+    lightcone__v1__shard_show_response__free_unpacked(showing.show, NULL);
+    session_close(&session);
+    return exit;
+}
+
+const struct cli_command commands_shard_show = {
+    .noun = "shard",
+    .verb = "show",
+    .operands = "SHARD",
+    .summary = "one shard with the frontiers of all its replicas",
+    .details =
+        "LAST, DURABLE, COMMIT, APPLIED, TRIM are log indexes. CLOSED is how old the closed\n"
+        "timestamp is (nothing will commit at or below it); no timestamp above CEILING is\n"
+        "served or assigned.",
+    .examples = "  lightcone shard show 16\n"
+                "  watch -n1 lightcone shard show 16\n",
+    .operand_min = 1,
+    .operand_max = 1,
+    .run = run,
+};

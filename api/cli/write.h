@@ -1,0 +1,29 @@
+// SPDX-License-Identifier: Apache-2.0
+// write.h - one commit to one key, as `kv put` and `kv delete` make it.
+// Invariants: an outcome that is not known is reported with the id to ask about, exit code
+//             CLI_UNKNOWN.
+// Ownership:  everything is borrowed for the call.
+// Thread:     one.
+// See:        api/cli/command_kv_put.c, api/cli/command_kv_delete.c
+#pragma once
+
+#include "api/cli/session.h"
+
+struct write {
+    struct lc_mutation mutation;
+    struct lc_condition condition;
+    bool conditional;
+};
+
+// Operand 0 is the keyspace; the options are --txn-id and --raw. Connects, commits, reports.
+enum cli_exit write_run(struct cli *cli, const struct write *write);
+
+// Options that both commands have.
+#define WRITE_OPTION_RAW \
+    { .name = "raw", .kind = ARGS_FLAG, .help = "take KEY as it is, without escapes" }
+#define WRITE_OPTION_TXN_ID                                                              \
+    {                                                                                    \
+        .name = "txn-id", .kind = ARGS_TEXT, .placeholder = "HEX",                       \
+        .help = "transaction id, 32 hexadecimal digits: a repeated commit applies once " \
+                "(default: a new one)"                                                   \
+    }
