@@ -72,8 +72,10 @@ static void log_durable(void *ctx, const struct log_completion *items, uint32_t 
 
 // --- loop hooks
 
+// Housekeeping has a time of its own: counted from the present turn, turns that follow each other
+// closely would push it away for ever.
 static void schedule(struct node *self) {
-    uint64_t at = loop_monotonic_ns() + NODE_HOUSEKEEPING_NS;
+    uint64_t at = self->housekeeping_due_ns;
     if (self->core != NULL) {
         uint64_t core = node_core_deadline_ns(self->core);
         if (core < at) { at = core; }
@@ -95,6 +97,9 @@ static void on_time(void *ctx) {
     if (self->core != NULL) { node_core_on_time(self->core); }
     node__flush_on_time(self, now);
     node__join_on_time(self, now);
+    if (now >= self->housekeeping_due_ns) {
+        self->housekeeping_due_ns = now + NODE_HOUSEKEEPING_NS;
+    }
 }
 
 // Also of a node that could not be opened as a whole: what is missing then is what failed.

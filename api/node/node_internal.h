@@ -59,6 +59,7 @@ struct node {
     uint64_t flush_log_size;  // of the raft log at the last flush
     uint64_t flush_catalog_version;
     uint64_t started_ns;
+    uint64_t housekeeping_due_ns;
     uint64_t join_due_ns;
     // by place in the join list; 0 = none
     struct transport_connection_id join_dialled[NODE_JOIN_MAX];
