@@ -191,20 +191,30 @@ class Cluster:
         self.wait_until_whole(deadline)
         return self
 
-    def wait_until_whole(self, deadline=30):
-        """Every node that runs knows as many nodes as there are, and a leader of each shard."""
-        def whole():
-            for node in self.nodes:
-                if not node.alive:
+    def missing(self):
+        """What keeps the cluster from being whole: nodes that do not know all others, shards without a leader that
+        runs, as far as any node knows (a node without a replica of a shard hears of its leader when it asks)."""
+        found, led = {}, {}
+        alive = [node for node in self.nodes if node.alive]
+        for node in alive:
+            try:
+                status = node.admin.ClusterStatus(pb.ClusterStatusRequest(), timeout=2)
+                if not status.initialized or status.node_count < len(self.nodes):
+                    found[f"node {node.number}"] = status
                     continue
-                try:
-                    status = node.admin.ClusterStatus(pb.ClusterStatusRequest(), timeout=2)
-                except grpc.RpcError:
-                    return False
-                if not status.initialized or status.node_count < len(self.nodes) or status.shard_leaderless_count:
-                    return False
-            return True
-        wait(whole, deadline, "a whole cluster")
+                running = [number for number, item in self.node_ids(node).items() if item in alive]
+                for shard in node.admin.ShardList(pb.ShardListRequest(), timeout=2).shards:
+                    led[shard.id] = led.get(shard.id, False) or shard.leader in running
+            except grpc.RpcError as error:
+                found[f"node {node.number}"] = error.details()
+        found.update({f"shard {shard}": "no leader" for shard, is_led in led.items() if not is_led})
+        return found
+
+    def wait_until_whole(self, deadline=30):
+        try:
+            wait(lambda: not self.missing(), deadline, "a whole cluster")
+        except AssertionError as error:
+            raise AssertionError(f"{error}: {self.missing()}") from None
 
     def create(self, name, shards=4, replicas=3, node=0, **more):
         """Creates a keyspace, and returns when every node that runs knows it and its leaders."""
@@ -228,11 +238,11 @@ class Cluster:
                 return []
             raise
 
-    def node_ids(self):
+    def node_ids(self, node=None):
         """Node of each id, as the catalogue has them."""
-        alive = next(node for node in self.nodes if node.alive)
-        listed = alive.admin.NodeList(pb.NodeListRequest(), timeout=5).nodes
-        by_address = {node.rpc: node for node in self.nodes}
+        node = node or next(item for item in self.nodes if item.alive)
+        listed = node.admin.NodeList(pb.NodeListRequest(), timeout=5).nodes
+        by_address = {item.rpc: item for item in self.nodes}
         return {item.id: by_address[item.rpc_address] for item in listed}
 
     def leader_of(self, shard, node):
