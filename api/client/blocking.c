@@ -105,9 +105,10 @@ enum status lc__blocking_call(const struct lc_blocking *call, grpc_byte_buffer *
                                  .details = grpc_empty_slice()};
     grpc_metadata_array_init(&attempt.initial_metadata);
     grpc_metadata_array_init(&attempt.trailing_metadata);
-    attempt.call = grpc_channel_create_call(call->channel, NULL, 0, cq,
-                                            grpc_slice_from_copied_string(call->path), NULL,
+    grpc_slice method = grpc_slice_from_copied_string(call->path);
+    attempt.call = grpc_channel_create_call(call->channel, NULL, 0, cq, method, NULL,
                                             lc__timespec(call->deadline_ns), NULL);
+    grpc_slice_unref(method);
     lc_attempt_run(&attempt, cq);
     enum status st = lc_attempt_result(&attempt, out_response, err);
     if (attempt.in != NULL) { grpc_byte_buffer_destroy(attempt.in); }

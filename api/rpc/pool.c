@@ -140,6 +140,7 @@ static void rpc_request(struct rpc_call *call) {
     struct rpc_slot *slot = call->slot;
     grpc_server *server = slot->server->server;
     struct rpc_tag *tag = &call->tags[RPC_OP_ACCEPT];
+    atomic_store_explicit(&call->refs, 0, memory_order_release);  // see rpc__start
     grpc_call_error error;
     if (slot->handle == NULL) {
         grpc_call_details_init(&call->details);

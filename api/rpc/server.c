@@ -145,6 +145,7 @@ static void rpc_on_event(struct rpc_server *server, const struct rpc_tag *tag, b
         (void)pthread_mutex_unlock(&server->mu);
         return;
     }
+    (void)atomic_load_explicit(&call->refs, memory_order_acquire);  // see rpc__start
     switch (tag->op) {
     case RPC_OP_ACCEPT:
         rpc_on_accept(call, ok);
