@@ -63,6 +63,7 @@ static void apply_one(struct replica *self, const struct log_entry *entry) {
     hlc_adopt(self->table->config.hlc, entry->timestamp);
     self->machine->apply(self->machine->ctx, self->descriptor.id, entry, &result);
     self->applied = entry->index;
+    self->timestamp_applied = hlc_larger(self->timestamp_applied, entry->timestamp);
     self->ceiling_committed = hlc_larger(self->ceiling_committed, entry->ceiling);
     ASSERT_IF(entry->timestamp.v != 0, hlc_before(self->closed, entry->timestamp));
     self->closed = hlc_larger(self->closed, entry->closed);

@@ -23,7 +23,11 @@ struct hlc_ts replica__min_in_flight(const struct replica *self) {
     uint64_t last = raft_last_index(self->raft);
     for (uint64_t index = self->applied + 1; index <= last; index++) {
         const struct log_entry *entry = raft_entry(self->raft, index);
-        ASSERT(entry != NULL);  // unapplied entries stay in the window
+        // Out of the window (large entries, commits held up): whatever it is, it lies above what is
+        // applied and above what is closed.
+        if (entry == NULL) {
+            return (struct hlc_ts){hlc_larger(self->timestamp_applied, self->closed).v + 1};
+        }
         if (entry->timestamp.v != 0) { return entry->timestamp; }
     }
     for (uint32_t i = 0; i < self->gathered_count; i++) {

@@ -67,9 +67,10 @@ struct replica {
     struct hlc_ts closed;       // what this replica may rely on
     struct hlc_ts ceiling_log;  // largest ceiling in the log, committed or not
     struct hlc_ts ceiling_committed;
-    struct hlc_ts timestamp_log;    // largest timestamp in the log
-    uint64_t used_ns;               // last proposal or read, for the side channel
-    struct hlc_ts frontier_closed;  // side channel: closed once applied >= frontier_commit
+    struct hlc_ts timestamp_applied;  // largest timestamp applied since the replica was opened
+    struct hlc_ts timestamp_log;      // largest timestamp in the log
+    uint64_t used_ns;                 // last proposal or read, for the side channel
+    struct hlc_ts frontier_closed;    // side channel: closed once applied >= frontier_commit
     uint64_t frontier_commit;
 };
 

@@ -132,7 +132,7 @@ static void node_start(struct node *node, bool first_leader) {
         .ceiling_window_us = 400000,
         .frontier_interval_ns = 20000000,
         .pending_max = 8,
-        .pending_size_max = 1 << 20,
+        .pending_size_max = 64 << 20,
     };
     node->table = replica_table_create(&config);
     struct shard_descriptor descriptor;
@@ -388,6 +388,34 @@ static void test_replica_trim_keeps_what_a_replica_needs_and_the_last_entry(void
     assert_int_equal(world->nodes[2].applied, world->nodes[0].applied);
 }
 
+// More than the entry window keeps in memory is in flight: the leader must still know a safe
+// timestamp below all of it.
+static void test_replica_reads_while_large_entries_wait_beyond_the_window(void **state) {
+    struct world *world = *state;
+    run(world, 500);
+    world->cut = 1;
+    struct bytes *large = bytes_create(3 << 20);
+    memset(large->data, 'x', large->size);
+    struct put puts[8];
+    for (uint32_t i = 0; i < 8; i++) {
+        puts[i] = (struct put){.proposal = {bytes_slice(large), 1, put_done, 0, 0, NULL}};
+        assert_int_equal(replica_propose(replica_of(world, 1), &puts[i].proposal), STATUS_OK);
+        turn(&world->nodes[0]);
+    }
+    struct replica_read read = {.confirmed = read_confirmed};
+    assert_int_equal(replica_read_begin(replica_of(world, 1), &read), STATUS_OK);
+    run(world, 50);
+    world->cut = 0;
+    run(world, 4000);
+    for (uint32_t i = 0; i < 8; i++) {
+        assert_true(puts[i].done);
+        if (puts[i].result.status == STATUS_OK) {
+            assert_true(hlc_before(read.timestamp, puts[i].result.timestamp));
+        }
+    }
+    bytes_unref(large);
+}
+
 static void test_replica_transfer_moves_leadership(void **state) {
     struct world *world = *state;
     run(world, 500);
@@ -398,8 +426,10 @@ static void test_replica_transfer_moves_leadership(void **state) {
     assert_int_equal(leader_of(world), 2);
 }
 
-// The leader steps down alone: its next list of leaderships misses the shard, which releases the followers at
-// once instead of after the support duration (time.md, Leases: "absence from the list is a release").
+// The leader steps down alone: its next list of leaderships misses the shard, which releases the
+// followers at
+// once instead of after the support duration (time.md, Leases: "absence from the list is a
+// release").
 static void test_replica_absence_from_the_list_releases_the_followers(void **state) {
     struct world *world = *state;
     run(world, 1500);
@@ -449,6 +479,8 @@ int main(void) {
                                         teardown),
         cmocka_unit_test_setup_teardown(
             test_replica_trim_keeps_what_a_replica_needs_and_the_last_entry, setup, teardown),
+        cmocka_unit_test_setup_teardown(
+            test_replica_reads_while_large_entries_wait_beyond_the_window, setup, teardown),
         cmocka_unit_test_setup_teardown(test_replica_transfer_moves_leadership, setup, teardown),
         cmocka_unit_test_setup_teardown(test_replica_absence_from_the_list_releases_the_followers,
                                         setup, teardown),
