@@ -8,7 +8,7 @@
 
 #include "dataplane/port/log_store.h"
 
-enum { FAKE_LOG_SHARDS_MAX = 8, FAKE_LOG_ENTRIES_MAX = 4096 };
+enum { FAKE_LOG_SHARDS_MAX = 8, FAKE_LOG_ENTRIES_MAX = 16384 };
 
 struct fake_log_shard {
     struct shard_id id;
