@@ -51,6 +51,7 @@ static void created(struct session_call *session, const struct session_result *r
     admin__wait(call, is_known, reply_created);
 }
 
+// LIMIT: protobuf-c ends a text at its first NUL byte, so a name with one in it is taken up to there.
 void admin__keyspace_create(struct admin_call *call) {
     const Lightcone__V1__KeyspaceCreateRequest *request = (const void *)call->request;
     struct catalog_create_keyspace command = {.replicas = request->replicas,
@@ -58,6 +59,12 @@ void admin__keyspace_create(struct admin_call *call) {
     struct slice name = slice_from_string(request->name);
     if (name.size >= sizeof(command.name)) {
         admin__fail(call, STATUS_INVALID_ARGUMENT, "name", "the name is longer than 63 bytes");
+        return;
+    }
+    if (request->n_splits > 0 && request->shard_count > 0 &&
+        request->shard_count != request->n_splits + 1) {
+        admin__fail(call, STATUS_INVALID_ARGUMENT, "shard_count",
+                    "the splits make another number of shards; give one of the two");
         return;
     }
     for (size_t i = 0; i < name.size; i++) {
