@@ -20,6 +20,8 @@ struct bench_slot {
     struct prng prng;
     uint64_t begin_ns;
     bool is_put;
+    uint8_t key[BENCH_KEY_SIZE];
+    struct slice value;  // of the put in flight; into the pool
 };
 
 void bench_key(uint64_t i, uint8_t out[BENCH_KEY_SIZE]) {
@@ -54,6 +56,13 @@ void bench_init(struct bench *self, const struct bench_options *options) {
         self->slots[i].bench = self;
         prng_init(&self->slots[i].prng, prng_next(&prng));
     }
+    // Keys are a permutation of numbers: runs that begin in different places meet only if they lie
+    // closer than they are long, among 2^64.
+    struct timespec now;
+    (void)clock_gettime(CLOCK_REALTIME, &now);
+    atomic_store_explicit(&self->unique_next,
+                          hash64_u64((uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec),
+                          memory_order_relaxed);
     (void)pthread_mutex_init(&self->mu, NULL);
     (void)pthread_cond_init(&self->idle, NULL);
 }
@@ -72,8 +81,8 @@ static void done(void *ctx, const struct lc_result *result);
 static enum status start_put(struct bench_slot *slot, struct slice key,
                              const struct lc_call *call) {
     struct bench *self = slot->bench;
-    struct lc_mutation mutation = {
-        .kind = LC_PUT, .key = key, .value = bench_value(self, &slot->prng)};
+    slot->value = bench_value(self, &slot->prng);
+    struct lc_mutation mutation = {.kind = LC_PUT, .key = key, .value = slot->value};
     struct lc_commit commit = {
         .keyspace = self->options.keyspace, .mutations = &mutation, .mutation_count = 1};
     return lc_commit(self->options.client, &commit, call);
@@ -93,15 +102,21 @@ static void leave(struct bench *self) {
     (void)pthread_mutex_unlock(&self->mu);
 }
 
+static uint64_t next_key(struct bench_slot *slot) {
+    struct bench *self = slot->bench;
+    if (!self->options.unique) { return prng_below(&slot->prng, self->options.keys); }
+    // Only a number that nobody else gets.
+    return atomic_fetch_add_explicit(&self->unique_next, 1, memory_order_relaxed);
+}
+
 static void start(struct bench_slot *slot) {
     struct bench *self = slot->bench;
-    uint8_t key[BENCH_KEY_SIZE];
-    bench_key(prng_below(&slot->prng, self->options.keys), key);
+    bench_key(next_key(slot), slot->key);
     slot->is_put = self->options.op == BENCH_PUT ||
                    (self->options.op == BENCH_MIXED && prng_chance(&slot->prng, 1, 2));
     slot->begin_ns = progress_now_ns();
     struct lc_call call = {.timeout_ms = self->options.timeout_ms, .done = done, .ctx = slot};
-    struct slice bytes = slice_make(key, sizeof(key));
+    struct slice bytes = slice_make(slot->key, sizeof(slot->key));
     enum status st = slot->is_put ? start_put(slot, bytes, &call) : start_get(slot, bytes, &call);
     // The client's own bound is above the slots and the arguments are ours: it takes every request.
     ASSERT(st == STATUS_OK);
@@ -137,6 +152,9 @@ static void done(void *ctx, const struct lc_result *result) {
     struct bench_slot *slot = ctx;
     struct bench *self = slot->bench;
     uint64_t now = progress_now_ns();
+    if (result->outcome == LC_COMMITTED && slot->is_put && self->options.journal != NULL) {
+        journal_add(self->options.journal, slice_make(slot->key, sizeof(slot->key)), slot->value);
+    }
     if (now >= self->begin_ns && now < self->end_ns) { record(self, slot, result, now); }
     if (now < self->end_ns) {
         start(slot);

@@ -7,6 +7,7 @@
 // See:        api/cli/command_bench.c
 #pragma once
 
+#include "api/cli/journal.h"
 #include "api/client/lightcone.h"
 #include "dataplane/base/prng.h"
 #include "dataplane/obs/histogram.h"
@@ -28,6 +29,8 @@ struct bench_options {
     enum bench_op op;
     uint32_t outstanding;
     uint64_t keys;
+    bool unique;              // every put goes to a key that no other put of any run goes to
+    struct journal *journal;  // gets every acknowledged put; NULL = none
     uint32_t value_size;
     uint32_t timeout_ms;
     uint64_t warmup_ms;
@@ -57,6 +60,7 @@ struct bench {
     uint64_t begin_ns;           // of the measured time
     uint64_t end_ns;
     uint64_t last_good_ns;
+    atomic_uint_fast64_t unique_next;
     atomic_uint_fast64_t operations;
     atomic_uint_fast32_t in_flight;
     pthread_mutex_t mu;

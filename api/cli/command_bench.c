@@ -2,6 +2,7 @@
 // Prepares the keyspace, loads the keys that reads will ask for, runs the loop, reports.
 #include "api/cli/bench.h"
 #include "api/cli/commands.h"
+#include "api/cli/journal.h"
 #include "api/cli/pipeline.h"
 #include "api/cli/progress.h"
 #include "api/cli/session.h"
@@ -193,7 +194,8 @@ static void show(void *ctx, uint64_t operations, uint32_t permille) {
     progress_show(ctx, operations, permille);
 }
 
-static enum cli_exit run_bench(struct cli *cli, const struct session *session) {
+static enum cli_exit measure(struct cli *cli, const struct session *session,
+                             struct journal *journal) {
     struct progress progress;
     struct bench *bench = mem_alloc(sizeof(*bench));
     progress_init(&progress, cli, "operations");
@@ -203,6 +205,8 @@ static enum cli_exit run_bench(struct cli *cli, const struct session *session) {
                           .op = op_of(cli),
                           .outstanding = (uint32_t)args_number(&cli->args, "outstanding"),
                           .keys = args_number(&cli->args, "keys"),
+                          .unique = args_flag(&cli->args, "unique"),
+                          .journal = journal,
                           .value_size = (uint32_t)args_number(&cli->args, "value-size"),
                           .timeout_ms = cli->timeout_ms,
                           .warmup_ms = args_number(&cli->args, "warmup") * 1000,
@@ -221,7 +225,25 @@ static enum cli_exit run_bench(struct cli *cli, const struct session *session) {
     return exit;
 }
 
+static enum cli_exit run_bench(struct cli *cli, const struct session *session) {
+    const char *path = args_text(&cli->args, "journal");
+    if (path == NULL) { return measure(cli, session, NULL); }
+    struct journal journal;
+    struct err err = {0};
+    if (journal_create(&journal, path, &err) != STATUS_OK) { return cli_fail_err(cli, &err, NULL); }
+    enum cli_exit exit = measure(cli, session, &journal);
+    if (journal_close(&journal, &err) != STATUS_OK) { return cli_fail_err(cli, &err, NULL); }
+    return exit;
+}
+
 static enum cli_exit run(struct cli *cli) {
+    bool puts_only = strcmp(args_text(&cli->args, "op"), "put") == 0;
+    if (!puts_only && (args_flag(&cli->args, "unique") || args_has(&cli->args, "journal"))) {
+        return cli_usage(cli, "--unique and --journal go with --op put");
+    }
+    if (args_has(&cli->args, "journal") && !args_flag(&cli->args, "unique")) {
+        return cli_usage(cli, "--journal goes with --unique: a later put would replace an earlier");
+    }
     bool unary = strcmp(args_text(&cli->args, "mode"), "unary") == 0;
     struct session_options options = {
         .mode = unary ? LC_UNARY : LC_BATCH,
@@ -286,6 +308,13 @@ static const struct args_option options_all[] = {
     {.name = "gateway",
      .kind = ARGS_FLAG,
      .help = "everything through the first node, which forwards; else to the leaders"},
+    {.name = "unique",
+     .kind = ARGS_FLAG,
+     .help = "every put to a key of its own, different in every run (--op put)"},
+    {.name = "journal",
+     .kind = ARGS_TEXT,
+     .placeholder = "FILE",
+     .help = "a line for each acknowledged put, for kv verify (--unique)"},
     {.name = "keyspace",
      .kind = ARGS_TEXT,
      .placeholder = "NAME",

@@ -10,7 +10,7 @@ static const struct args_option global_options[COMMANDS_GLOBAL_COUNT] = {
                                  .placeholder = "HOST:PORT[,...]",
                                  .help = "nodes to ask, the first that answers; default "
                                          "$LIGHTCONE_ADDRESS, else a running development cluster, "
-                                         "else 127.0.0.1:7301"},
+                                         "else 127.0.0.1:7401"},
     [COMMANDS_GLOBAL_FORMAT] = {.name = "format",
                                 .kind = ARGS_CHOICE,
                                 .placeholder = "table|json",
@@ -36,7 +36,7 @@ static const struct args_option global_options[COMMANDS_GLOBAL_COUNT] = {
 const struct args_table commands_globals = {global_options, COMMANDS_GLOBAL_COUNT};
 
 const struct commands_noun commands_nouns[] = {
-    {"dev", "a cluster of real processes on this machine, for development"},
+    {"dev", "a cluster of processes on this machine"},
     {"cluster", "the cluster as a whole"},
     {"node", "its nodes"},
     {"keyspace", "named sets of keys"},
@@ -51,35 +51,21 @@ const struct commands_noun commands_nouns[] = {
 };
 
 const struct cli_command *const commands_all[] = {
-    &commands_dev_up,
-    &commands_dev_down,
-    &commands_dev_status,
-    &commands_dev_kill,
-    &commands_dev_start,
-    &commands_dev_partition,
-    &commands_dev_heal,
-    &commands_cluster_init,
-    &commands_cluster_status,
-    &commands_node_list,
-    &commands_node_show,
-    &commands_keyspace_create,
-    &commands_keyspace_list,
-    &commands_shard_list,
-    &commands_shard_show,
-    &commands_shard_transfer_leader,
-    &commands_kv_get,
-    &commands_kv_put,
-    &commands_kv_delete,
-    &commands_kv_scan,
-    &commands_kv_import,
-    &commands_kv_export,
-    &commands_kv_checksum,
-    &commands_txn_status,
-    &commands_bench,
-    &commands_completion_bash,
-    &commands_help,
-    &commands_version,
-    NULL,
+    &commands_dev_up,          &commands_dev_down,
+    &commands_dev_status,      &commands_dev_kill,
+    &commands_dev_start,       &commands_dev_partition,
+    &commands_dev_heal,        &commands_cluster_init,
+    &commands_cluster_status,  &commands_node_list,
+    &commands_node_show,       &commands_keyspace_create,
+    &commands_keyspace_list,   &commands_shard_list,
+    &commands_shard_show,      &commands_shard_transfer_leader,
+    &commands_kv_get,          &commands_kv_put,
+    &commands_kv_delete,       &commands_kv_scan,
+    &commands_kv_import,       &commands_kv_export,
+    &commands_kv_checksum,     &commands_kv_verify,
+    &commands_txn_status,      &commands_bench,
+    &commands_completion_bash, &commands_help,
+    &commands_version,         NULL,
 };
 
 static bool is_named(const struct cli_command *command, const char *noun, const char *verb) {
