@@ -51,7 +51,8 @@ static void created(struct session_call *session, const struct session_result *r
     admin__wait(call, is_known, reply_created);
 }
 
-// LIMIT: protobuf-c ends a text at its first NUL byte, so a name with one in it is taken up to there.
+// LIMIT: protobuf-c ends a text at its first NUL byte, so a name with one in it is taken up to
+// there.
 void admin__keyspace_create(struct admin_call *call) {
     const Lightcone__V1__KeyspaceCreateRequest *request = (const void *)call->request;
     struct catalog_create_keyspace command = {.replicas = request->replicas,

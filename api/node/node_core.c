@@ -13,7 +13,11 @@
 
 #include <string.h>
 
-enum { NODE_SCRATCH_SIZE_MAX = 64 << 20, NODE_SERVED_MAX = 16384 };
+enum {
+    NODE_SCRATCH_SIZE_MAX = 64 << 20,
+    NODE_SERVED_MAX = 16384,
+    NODE_COLLECT_MAX = 200,  // kept outcomes looked at in one round of gossip
+};
 
 void node_core_config_defaults(struct node_core_config *config) {
     *config = (struct node_core_config){
@@ -249,6 +253,7 @@ void node_core_on_time(struct node_core *self) {
     uint64_t now = env_now(self->config.env);
     replica_table_on_time(self->table);
     session_on_time(self->session);
+    if (now >= self->gossip_due_ns) { (void)apply_collect(self->apply, NODE_COLLECT_MAX); }
     node_core__gossip_on_time(self, now);
     node_core__register_on_time(self, now);
     node_core__status_on_time(self, now);

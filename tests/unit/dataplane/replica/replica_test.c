@@ -397,7 +397,8 @@ static void test_replica_trim_keeps_what_a_replica_needs_and_the_last_entry(void
     assert_int_equal(world->nodes[2].applied, world->nodes[0].applied);
 }
 
-// More entries are in flight than raft's window holds: the leader must still know a safe timestamp below
+// More entries are in flight than raft's window holds: the leader must still know a safe timestamp
+// below
 // all of them.
 static void test_replica_reads_while_more_is_in_flight_than_the_window_holds(void **state) {
     struct world *world = *state;
