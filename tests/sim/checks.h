@@ -39,6 +39,7 @@ struct sim_checks {
     struct sim_world *world;
     struct sim_shard_record shards[SIM_CHECK_SHARDS_MAX];
     uint32_t shard_count;
+    uint64_t turns;
     uint64_t applied;       // entries compared
     uint64_t digests;       // digests compared
     struct sim_node *node;  // being looked at

@@ -9,13 +9,16 @@
 struct mutant_case {
     enum sim_mutant mutant;
     uint32_t seeds_max;
+    uint32_t faults;  // only these, and only seeds that have one of them; 0 = whatever is drawn
 };
 
 static const struct mutant_case cases[] = {
-    {SIM_MUTANT_LYING_DISK, 60},
-    {SIM_MUTANT_UNKNOWN_FAILED, 60},
-    {SIM_MUTANT_NEW_ID, 40},
-    {SIM_MUTANT_STALE_READ, 20},
+    {SIM_MUTANT_LYING_DISK, 60, 0},
+    {SIM_MUTANT_UNKNOWN_FAILED, 60, 0},
+    {SIM_MUTANT_NEW_ID, 40, 0},
+    {SIM_MUTANT_STALE_READ, 20, 0},
+    {SIM_MUTANT_SAME_BOOT, 300, 1 << SIM_FAULT_ORPHAN},
+    {SIM_MUTANT_WILD_CLOCK, 300, 1 << SIM_FAULT_ISOLATE},
 };
 
 // The seed that caught it; 0 = none did.
@@ -24,7 +27,8 @@ static uint64_t hunt(const struct mutant_case *self, char failure[], size_t size
     for (uint64_t seed = 1; seed <= self->seeds_max; seed++) {
         struct sim_plan plan;
         struct sim_run_report report;
-        sim_plan_draw(&plan, seed, SIM_FAULTS_ALL);
+        sim_plan_draw(&plan, seed, self->faults == 0 ? SIM_FAULTS_ALL : self->faults);
+        if (self->faults != 0 && plan.faults == 0) { continue; }
         plan.mutant = self->mutant;
         sim_runner_run(&runner, &plan, &report);
         if (report.passed) { continue; }

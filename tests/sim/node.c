@@ -159,7 +159,7 @@ static void draw_clocks(struct sim_node *self) {
         self->mono_ppm = prng_chance(&self->prng, 1, 2) ? 95000 : -95000;
     }
     if (plan->mutant == SIM_MUTANT_WILD_CLOCK) {
-        self->mono_ppm = prng_chance(&self->prng, 1, 2) ? 3000000 : -750000;
+        self->mono_ppm = self->position > 0 ? 500000 : -500000;
     }
     int64_t drift = (int64_t)prng_between(&self->prng, 0, 2 * (uint64_t)plan->drift_ppm);
     self->wall_ppm = drift - (int64_t)plan->drift_ppm;

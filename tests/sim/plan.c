@@ -67,7 +67,16 @@ static void draw_load(struct sim_plan *self, struct prng *prng) {
     self->repeat_percent = prng_chance(prng, 1, 2) ? 0 : (uint32_t)prng_between(prng, 5, 50);
 }
 
+// Half of the worlds know few kinds of faults: too many at once leave no quorum anywhere, and then
+// nothing happens that could be wrong.
 static uint32_t draw_set(struct prng *prng) {
+    if (prng_chance(prng, 1, 2)) {
+        uint32_t few = 0;
+        for (uint64_t left = prng_between(prng, 1, 3); left > 0; left--) {
+            few |= UINT32_C(1) << prng_below(prng, SIM_FAULT_COUNT);
+        }
+        return few;
+    }
     uint32_t odds = (uint32_t)prng_between(prng, 1, 6);  // of 8, for each fault
     uint32_t set = 0;
     for (uint32_t i = 0; i < SIM_FAULT_COUNT; i++) {
@@ -90,6 +99,11 @@ static void draw_faults(struct sim_plan *self, struct prng *prng) {
     self->wall_us_max = prng_between(prng, 1000, 450000);
     self->fault_every_ns = prng_between(prng, 50, 1000) * MS;
     self->fault_lasts_ns = prng_between(prng, 30, 2500) * MS;
+    // One after the other, with time to elect between, or overlapping.
+    bool spaced = prng_chance(prng, 1, 2);
+    if (spaced) {
+        self->fault_every_ns = self->fault_lasts_ns + prng_between(prng, 100, 1000) * MS;
+    }
     self->clock_hours = prng_chance(prng, 1, 4);
 }
 
