@@ -1,29 +1,36 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""Prints the short table at the end of the quickstart.
+"""Prints the short table at the end of the quickstart, from what its steps wrote.
 
-usage: figures.py BENCH.json RECORDS PACKAGES_FILE TOTAL_MS
+usage: figures.py STATE_DIR TOTAL_MS
 """
 import json
-import os
+import pathlib
 import sys
 
 
+def milliseconds(ns):
+    return f"{ns / 1e6:,.1f} ms" if ns < 1e8 else f"{ns / 1e6:,.0f} ms"
+
+
 def main():
-    with open(sys.argv[1], encoding="utf-8") as handle:
-        bench = json.load(handle)
+    state = pathlib.Path(sys.argv[1])
+    imported, bench, verified = (json.loads((state / f"{name}.json").read_text(encoding="utf-8"))
+                                 for name in ("import", "bench", "verify"))
     rows = [
-        ("package records imported and compared", f"{int(sys.argv[2]):,}"),
-        ("bytes of values", f"{os.path.getsize(sys.argv[3]):,}"),
-        ("writes acknowledged while a leader died", f"{bench['operations']:,}"),
-        ("acknowledged writes lost", "0"),
-        ("longest pause that the writer saw", f"{bench['longest_gap_ms']:,.0f} ms"),
-        ("writes with an unknown outcome", f"{bench['unknown']:,}"),
-        ("everything after the build", f"{int(sys.argv[4]) / 1000:.1f} s"),
+        ("package records imported, read back, equal", f"{imported['keys']:,}"),
+        ("  bytes of keys and values", f"{imported['bytes']:,}"),
+        ("  synced commits on three replicas", f"{imported['rows_per_second']:,.0f} /s"),
+        ("writes acknowledged while a leader died", f"{verified['writes']:,}"),
+        ("  of them lost", f"{verified['missing'] + verified['different']:,}"),
+        ("  with an unknown outcome", f"{bench['unknown']:,}"),
+        ("  median, 99th percentile", f"{milliseconds(bench['put']['p50_ns'])}, {milliseconds(bench['put']['p99_ns'])}"),
+        ("  longest pause that the writer saw", milliseconds(bench["longest_pause_ns"])),
+        ("everything after the build", f"{int(sys.argv[2]) / 1000:.1f} s"),
     ]
     width = max(len(name) for name, _ in rows)
     for name, value in rows:
-        print(f"  {name:<{width}}  {value:>12}")
+        print(f"  {name:<{width}}  {value:>18}")
 
 
 if __name__ == "__main__":
