@@ -10,6 +10,7 @@
 #include "api/cli/text.h"
 #include "dataplane/base/assert.h"
 
+#include <errno.h>
 #include <inttypes.h>
 #include <stdarg.h>
 #include <string.h>
@@ -138,6 +139,28 @@ static enum cli_exit run_no_command(struct cli *cli, const struct split_line *li
     return asked ? CLI_OK : CLI_USAGE;
 }
 
+// stdio forgets why a write failed; the first reason is kept.
+bool cli_is_broken(struct cli *cli) {
+    if (ferror(cli->out) != 0 && cli->write_error == 0) { cli->write_error = errno; }
+    return cli->write_error != 0;
+}
+
+static void flush_out(struct cli *cli) {
+    errno = EIO;
+    (void)fflush(cli->out);
+    (void)cli_is_broken(cli);
+}
+
+// A reader that went away (head) is nothing to complain about; a full disk is.
+static enum cli_exit check_written(struct cli *cli, enum cli_exit exit) {
+    flush_out(cli);
+    if (cli->write_error == 0) { return exit; }
+    if (cli->write_error != EPIPE) {
+        (void)fprintf(cli->err, "lightcone: writing the result: %s\n", strerror(cli->write_error));
+    }
+    return exit == CLI_OK ? CLI_FAILED : exit;
+}
+
 enum cli_exit cli_run(struct cli *cli, int argc, char **argv) {
     ASSERT(argc > 0);
     struct split_line line;
@@ -155,11 +178,7 @@ enum cli_exit cli_run(struct cli *cli, int argc, char **argv) {
         exit = cli->command != NULL ? run_command(cli, &line, &err) : run_no_command(cli, &line);
     }
     args_deinit(&cli->args);
-    if (fflush(cli->out) != 0 && exit == CLI_OK) {
-        (void)fprintf(cli->err, "lightcone: writing the result failed\n");
-        exit = CLI_FAILED;
-    }
-    return exit;
+    return check_written(cli, exit);
 }
 
 // --- Reporting
@@ -189,7 +208,11 @@ static void report_text(struct cli *cli, const struct cli_error *error, const ch
         text_add_string(&text, ": ");
     }
     text_escape(&text, slice_from_string(message), TEXT_BLOCK);
-    if (error->limit != 0) { text_addf(&text, " (limit %" PRIu64 ")", error->limit); }
+    char limit[24];
+    (void)snprintf(limit, sizeof(limit), "%" PRIu64, error->limit);
+    if (error->limit != 0 && strstr(message, limit) == NULL) {
+        text_addf(&text, " (limit %s)", limit);
+    }
     text_add_string(&text, "\n");
     if (error->hint != NULL) { text_addf(&text, "  next: %s\n", error->hint); }
     (void)fwrite(text.data, 1, text.size, cli->err);
@@ -216,7 +239,7 @@ enum cli_exit cli_fail(struct cli *cli, const struct cli_error *error) {
     const char *message = error->message != NULL && error->message[0] != '\0'
                               ? error->message
                               : status_text(error->status);
-    (void)fflush(cli->out);
+    flush_out(cli);
     if (cli->format == CLI_JSON) {
         report_json(cli, error, message);
     } else {
@@ -261,7 +284,7 @@ void cli_note(struct cli *cli, const char *format, ...) {
     struct buf text;
     buf_init(&text, TEXT_BUF_MAX);
     text_escape(&text, slice_from_string(message), TEXT_BLOCK);
-    (void)fflush(cli->out);
+    flush_out(cli);
     (void)fprintf(cli->err, "%s%.*s%s\n", colour ? "\033[2m" : "", (int)text.size,
                   (const char *)text.data, colour ? "\033[0m" : "");
     buf_deinit(&text);
@@ -277,7 +300,7 @@ struct table_style cli_style(const struct cli *cli) {
 }
 
 void cli_print_json(struct cli *cli, json_t *value) {
-    (void)json_dumpf(value, cli->out, JSON_INDENT(2) | JSON_ENCODE_ANY);
+    (void)json_dumpf(value, cli->out, JSON_INDENT(2) | JSON_ENCODE_ANY | JSON_REAL_PRECISION(9));
     (void)fputc('\n', cli->out);
     json_decref(value);
 }

@@ -32,7 +32,7 @@ struct cli_command {
     const char *verb;
     const char *operands;  // "KEYSPACE KEY", as shown in help
     const char *summary;   // one line, no full stop
-    const char *details;   // sentences, lines of at most 78 columns; may be NULL
+    const char *details;   // sentences, wrapped by the help; may be NULL
     const char *examples;  // lines; an explanation follows "  # "
     uint32_t operand_min;
     uint32_t operand_max;
@@ -57,6 +57,7 @@ struct cli {
     bool quiet;
     uint32_t timeout_ms;
     const char *address;  // as given; NULL = not given
+    int write_error;      // errno of the first write to out that failed; 0 = none did
 };
 
 // Parses, runs, reports. argv[0] is the program.
@@ -89,6 +90,9 @@ enum cli_exit cli_exit_of(enum status st);
 struct table_style cli_style(const struct cli *cli);
 // Prints and drops the value.
 void cli_print_json(struct cli *cli, json_t *value);
+
+// True once writing to out has failed: no point in going on. Ask right after a write.
+bool cli_is_broken(struct cli *cli);
 
 // --- JSON members
 

@@ -135,7 +135,7 @@ const struct cli_command commands_completion_bash = {
     .operands = "",
     .summary = "print a completion script for bash",
     .examples = "  source <(lightcone completion bash)\n"
-                "  lightcone completion bash > "
-                "~/.local/share/bash-completion/completions/lightcone\n",
+                "  cd ~/.local/share/bash-completion/completions\n"
+                "  lightcone completion bash > lightcone\n",
     .run = run,
 };

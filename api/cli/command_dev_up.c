@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // Nodes are started one after the other, each when the one before answers, so that they ask to join
-// in the order of their numbers and get their ids in that order. A step that fails leaves what runs
-// running: `dev up` again goes on from there, `dev down` ends it.
+// in the order of their numbers; the first three, which found the cluster, get their ids in that
+// order, later ones in the order in which the catalogue registers them. A step that fails leaves
+// what runs running: `dev up` again goes on from there, `dev down` ends it.
 #include "api/cli/commands.h"
 #include "api/cli/dev_ask.h"
 #include "api/cli/lines.h"
@@ -9,10 +10,17 @@
 #include "api/cli/text.h"
 
 #include <inttypes.h>
+#include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
-enum { UP_START_MS = 20000, UP_LIVE_MS = 20000, UP_PAUSE_MS = 50, UP_LOG_LINES = 5 };
+enum {
+    UP_START_MS = 20000,
+    UP_LIVE_MS = 20000,
+    UP_PAUSE_MS = 50,
+    UP_LOG_LINES = 5,
+    UP_ASK_MS = 1000
+};
 
 // --- What went wrong
 
@@ -109,36 +117,72 @@ static enum cli_exit initialize(struct cli *cli, struct dev_cluster *cluster) {
     return CLI_OK;
 }
 
-// Every node has its id and takes all of them for alive.
-static bool is_complete(struct dev_cluster *cluster, uint32_t *out_missing) {
+// What is still missing, for the message when time is up.
+struct missing {
+    uint32_t place;    // of the node in the cluster
+    const char *what;  // NULL = nothing
+};
+
+// Every node has its id and knows all the others. (Whether it takes them for alive says nothing
+// here: nodes without a common shard do not watch each other.)
+static struct missing find_missing_node(struct dev_cluster *cluster, uint64_t *out_shards) {
     for (uint32_t i = 0; i < cluster->node_count; i++) {
         struct dev_answer answer = {0};
         struct err ignored = {0};
-        enum status st = dev_ask_status(&cluster->nodes[i], 1000, &answer, &ignored);
-        if (st == STATUS_OK && answer.node_id != 0) { cluster->nodes[i].id = answer.node_id; }
-        if (st != STATUS_OK || answer.node_id == 0 || answer.live_count < cluster->node_count) {
-            *out_missing = i;
-            return false;
+        enum status st = dev_ask_status(&cluster->nodes[i], UP_ASK_MS, &answer, &ignored);
+        if (st != STATUS_OK) { return (struct missing){i, "does not answer"}; }
+        if (answer.node_id == 0) { return (struct missing){i, "has not joined the cluster"}; }
+        cluster->nodes[i].id = answer.node_id;
+        if (answer.node_count < cluster->node_count) {
+            return (struct missing){i, "does not know all nodes"};
         }
+        *out_shards = answer.shard_count;
     }
-    return true;
+    return (struct missing){0, NULL};
+}
+
+// Every shard is led: a leader knows it of itself, others may not know.
+static struct missing find_missing_leader(const struct dev_cluster *cluster, uint64_t shards) {
+    uint64_t led = 0;
+    for (uint32_t i = 0; i < cluster->node_count; i++) {
+        Lightcone__V1__NodeShowResponse *show = NULL;
+        struct err ignored = {0};
+        if (dev_ask_show(&cluster->nodes[i], UP_ASK_MS, &show, &ignored) != STATUS_OK) {
+            return (struct missing){i, "does not answer"};
+        }
+        led += show->leader_count;
+        lightcone__v1__node_show_response__free_unpacked(show, NULL);
+    }
+    return (struct missing){0, led < shards ? "runs, but some shards have no leader" : NULL};
+}
+
+static struct missing find_missing(struct dev_cluster *cluster) {
+    uint64_t shards = 0;
+    struct missing missing = find_missing_node(cluster, &shards);
+    return missing.what == NULL ? find_missing_leader(cluster, shards) : missing;
+}
+
+static int by_id(const void *a, const void *b) {
+    const struct dev_node *left = a;
+    const struct dev_node *right = b;
+    return left->id < right->id ? -1 : left->id > right->id ? 1 : 0;
 }
 
 static enum cli_exit wait_complete(struct cli *cli, struct dev_cluster *cluster) {
     uint64_t end = progress_now_ns() + UP_LIVE_MS * UINT64_C(1000000);
-    uint32_t missing = 0;
-    bool complete = is_complete(cluster, &missing);
-    while (!complete && progress_now_ns() < end) {
+    struct missing missing = find_missing(cluster);
+    while (missing.what != NULL && progress_now_ns() < end) {
         (void)nanosleep(&(struct timespec){.tv_nsec = UP_PAUSE_MS * 1000000L}, NULL);
-        complete = is_complete(cluster, &missing);
+        missing = find_missing(cluster);
     }
     struct err err = {0};
-    if (!complete) {
-        (void)err_set(&err, STATUS_DEADLINE_EXCEEDED,
-                      "node %u does not see all nodes alive within %d s",
-                      dev_cluster_name(&cluster->nodes[missing]), UP_LIVE_MS / 1000);
-        return node_failed(cli, cluster, &cluster->nodes[missing], &err);
+    if (missing.what != NULL) {
+        const struct dev_node *node = &cluster->nodes[missing.place];
+        (void)err_set(&err, STATUS_DEADLINE_EXCEEDED, "after %d s node %u %s", UP_LIVE_MS / 1000,
+                      dev_cluster_name(node), missing.what);
+        return node_failed(cli, cluster, node, &err);
     }
+    qsort(cluster->nodes, cluster->node_count, sizeof(cluster->nodes[0]), by_id);
     if (dev_cluster_save(cluster, &err) != STATUS_OK) { return cli_fail_err(cli, &err, NULL); }
     return CLI_OK;
 }

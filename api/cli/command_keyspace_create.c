@@ -205,9 +205,8 @@ const struct cli_command commands_keyspace_create = {
     .verb = "create",
     .operands = "NAME",
     .summary = "create a keyspace",
-    .details =
-        "NAME has 1 to 127 letters, digits, '_', '-', '.'. Shards are placed on the live nodes,\n"
-        "spread over regions.",
+    .details = "NAME has small letters, digits, '_' and '-'. Shards are placed on the live nodes,\n"
+               "spread over regions.",
     .examples =
         "  lightcone keyspace create users --shards 8\n"
         "  lightcone keyspace create words --split-at g --split-at p\n"

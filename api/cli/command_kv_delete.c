@@ -8,7 +8,7 @@ static enum cli_exit run(struct cli *cli) {
     struct buf key;
     buf_init(&key, TEXT_BUF_MAX);
     enum cli_exit exit =
-        session_key(cli, args_operand(&cli->args, 1), args_flag(&cli->args, "raw"), &key);
+        session_key(cli, args_operand(&cli->args, 1), args_flag(&cli->args, "literal"), &key);
     if (exit == CLI_OK) {
         struct write write = {
             .mutation = {.kind = LC_DELETE, .key = buf_slice(&key)},
@@ -23,7 +23,7 @@ static enum cli_exit run(struct cli *cli) {
 
 static const struct args_option options[] = {
     {.name = "if-exists", .kind = ARGS_FLAG, .help = "fail when the key has no value"},
-    WRITE_OPTION_RAW,
+    SESSION_OPTION_LITERAL,
     WRITE_OPTION_TXN_ID,
 };
 

@@ -12,6 +12,7 @@
 
 struct export {
     FILE *file;
+    int write_error;  // errno of the write that failed; 0 = none did
     struct progress progress;
     struct buf line;
     uint64_t rows;
@@ -22,10 +23,29 @@ static enum cli_exit write_row(void *ctx, const struct lc_row *row) {
     buf_reset(&self->line);
     rows_write_jsonl(&self->line, row->key, row->value);
     text_add_string(&self->line, "\n");
-    (void)fwrite(self->line.data, 1, self->line.size, self->file);
+    if (fwrite(self->line.data, 1, self->line.size, self->file) != self->line.size) {
+        self->write_error = errno;
+        return CLI_FAILED;
+    }
     self->rows++;
     progress_show(&self->progress, self->rows, 0);
-    return ferror(self->file) != 0 ? CLI_FAILED : CLI_OK;
+    return CLI_OK;
+}
+
+static enum cli_exit report(struct cli *cli, struct export *self, enum cli_exit exit) {
+    if (fflush(self->file) != 0 && self->write_error == 0) { self->write_error = errno; }
+    if (self->write_error != 0 && self->file == cli->out) {
+        // cli_run reports it, as for every command; a reader that went away is no news.
+        cli->write_error = self->write_error;
+        return CLI_FAILED;
+    }
+    if (self->write_error != 0) {
+        struct err err = {0};
+        (void)err_set(&err, STATUS_IO, "writing: %s", strerror(self->write_error));
+        return cli_fail_err(cli, &err, "what was written is not complete");
+    }
+    if (exit == CLI_OK) { cli_note(cli, "%" PRIu64 " rows", self->rows); }
+    return exit;
 }
 
 static enum cli_exit export_to(struct cli *cli, const struct range *range, FILE *file) {
@@ -39,13 +59,7 @@ static enum cli_exit export_to(struct cli *cli, const struct range *range, FILE 
     struct range_walk walk = {.row = write_row, .ctx = &export};
     exit = range_walk(cli, &session, range, &walk);
     progress_end(&export.progress);
-    if (ferror(file) != 0 || fflush(file) != 0) {
-        struct err err = {0};
-        (void)err_set(&err, STATUS_IO, "writing: %s", strerror(errno));
-        exit = cli_fail_err(cli, &err, "what was written is not complete");
-    } else if (exit == CLI_OK) {
-        cli_note(cli, "%" PRIu64 " rows", export.rows);
-    }
+    exit = report(cli, &export, exit);
     buf_deinit(&export.line);
     session_close(&session);
     return exit;

@@ -80,7 +80,7 @@ static enum cli_exit run(struct cli *cli) {
     struct lc_read read = {.key_count = 1};
     buf_init(&key, TEXT_BUF_MAX);
     enum cli_exit exit =
-        session_key(cli, args_operand(&cli->args, 1), args_flag(&cli->args, "raw"), &key);
+        session_key(cli, args_operand(&cli->args, 1), args_flag(&cli->args, "literal"), &key);
     if (exit == CLI_OK) { exit = read_options(cli, &read); }
     if (exit == CLI_OK) {
         struct slice bytes = buf_slice(&key);
@@ -92,9 +92,8 @@ static enum cli_exit run(struct cli *cli) {
 }
 
 static const struct args_option options[] = {
-    {.name = "raw",
-     .kind = ARGS_FLAG,
-     .help = "take KEY as it is and write the value's bytes as they are"},
+    {.name = "raw", .kind = ARGS_FLAG, .help = "write the bytes of the value as they are"},
+    SESSION_OPTION_LITERAL,
     {.name = "read-index",
      .kind = ARGS_FLAG,
      .help = "confirm the leader by a round to a majority even where its lease would do"},

@@ -64,13 +64,13 @@ static void print_table(struct cli *cli, const struct import *self,
                   seconds, text_format_count((uint64_t)((double)stats->puts / seconds), rate));
     if (self->repeated_count > 0) {
         (void)fprintf(cli->out,
-                      "%s rows repeat the key of an earlier one, the last of them stands: "
-                      "%s keys\n",
-                      text_format_count(self->repeated_count, rows),
-                      text_format_count(self->keys.count, size));
+                      "%s different keys; rows whose key came before: %s, the last one "
+                      "of a key stands\n",
+                      text_format_count(self->keys.count, size),
+                      text_format_count(self->repeated_count, rows));
     }
     if (stats->retries > 0) {
-        (void)fprintf(cli->out, "%s repeated attempts\n", text_format_count(stats->retries, rows));
+        (void)fprintf(cli->out, "repeated attempts: %s\n", text_format_count(stats->retries, rows));
     }
 }
 

@@ -52,7 +52,7 @@ static enum cli_exit run(struct cli *cli) {
     buf_init(&key, TEXT_BUF_MAX);
     buf_init(&value, TEXT_BUF_MAX);
     enum cli_exit exit =
-        session_key(cli, args_operand(&cli->args, 1), args_flag(&cli->args, "raw"), &key);
+        session_key(cli, args_operand(&cli->args, 1), args_flag(&cli->args, "literal"), &key);
     if (exit == CLI_OK) { exit = take_value(cli, &value); }
     if (exit == CLI_OK) {
         struct write write = {
@@ -73,7 +73,7 @@ static const struct args_option options[] = {
      .placeholder = "FILE|-",
      .help = "read the value from a file or standard input"},
     {.name = "if-absent", .kind = ARGS_FLAG, .help = "only when the key has no value"},
-    WRITE_OPTION_RAW,
+    SESSION_OPTION_LITERAL,
     WRITE_OPTION_TXN_ID,
 };
 

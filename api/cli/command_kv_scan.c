@@ -63,7 +63,7 @@ static enum cli_exit print_row(void *ctx, const struct lc_row *row) {
     }
     self->rows++;
     // A reader that went away (head) ends the scan.
-    return ferror(self->cli->out) != 0 ? CLI_FAILED : CLI_OK;
+    return cli_is_broken(self->cli) ? CLI_FAILED : CLI_OK;
 }
 
 // The rows are members of one object, which is valid only when the scan came to its end.
@@ -131,6 +131,7 @@ static const struct args_option options[] = {
      .number_min = 1,
      .number_max = UINT64_MAX - 1},
     {.name = "reverse", .kind = ARGS_FLAG, .help = "from the end down to the start"},
+    {.name = "raw", .kind = ARGS_FLAG, .help = "write the bytes of keys and values as they are"},
     {.name = "keys-only", .kind = ARGS_FLAG, .help = "leave the values out"},
 };
 

@@ -67,7 +67,32 @@ static void add_key(struct table *table, const char *name, struct slice key, boo
     }
 }
 
-static void print_shard(struct cli *cli, const Lightcone__V1__Shard *shard) {
+// How long the lease still lasts, of the replica that holds one; 0 = nobody does.
+static uint64_t lease_us(const struct showing *self) {
+    uint64_t longest = 0;
+    for (size_t i = 0; i < self->show->n_replicas; i++) {
+        uint64_t remaining = self->show->replicas[i]->lease_remaining_us;
+        longest = remaining > longest ? remaining : longest;
+    }
+    return longest;
+}
+
+static void add_leader(struct table *table, const struct showing *self) {
+    const Lightcone__V1__Shard *shard = self->show->shard;
+    char text[TEXT_SIZE];
+    table_cell(table, "leader");
+    if (shard->leader == 0) {
+        table_cell(table, "unknown");
+    } else {
+        uint64_t lease = lease_us(self);
+        table_cell(table, "node %" PRIu32 ", term %" PRIu64 ", %s%s", shard->leader, shard->term,
+                   lease == 0 ? "no lease" : "lease for ",
+                   lease == 0 ? "" : text_format_duration(lease * 1000, text));
+    }
+}
+
+static void print_shard(struct cli *cli, const struct showing *self) {
+    const Lightcone__V1__Shard *shard = self->show->shard;
     static const struct table_column columns[] = {{.title = "FIELD"},
                                                   {.title = "VALUE", .elastic = true}};
     struct admin_json_range range = admin_json_range_of(shard);
@@ -79,23 +104,16 @@ static void print_shard(struct cli *cli, const Lightcone__V1__Shard *shard) {
     add_key(&table, "end", range.end, range.unbounded);
     table_cell(&table, "epochs");
     table_cell(&table, "range %" PRIu64 ", members %" PRIu64, shard->epoch, shard->config_epoch);
-    table_cell(&table, "leader");
-    if (shard->leader != 0) {
-        table_cell(&table, "node %" PRIu32 ", term %" PRIu64, shard->leader, shard->term);
-    } else {
-        table_cell(&table, "unknown");
-    }
+    add_leader(&table, self);
     table_print_fields(&table, cli->out, cli_style(cli));
     table_deinit(&table);
 }
 
-static void add_replica(struct table *table, const Lightcone__V1__ReplicaStatus *replica,
-                        uint64_t hlc) {
-    char text[TEXT_SIZE];
+static void add_replica(struct table *table, const Lightcone__V1__ReplicaStatus *replica) {
     table_cell(table, "%" PRIu32, replica->node);
     if (replica->reachable == 0) {
         table_cell(table, "unreachable");
-        for (int i = 0; i < 9; i++) {
+        for (int i = 0; i < 7; i++) {
             table_cell(table, "-");
         }
         return;
@@ -107,14 +125,6 @@ static void add_replica(struct table *table, const Lightcone__V1__ReplicaStatus 
     table_cell(table, "%" PRIu64, replica->commit);
     table_cell(table, "%" PRIu64, replica->applied);
     table_cell(table, "%" PRIu64, replica->trim);
-    table_cell(table, "%s",
-               replica->closed == 0
-                   ? "-"
-                   : text_format_duration(age_us(hlc, replica->closed) * 1000, text));
-    table_cell(table, "%s",
-               replica->lease_remaining_us == 0
-                   ? "-"
-                   : text_format_duration(replica->lease_remaining_us * 1000, text));
     table_cell(table, "%" PRIu64, replica->pending);
 }
 
@@ -124,13 +134,12 @@ static void print_replicas(struct cli *cli, const struct showing *self) {
         {.title = "TERM", .right = true},    {.title = "LAST", .right = true},
         {.title = "DURABLE", .right = true}, {.title = "COMMIT", .right = true},
         {.title = "APPLIED", .right = true}, {.title = "TRIM", .right = true},
-        {.title = "CLOSED", .right = true},  {.title = "LEASE", .right = true},
         {.title = "PENDING", .right = true},
     };
     struct table table;
     table_init(&table, columns, sizeof(columns) / sizeof(columns[0]));
     for (size_t i = 0; i < self->show->n_replicas; i++) {
-        add_replica(&table, self->show->replicas[i], self->hlc);
+        add_replica(&table, self->show->replicas[i]);
     }
     table_print(&table, cli->out, cli_style(cli));
     table_deinit(&table);
@@ -138,14 +147,21 @@ static void print_replicas(struct cli *cli, const struct showing *self) {
 
 static void print_times(struct cli *cli, const struct showing *self) {
     static const struct table_column columns[] = {
-        {.title = "NODE", .right = true}, {.title = "CLOSED"}, {.title = "CEILING"}};
+        {.title = "NODE", .right = true},
+        {.title = "CLOSED"},
+        {.title = "AGE", .right = true},
+        {.title = "CEILING"},
+    };
     char text[TEXT_SIZE];
     struct table table;
-    table_init(&table, columns, 3);
+    table_init(&table, columns, sizeof(columns) / sizeof(columns[0]));
     for (size_t i = 0; i < self->show->n_replicas; i++) {
         const Lightcone__V1__ReplicaStatus *replica = self->show->replicas[i];
         table_cell(&table, "%" PRIu32, replica->node);
         table_cell(&table, "%s", text_format_timestamp(replica->closed, text));
+        uint64_t age = age_us(self->hlc, replica->closed);
+        table_cell(&table, "%s",
+                   replica->closed == 0 ? "-" : text_format_duration(age * 1000, text));
         table_cell(&table, "%s", text_format_timestamp(replica->ceiling, text));
     }
     table_print(&table, cli->out, cli_style(cli));
@@ -153,7 +169,7 @@ static void print_times(struct cli *cli, const struct showing *self) {
 }
 
 static void print_tables(struct cli *cli, const struct showing *self) {
-    print_shard(cli, self->show->shard);
+    print_shard(cli, self);
     (void)fputc('\n', cli->out);
     print_replicas(cli, self);
     (void)fputc('\n', cli->out);
@@ -204,9 +220,9 @@ const struct cli_command commands_shard_show = {
     .operands = "SHARD",
     .summary = "one shard with the frontiers of all its replicas",
     .details =
-        "LAST, DURABLE, COMMIT, APPLIED, TRIM are log indexes. CLOSED is how old the closed\n"
-        "timestamp is (nothing will commit at or below it); no timestamp above CEILING is\n"
-        "served or assigned.",
+        "LAST, DURABLE, COMMIT, APPLIED, TRIM are log indexes. Nothing will commit at or\n"
+        "below CLOSED any more; AGE is how far that is behind the cluster's clock. No timestamp\n"
+        "above CEILING is served or assigned.",
     .examples = "  lightcone shard show 16\n"
                 "  watch -n1 lightcone shard show 16\n",
     .operand_min = 1,

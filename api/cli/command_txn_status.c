@@ -63,7 +63,7 @@ static enum cli_exit run(struct cli *cli) {
     uint8_t txn[LC_TXN_ID_SIZE];
     buf_init(&key, TEXT_BUF_MAX);
     enum cli_exit exit =
-        session_key(cli, args_operand(&cli->args, 1), args_flag(&cli->args, "raw"), &key);
+        session_key(cli, args_operand(&cli->args, 1), args_flag(&cli->args, "literal"), &key);
     if (exit == CLI_OK) { exit = session_txn_id(cli, args_operand(&cli->args, 2), txn); }
     if (exit == CLI_OK) { exit = ask(cli, txn, buf_slice(&key)); }
     buf_deinit(&key);
@@ -71,7 +71,7 @@ static enum cli_exit run(struct cli *cli) {
 }
 
 static const struct args_option options[] = {
-    {.name = "raw", .kind = ARGS_FLAG, .help = "take KEY as it is, without escapes"},
+    SESSION_OPTION_LITERAL,
 };
 
 const struct cli_command commands_txn_status = {

@@ -34,7 +34,8 @@ enum status dev_ask_status(const struct dev_node *node, uint32_t timeout_ms, str
     Lightcone__V1__ClusterStatusResponse *status = (void *)message;
     *out = (struct dev_answer){.initialized = status->initialized != 0,
                                .node_id = status->served_by,
-                               .live_count = status->node_live_count};
+                               .node_count = status->node_count,
+                               .shard_count = status->shard_count};
     lightcone__v1__cluster_status_response__free_unpacked(status, NULL);
     return STATUS_OK;
 }
@@ -164,12 +165,33 @@ static const char *state_name(const struct sight *sight) {
     return sight->show != NULL ? "running" : "not serving";
 }
 
-static uint32_t blocked_count(const struct sight *sight) {
-    uint32_t count = 0;
+// ", cut off from 1 2", or nothing.
+static void add_blocked(struct buf *out, const struct sight *sight) {
+    bool first = true;
     for (size_t i = 0; sight->show != NULL && i < sight->show->n_peers; i++) {
-        count += sight->show->peers[i]->blocked != 0 ? 1 : 0;
+        const Lightcone__V1__PeerLink *link = sight->show->peers[i];
+        if (link->blocked == 0) { continue; }
+        text_addf(out, "%s %" PRIu32, first ? ", cut off from" : "", link->node);
+        first = false;
     }
-    return count;
+}
+
+static void add_state(struct table *table, const struct sight *sight) {
+    struct buf text;
+    buf_init(&text, TEXT_BUF_MAX);
+    text_add_string(&text, state_name(sight));
+    add_blocked(&text, sight);
+    table_cell_bytes(table, buf_slice(&text));
+    buf_deinit(&text);
+}
+
+static json_t *blocked_json(const struct sight *sight) {
+    json_t *blocked = json_array();
+    for (size_t i = 0; i < sight->show->n_peers; i++) {
+        if (sight->show->peers[i]->blocked == 0) { continue; }
+        (void)json_array_append_new(blocked, json_integer(sight->show->peers[i]->node));
+    }
+    return blocked;
 }
 
 static void look(const struct dev_cluster *cluster, const struct dev_node *node,
@@ -185,14 +207,9 @@ static void add_row(struct table *table, const struct dev_node *node, const stru
     char text[TEXT_SIZE];
     dev_cluster_rpc_address(node, address);
     table_cell(table, "%u", dev_cluster_name(node));
-    if (blocked_count(sight) > 0) {
-        table_cell(table, "%s, cut off from %u", state_name(sight), blocked_count(sight));
-    } else {
-        table_cell(table, "%s", state_name(sight));
-    }
+    add_state(table, sight);
     table_cell(table, "%s", node->region);
     table_cell(table, "%s", address);
-    table_cell(table, "127.0.0.1:%u", node->peer_port);
     if (sight->state == DEV_DOWN) {
         table_cell(table, "-");
     } else {
@@ -234,7 +251,7 @@ static json_t *node_json(const struct dev_cluster *cluster, const struct dev_nod
         cli_json_u64(object, "replica_count", sight->show->replica_count);
         cli_json_u64(object, "leader_count", sight->show->leader_count);
         cli_json_u64(object, "uptime_ms", sight->show->uptime_ms);
-        cli_json_u64(object, "blocked_count", blocked_count(sight));
+        (void)json_object_set_new(object, "blocked", blocked_json(sight));
     }
     return object;
 }
@@ -255,15 +272,10 @@ static void print_json(struct cli *cli, const struct dev_cluster *cluster,
 static void print_table(struct cli *cli, const struct dev_cluster *cluster,
                         const struct sight *sights) {
     static const struct table_column columns[] = {
-        {.title = "NODE", .right = true},
-        {.title = "STATE", .elastic = true},
-        {.title = "REGION", .elastic = true},
-        {.title = "CLIENTS"},
-        {.title = "PEERS"},
-        {.title = "PID", .right = true},
-        {.title = "REPLICAS", .right = true},
-        {.title = "LEADS", .right = true},
-        {.title = "UP", .right = true},
+        {.title = "NODE", .right = true},     {.title = "STATE", .elastic = true},
+        {.title = "REGION", .elastic = true}, {.title = "CLIENTS"},
+        {.title = "PID", .right = true},      {.title = "REPLICAS", .right = true},
+        {.title = "LEADS", .right = true},    {.title = "UP", .right = true},
     };
     struct table table;
     table_init(&table, columns, sizeof(columns) / sizeof(columns[0]));

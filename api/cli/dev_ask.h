@@ -12,8 +12,9 @@
 // Says that it serves, and what it knows.
 struct dev_answer {
     bool initialized;
-    uint32_t node_id;  // 0 = it has none yet
-    uint32_t live_count;
+    uint32_t node_id;      // 0 = it has none yet
+    uint32_t node_count;   // nodes that it knows of
+    uint64_t shard_count;  // of the cluster, as it knows it
 };
 NODISCARD enum status dev_ask_status(const struct dev_node *node, uint32_t timeout_ms,
                                      struct dev_answer *out, struct err *err);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The join list names every node, the first one first, in the same order for all: nodes that are
-// started one after the other then get their ids in the order of their numbers.
+// The join list names every node, the first one first, in the same order for all: so the first one,
+// which is asked to found the cluster, hears of all the others.
 #include "api/cli/dev_config.h"
 
 #include <string.h>

@@ -15,7 +15,26 @@ static void title(const struct cli *cli, FILE *out, const char *text) {
     (void)fprintf(out, "\n%s%s%s\n", colour ? "\033[1m" : "", text, colour ? "\033[0m" : "");
 }
 
-// Words of `text` from column HELP_INDENT on, wrapped at HELP_COLUMNS; the line holds `used`.
+// Words of `text` in lines that begin at column `indent`, where the first one stands already.
+static void words(FILE *out, const char *text, size_t indent) {
+    size_t column = indent;
+    while (*text != '\0') {
+        size_t size = strcspn(text, " \n");
+        bool first = column == indent;
+        if (!first && column + 1 + size > HELP_COLUMNS) {
+            (void)fprintf(out, "\n%*s", (int)indent, "");
+            column = indent;
+            first = true;
+        }
+        (void)fprintf(out, "%s%.*s", first ? "" : " ", (int)size, text);
+        column += size + (first ? 0 : 1);
+        text += size;
+        text += *text != '\0' ? 1 : 0;
+    }
+    (void)fputc('\n', out);
+}
+
+// `text` from column HELP_INDENT on; the line holds `used` columns.
 static void wrapped(FILE *out, const char *text, size_t used) {
     size_t column = used;
     if (column + 2 > HELP_INDENT) {
@@ -23,21 +42,7 @@ static void wrapped(FILE *out, const char *text, size_t used) {
         column = 0;
     }
     (void)fprintf(out, "%*s", (int)(HELP_INDENT - column), "");
-    column = HELP_INDENT;
-    while (*text != '\0') {
-        size_t size = strcspn(text, " ");
-        bool first = column == HELP_INDENT;
-        if (!first && column + 1 + size > HELP_COLUMNS) {
-            (void)fprintf(out, "\n%*s", HELP_INDENT, "");
-            column = HELP_INDENT;
-            first = true;
-        }
-        (void)fprintf(out, "%s%.*s", first ? "" : " ", (int)size, text);
-        column += size + (first ? 0 : 1);
-        text += size;
-        text += *text == ' ' ? 1 : 0;
-    }
-    (void)fputc('\n', out);
+    words(out, text, HELP_INDENT);
 }
 
 static void option_line(FILE *out, const struct args_option *option) {
@@ -126,7 +131,10 @@ void help_command(struct cli *cli, const struct cli_command *command) {
     (void)fprintf(out, "lightcone %s%s%s - %s\n", command->noun, command->verb == NULL ? "" : " ",
                   command->verb == NULL ? "" : command->verb, command->summary);
     usage_line(out, command);
-    if (command->details != NULL) { (void)fprintf(out, "\n%s\n", command->details); }
+    if (command->details != NULL) {
+        (void)fputc('\n', out);
+        words(out, command->details, 0);
+    }
     if (command->options.count > 0) { title(cli, out, "Options"); }
     for (uint32_t i = 0; i < command->options.count; i++) {
         option_line(out, &command->options.options[i]);

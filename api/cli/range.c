@@ -19,7 +19,7 @@ void range_prefix_end(struct slice prefix, struct buf *out) {
 
 static enum cli_exit add_option(struct cli *cli, const char *name, struct buf *out) {
     const char *text = args_text(&cli->args, name);
-    return text == NULL ? CLI_OK : session_key(cli, text, args_flag(&cli->args, "raw"), out);
+    return text == NULL ? CLI_OK : session_key(cli, text, args_flag(&cli->args, "literal"), out);
 }
 
 static enum cli_exit read_options(struct cli *cli, struct range *out) {

@@ -14,7 +14,7 @@ struct range {
     struct buf end;    // exclusive; empty = to the end of the keyspace
 };
 
-// Reads the options --start, --end, --prefix and --raw.
+// Reads the options --start, --end, --prefix and --literal.
 NODISCARD enum cli_exit range_init(struct cli *cli, struct range *out);
 void range_deinit(struct range *self);
 // The smallest key above all that begin with `prefix`; empty = there is none.
@@ -46,6 +46,4 @@ NODISCARD enum cli_exit range_walk(struct cli *cli, const struct session *sessio
          .kind = ARGS_TEXT,                                                                      \
          .placeholder = "KEY",                                                                   \
          .help = "only keys that begin like this; excludes --start and --end"},                  \
-    {                                                                                            \
-        .name = "raw", .kind = ARGS_FLAG, .help = "take keys as they are, without escapes"       \
-    }
+        SESSION_OPTION_LITERAL

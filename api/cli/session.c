@@ -71,6 +71,56 @@ enum cli_exit session_addresses(struct cli *cli, struct session_addresses *out) 
 
 // --- Connections
 
+static enum cli_exit direct_failed(struct cli *cli, const struct err *err) {
+    const char *hint = NULL;
+    if (err->status == STATUS_UNAVAILABLE || err->status == STATUS_DEADLINE_EXCEEDED) {
+        hint = "is a node running there? lightcone dev status; --address";
+    } else if (err->status == STATUS_ALREADY_EXISTS) {
+        hint = "lightcone cluster status";
+    }
+    return cli_fail_err(cli, err, hint);
+}
+
+enum cli_exit session_direct(struct cli *cli, const struct lc_admin_call *call,
+                             ProtobufCMessage **out_response) {
+    struct session_addresses addresses;
+    enum cli_exit exit = session_addresses(cli, &addresses);
+    if (exit != CLI_OK) { return exit; }
+    enum status st = STATUS_UNAVAILABLE;
+    struct err err = {0};
+    for (uint32_t i = 0; i < addresses.count && st == STATUS_UNAVAILABLE; i++) {
+        err = (struct err){0};
+        st = lc_admin_direct(addresses.items[i], call, out_response, &err);
+        if (st != STATUS_OK && strstr(err.message, addresses.items[i]) == NULL) {
+            err_wrap(&err, "%.100s", addresses.items[i]);
+        }
+    }
+    return st == STATUS_OK ? CLI_OK : direct_failed(cli, &err);
+}
+
+// lc_connect waits for nodes that may be on their way, up to the timeout. When nobody listens at
+// all, or the node belongs to no cluster, that is worth saying at once.
+static enum cli_exit probe(struct cli *cli) {
+    Lightcone__V1__ClusterStatusRequest request = LIGHTCONE__V1__CLUSTER_STATUS_REQUEST__INIT;
+    struct lc_admin_call call = {
+        .method = "ClusterStatus",
+        .request = &request.base,
+        .response = &lightcone__v1__cluster_status_response__descriptor,
+        .timeout_ms = cli->timeout_ms,
+    };
+    ProtobufCMessage *message = NULL;
+    enum cli_exit exit = session_direct(cli, &call, &message);
+    if (exit != CLI_OK) { return exit; }
+    Lightcone__V1__ClusterStatusResponse *status = (void *)message;
+    bool initialized = status->initialized != 0;
+    lightcone__v1__cluster_status_response__free_unpacked(status, NULL);
+    if (initialized) { return CLI_OK; }
+    return cli_fail(cli,
+                    &(struct cli_error){.status = STATUS_FAILED_PRECONDITION,
+                                        .message = "the node belongs to no cluster yet",
+                                        .hint = "lightcone cluster init, once the nodes are up"});
+}
+
 static enum cli_exit connect_failed(struct cli *cli, const struct session_addresses *addresses,
                                     const struct err *err) {
     char message[ERR_MESSAGE_SIZE + 128];
@@ -99,6 +149,8 @@ enum cli_exit session_open(struct cli *cli, const struct session_options *option
     };
     struct session session = {0};
     struct err err = {0};
+    exit = probe(cli);
+    if (exit != CLI_OK) { return exit; }
     if (lc_connect(&config, &session.client, &err) != STATUS_OK) {
         return connect_failed(cli, &addresses, &err);
     }
@@ -118,31 +170,6 @@ void session_close(struct session *self) {
     self->client = NULL;
 }
 
-static enum cli_exit direct_failed(struct cli *cli, const struct err *err) {
-    const char *hint = NULL;
-    if (err->status == STATUS_UNAVAILABLE || err->status == STATUS_DEADLINE_EXCEEDED) {
-        hint = "is a node running there? lightcone dev status; --address";
-    } else if (err->status == STATUS_ALREADY_EXISTS) {
-        hint = "lightcone cluster status";
-    }
-    return cli_fail_err(cli, err, hint);
-}
-
-enum cli_exit session_direct(struct cli *cli, const struct lc_admin_call *call,
-                             ProtobufCMessage **out_response) {
-    struct session_addresses addresses;
-    enum cli_exit exit = session_addresses(cli, &addresses);
-    if (exit != CLI_OK) { return exit; }
-    enum status st = STATUS_UNAVAILABLE;
-    struct err err = {0};
-    for (uint32_t i = 0; i < addresses.count && st == STATUS_UNAVAILABLE; i++) {
-        err = (struct err){0};
-        st = lc_admin_direct(addresses.items[i], call, out_response, &err);
-        if (st != STATUS_OK) { err_wrap(&err, "%.100s", addresses.items[i]); }
-    }
-    return st == STATUS_OK ? CLI_OK : direct_failed(cli, &err);
-}
-
 // --- Operands
 
 enum cli_exit session_number(struct cli *cli, size_t operand, const char *name, uint64_t max,
@@ -157,12 +184,12 @@ enum cli_exit session_number(struct cli *cli, size_t operand, const char *name, 
     return CLI_OK;
 }
 
-enum cli_exit session_key(struct cli *cli, const char *text, bool raw, struct buf *out) {
+enum cli_exit session_key(struct cli *cli, const char *text, bool literal, struct buf *out) {
     struct err err = {0};
-    if (raw) {
+    if (literal) {
         text_add_string(out, text);
     } else if (text_unescape(out, text, &err) != STATUS_OK) {
-        return cli_usage(cli, "%s (--raw takes keys as they are)", err.message);
+        return cli_usage(cli, "%s (--literal takes keys as they are)", err.message);
     }
     return CLI_OK;
 }

@@ -57,8 +57,11 @@ NODISCARD enum cli_exit session_direct(struct cli *cli, const struct lc_admin_ca
 // "NODE", "SHARD": a whole number of 1 to max.
 NODISCARD enum cli_exit session_number(struct cli *cli, size_t operand, const char *name,
                                        uint64_t max, uint64_t *out);
-// A key with escapes, or as it is when `raw`. Appended.
-NODISCARD enum cli_exit session_key(struct cli *cli, const char *text, bool raw, struct buf *out);
+// A key with escapes, or as it is when `literal`. Appended.
+NODISCARD enum cli_exit session_key(struct cli *cli, const char *text, bool literal,
+                                    struct buf *out);
+#define SESSION_OPTION_LITERAL \
+    { .name = "literal", .kind = ARGS_FLAG, .help = "take keys on the line without escapes" }
 // 32 hexadecimal digits, not all zero.
 NODISCARD enum cli_exit session_txn_id(struct cli *cli, const char *text,
                                        uint8_t out[LC_TXN_ID_SIZE]);

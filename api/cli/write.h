@@ -15,12 +15,10 @@ struct write {
     bool conditional;
 };
 
-// Operand 0 is the keyspace; the options are --txn-id and --raw. Connects, commits, reports.
+// Operand 0 is the keyspace; the option is --txn-id. Connects, commits, reports.
 enum cli_exit write_run(struct cli *cli, const struct write *write);
 
-// Options that both commands have.
-#define WRITE_OPTION_RAW \
-    { .name = "raw", .kind = ARGS_FLAG, .help = "take KEY as it is, without escapes" }
+// An option that both commands have.
 #define WRITE_OPTION_TXN_ID                                                              \
     {                                                                                    \
         .name = "txn-id", .kind = ARGS_TEXT, .placeholder = "HEX",                       \

@@ -149,6 +149,24 @@ static void test_cli_run_reports_errors_as_json(void **state) {
     }
 }
 
+// Goal: a result that could not be written is a failure that says why.
+static void test_cli_run_reports_a_full_disk(void **state) {
+    (void)state;
+    char *text = NULL;
+    size_t size = 0;
+    char program[] = "lightcone";
+    char command[] = "version";
+    char *argv[] = {program, command, NULL};
+    struct cli cli = {
+        .in = stdin, .out = fopen("/dev/full", "w"), .err = open_memstream(&text, &size)};
+    assert_non_null(cli.out);
+    assert_int_equal(cli_run(&cli, 2, argv), CLI_FAILED);
+    (void)fclose(cli.out);
+    assert_int_equal(fclose(cli.err), 0);
+    assert_string_equal(text, "lightcone: writing the result: No space left on device\n");
+    mem_free(text);
+}
+
 // Goal: results are one JSON value.
 static void test_cli_run_prints_json(void **state) {
     (void)state;
@@ -219,6 +237,7 @@ int main(void) {
         cmocka_unit_test(test_cli_run_shows_help),
         cmocka_unit_test(test_cli_run_shows_help_of_a_command),
         cmocka_unit_test(test_cli_run_reports_errors_as_json),
+        cmocka_unit_test(test_cli_run_reports_a_full_disk),
         cmocka_unit_test(test_cli_run_prints_json),
         cmocka_unit_test(test_cli_run_reports_an_unreachable_node),
         cmocka_unit_test(test_cli_run_names_bad_files),

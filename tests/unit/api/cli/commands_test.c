@@ -110,7 +110,7 @@ static void test_help_of_every_command_fits_and_is_complete(void **state) {
         char *rest = text;
         char *line = NULL;
         while ((line = strsep(&rest, "\n")) != NULL) {
-            if (strlen(line) > 90) { fail_msg("%s %s: %s", command->noun, words[3], line); }
+            if (strlen(line) > 80) { fail_msg("%s %s: %s", command->noun, words[3], line); }
         }
         mem_free(text);
     }

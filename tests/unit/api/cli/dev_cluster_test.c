@@ -32,12 +32,15 @@ static void path_of(const char *name, char out[DEV_FILE_SIZE]) {
 
 static int teardown(void **state) {
     (void)state;
-    static const char *const left[] = {"dev.json", "lock", "keep"};
+    static const char *const left[] = {"dev.json", "lock", "kept/file"};
     for (size_t i = 0; i < sizeof(left) / sizeof(left[0]); i++) {
         char path[DEV_FILE_SIZE];
         path_of(left[i], path);
         (void)unlink(path);
     }
+    char kept[DEV_FILE_SIZE];
+    path_of("kept", kept);
+    (void)rmdir(kept);
     return rmdir(base_dir);
 }
 
@@ -153,12 +156,15 @@ static void test_dev_cluster_wipe_keeps_what_is_not_ours(void **state) {
     char link_path[DEV_FILE_SIZE];
     plan(&cluster, 1, NULL);
     assert_int_equal(dev_cluster_write_config(&cluster, &cluster.nodes[0], &err), STATUS_OK);
-    path_of("keep", keep);
+    char kept_dir[DEV_FILE_SIZE];
+    path_of("kept", kept_dir);
+    assert_int_equal(mkdir(kept_dir, 0700), 0);
+    path_of("kept/file", keep);
     FILE *file = fopen(keep, "w");
     assert_non_null(file);
     assert_int_equal(fclose(file), 0);
     dev_cluster_path(&cluster, &cluster.nodes[0], "link", link_path);
-    assert_int_equal(symlink(keep, link_path), 0);
+    assert_int_equal(symlink(kept_dir, link_path), 0);
     assert_int_equal(dev_cluster_wipe(&cluster, &err), STATUS_OK);
     dev_cluster_close(&cluster);
     assert_int_equal(access(keep, F_OK), 0);
