@@ -27,6 +27,8 @@ enum {
     DATA_STREAM_OUT_MAX = 32 << 20,
     DATA_STREAM_OUT_KEPT_MAX = 1 << 20,
     DATA_UNREAD_MAX = 8 << 20,
+    DATA_REPLIES_MAX = 16 << 20,
+    DATA_REPLY_LARGE = 64 << 10,
     DATA_DETAIL_HINT = 60,
 };
 
@@ -55,7 +57,7 @@ struct data_stream {
     // The loop's.
     bool ended[DATA_END_COUNT];
     bool finished;
-    bool overflow;     // a reply found no room
+    bool overflow;     // the replies of a turn found no room
     uint64_t started;  // requests in the session, and batches being started
     struct data_batch *batches;
     struct buf out;
@@ -149,9 +151,25 @@ static enum status data_put_reply(struct data_stream *stream, const struct data_
     return st != STATUS_OK ? st : w.status;
 }
 
+// Whether a large answer has to wait: a reader gets at most DATA_REPLIES_MAX ahead of what it has
+// read, or one answer of any size. Small ones always go, for a commit's must.
+static bool data_reply_is_too_much(struct data_stream *stream, const struct data_answer *answer) {
+    if (answer == NULL || answer->result->payload.size < DATA_REPLY_LARGE) { return false; }
+    size_t waiting = stream->out.size + rpc_gathered(rpc_call_of(stream));
+    return waiting > 0 && waiting + answer->result->payload.size > DATA_REPLIES_MAX;
+}
+
 static void data_stream_reply(struct data_stream *stream, const struct data_item *item,
                               const struct data_answer *answer, const struct rpc_error *error) {
     const size_t before = stream->out.size;
+    struct rpc_error later = {.status = STATUS_OVERLOADED,
+                              .limit = DATA_REPLIES_MAX,
+                              .retry_after_ms = DATA_RETRY_AFTER_MS,
+                              .message = SLICE_LITERAL("too many bytes of replies are unread")};
+    if (error == NULL && data_reply_is_too_much(stream, answer)) {
+        MARK("data.batch.unread");
+        error = &later;
+    }
     enum status st = data_put_reply(stream, item, answer, error);
     if (st != STATUS_OK) {
         // Half a reply is taken back, and the failure told in its place.
@@ -159,11 +177,8 @@ static void data_stream_reply(struct data_stream *stream, const struct data_item
         struct rpc_error failure = {.status = st};
         st = data_put_reply(stream, item, NULL, &failure);
     }
-    if (st != STATUS_OK) {
-        MARK("data.batch.overflow");
-        stream->out.size = before;
-        stream->overflow = true;
-    }
+    // Small replies are bounded by what may be in flight, large ones by DATA_REPLIES_MAX.
+    ASSERT(st == STATUS_OK);
     data_stream_wants_flush(stream);
 }
 

@@ -21,6 +21,7 @@ struct data *data_create(const struct data_config *config) {
     if (self->config.stream_items_max == 0) {
         self->config.stream_items_max = DATA_STREAM_ITEMS_MAX;
     }
+    ASSERT(self->config.stream_items_max <= DATA_ITEMS_MAX);
     int error = pthread_mutex_init(&self->mu, NULL);
     ASSERT(error == 0);
     directory_holder_init(&self->directory);

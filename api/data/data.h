@@ -27,7 +27,7 @@ struct data_config {
     struct node_id self;
     uint64_t commit_size_max;   // encoded bytes of one commit; 0 = SHARD_COMMIT_SIZE_MAX
     uint32_t items_max;         // requests in flight of all Batch streams; 0 = 16384
-    uint32_t stream_items_max;  // of one Batch stream; 0 = 4096
+    uint32_t stream_items_max;  // of one Batch stream; 0 = 4096, at most 16384
 };
 
 // Registers the methods with the server, before it starts.

@@ -46,11 +46,9 @@ void rpc_call_ref(struct rpc_call *call) {
 }
 
 void rpc_call_unref(struct rpc_call *call) {
-    uint_fast64_t before = atomic_fetch_sub_explicit(&call->refs, 1, memory_order_release);
+    uint_fast64_t before = atomic_fetch_sub_explicit(&call->refs, 1, memory_order_acq_rel);
     ASSERT(before > 0);
-    if (before > 1) { return; }
-    atomic_thread_fence(memory_order_acquire);
-    rpc_release(call);
+    if (before == 1) { rpc_release(call); }
 }
 
 // Released here, acquired by the poller that gets the completion: the core orders the two as well,

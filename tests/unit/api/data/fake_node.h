@@ -1,0 +1,43 @@
+// SPDX-License-Identifier: Apache-2.0
+// fake_node.h - a node for tests of api/data and api/client: the real server, handlers and loop
+// over a session that keeps its rows in memory.
+// Invariants: the functions session_start and session_cancel are this fake's: a program that links
+//             it must not link txn/session.
+// Ownership:  the test owns the node.
+// Thread:     create and destroy: the test's thread. Knobs are atomics, to be set at any time.
+// See:        tests/unit/api/data/data_test.c
+#pragma once
+
+#include "api/data/data.h"
+#include "api/rpc/rpc.h"
+
+#include <stdatomic.h>
+
+enum { FAKE_KEYSPACE = 7, FAKE_FAILURES_MAX = 1000000 };
+
+struct fake_node;
+
+// items_max of data, stream_bytes_max of rpc; 0 = their defaults.
+struct fake_node *fake_node_create(uint32_t items_max, size_t stream_bytes_max);
+// Everything in flight is answered first.
+void fake_node_destroy(struct fake_node *self);
+// After the test stopped its server.
+void fake_node_destroy_stopped(struct fake_node *self);
+const char *fake_node_address(const struct fake_node *self);
+struct rpc_server *fake_node_server(struct fake_node *self);
+struct data *fake_node_data(struct fake_node *self);
+
+// The next `count` session calls of `kind` (0 = any) end with `status`, without a certificate.
+void fake_node_fail(struct fake_node *self, uint32_t kind, enum status status, uint32_t count);
+// Session calls are held back until released or cancelled.
+void fake_node_hold(struct fake_node *self, bool hold);
+uint32_t fake_node_held(const struct fake_node *self);
+// Of this node's life.
+uint32_t fake_node_started(const struct fake_node *self);
+uint32_t fake_node_cancelled(const struct fake_node *self);
+// Commits that changed something.
+uint32_t fake_node_applied(const struct fake_node *self);
+// Pages end after this many rows although more follow; 0 = no such border.
+void fake_node_border(struct fake_node *self, uint32_t rows);
+// What MapGet tells as the address of the leader; its own at first.
+void fake_node_point_to(struct fake_node *self, const char *address);
