@@ -179,7 +179,7 @@ enum status args_parse(struct args *self, int count, char **words, struct err *e
     struct poptOption table[ARGS_TABLES_MAX * ARGS_OPTIONS_MAX + 2];
     make_popt_table(self, table);
     poptContext context =
-        poptGetContext("lightcone", count, (const char **)(uintptr_t)words, table,
+        poptGetContext("lightcone", count, (const char **)words, table,
                        POPT_CONTEXT_KEEP_FIRST | POPT_CONTEXT_NO_EXEC | POPT_CONTEXT_ARG_OPTS);
     ASSERT(context != NULL);
     enum status st = STATUS_OK;

@@ -31,7 +31,7 @@ static enum bench_op op_of(const struct cli *cli) {
 static enum status create_keyspace(struct session *session, const char *name, struct err *err) {
     Lightcone__V1__KeyspaceCreateRequest request = LIGHTCONE__V1__KEYSPACE_CREATE_REQUEST__INIT;
     Lightcone__V1__KeyspaceCreateResponse *response = NULL;
-    request.name = (char *)(uintptr_t)name;
+    request.name = (char *)name;
     request.shard_count = BENCH_SHARDS;
     enum status st = lc_admin_keyspace_create(session->client, 0, &request, &response, err);
     lightcone__v1__keyspace_create_response__free_unpacked(response, NULL);

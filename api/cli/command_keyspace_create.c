@@ -140,7 +140,7 @@ static enum cli_exit create(struct cli *cli, const struct cuts *cuts) {
     for (size_t i = 0; i < cuts->count; i++) {
         splits[i] = (ProtobufCBinaryData){cuts->items[i].size, cuts->items[i].data};
     }
-    request.name = (char *)(uintptr_t)args_operand(&cli->args, 0);
+    request.name = (char *)args_operand(&cli->args, 0);
     request.replicas = (uint32_t)args_number(&cli->args, "replicas");
     request.shard_count = cuts->count > 0 ? 0 : (uint32_t)args_number(&cli->args, "shards");
     request.splits = splits;

@@ -83,7 +83,7 @@ static enum status list_all(struct listing *self, struct err *err) {
         Lightcone__V1__ShardListRequest request = LIGHTCONE__V1__SHARD_LIST_REQUEST__INIT;
         Lightcone__V1__ShardListResponse *page = NULL;
         const char *name = args_operand(&self->cli->args, 0);
-        if (name != NULL) { request.keyspace = (char *)(uintptr_t)name; }
+        if (name != NULL) { request.keyspace = (char *)name; }
         request.limit = SHARD_LIST_PAGE;
         request.resume = (ProtobufCBinaryData){resume.size, resume.data};
         st = lc_admin_shard_list(self->client, 0, &request, &page, err);

@@ -64,7 +64,7 @@ enum status dev_ask_block(const struct dev_node *node, const uint32_t *ids, uint
         .response = &lightcone__v1__dev_block_response__descriptor,
         .timeout_ms = DEV_ASK_MS,
     };
-    request.nodes = (uint32_t *)(uintptr_t)ids;
+    request.nodes = (uint32_t *)ids;
     request.n_nodes = count;
     ProtobufCMessage *message = NULL;
     enum status st = ask(node, &call, &message, err);

@@ -88,7 +88,7 @@ static bool read_node(const json_t *object, struct dev_node *out) {
     json_int_t peer_port = 0;
     json_int_t rpc_port = 0;
     const char *region = NULL;
-    json_t *mutable = (json_t *)(uintptr_t)object;
+    json_t *mutable = (json_t *)object;
     if (json_unpack(mutable, "{s:I,s:I,s:I,s:I,s:s}", "number", &number, "id", &id, "peer_port",
                     &peer_port, "rpc_port", &rpc_port, "region", &region) != 0) {
         return false;

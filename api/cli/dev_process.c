@@ -80,19 +80,25 @@ enum status dev_process_of(pid_t pid, struct dev_process *out) {
 
 // --- Pid files
 
+// "PID START BOOT"
+static bool parse_pid_file(const char *text, struct dev_process *out) {
+    char *end = NULL;
+    long pid = strtol(text, &end, 10);
+    if (end == text || *end != ' ' || pid <= 1 || pid > INT32_MAX) { return false; }
+    const char *start_text = end + 1;
+    uint64_t start_ticks = strtoull(start_text, &end, 10);
+    if (end == start_text || *end != ' ' || strlen(end + 1) >= DEV_BOOT_SIZE) { return false; }
+    if (end[1] == '\0') { return false; }
+    *out = (struct dev_process){.pid = (pid_t)pid, .start_ticks = start_ticks};
+    (void)snprintf(out->boot, sizeof(out->boot), "%s", end + 1);
+    return true;
+}
+
 enum status dev_process_read(const char *path, struct dev_process *out) {
     char text[128];
-    struct dev_process process = {0};
-    int pid = 0;
     if (access(path, F_OK) != 0) { return STATUS_NOT_FOUND; }
-    if (!read_text(path, text, sizeof(text)) ||
-        sscanf(text, "%d %" SCNu64 " %39s", &pid, &process.start_ticks, process.boot) != 3 ||
-        pid <= 1) {
-        return STATUS_CORRUPT;
-    }
-    process.pid = (pid_t)pid;
-    *out = process;
-    return STATUS_OK;
+    if (!read_text(path, text, sizeof(text))) { return STATUS_CORRUPT; }
+    return parse_pid_file(text, out) ? STATUS_OK : STATUS_CORRUPT;
 }
 
 enum status dev_process_write(const char *path, const struct dev_process *process) {

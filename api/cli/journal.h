@@ -4,7 +4,8 @@
 //             back whole is an error, never skipped.
 // Ownership:  a journal owns its file; entries own their bytes.
 // Thread:     confined to its owner.
-// See:        api/cli/command_bench.c, api/cli/command_kv_verify.c; tests/unit/api/cli/journal_test.c
+// See:        api/cli/command_bench.c, api/cli/command_kv_verify.c;
+//             tests/unit/api/cli/journal_test.c
 #pragma once
 
 #include "dataplane/base/bytes.h"

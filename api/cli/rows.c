@@ -40,7 +40,8 @@ void rows_deinit(struct rows *self) {
 
 bool rows__is_blank(struct slice line) {
     for (size_t i = 0; i < line.size; i++) {
-        if (memchr(" \t\r", line.data[i], 3) == NULL) { return false; }
+        uint8_t c = line.data[i];
+        if (c != ' ' && c != '\t' && c != '\r') { return false; }
     }
     return true;
 }

@@ -53,7 +53,7 @@ static enum status read_object(struct rows *self, const json_t *object, struct e
     }
     const char *name = NULL;
     const json_t *value = NULL;
-    json_object_foreach((json_t *)(uintptr_t)object, name, value) {
+    json_object_foreach((json_t *)object, name, value) {
         if (!is_member(name)) {
             return err_set(err, STATUS_INVALID_ARGUMENT,
                            "unknown member \"%.40s\"; known are key, value, key_base64 and "

@@ -112,6 +112,7 @@ static enum cli_exit probe(struct cli *cli) {
     enum cli_exit exit = session_direct(cli, &call, &message);
     if (exit != CLI_OK) { return exit; }
     Lightcone__V1__ClusterStatusResponse *status = (void *)message;
+    ASSERT(status != NULL);
     bool initialized = status->initialized != 0;
     lightcone__v1__cluster_status_response__free_unpacked(status, NULL);
     if (initialized) { return CLI_OK; }

@@ -211,9 +211,9 @@ void text_base64(struct buf *out, struct slice in) {
         uint32_t bits = (uint32_t)in.data[i] << 16;
         bits |= count > 1 ? (uint32_t)in.data[i + 1] << 8 : 0;
         bits |= count > 2 ? in.data[i + 2] : 0;
-        char group[4] = {base64_digits[bits >> 18], base64_digits[bits >> 12 & 63],
-                         count > 1 ? base64_digits[bits >> 6 & 63] : '=',
-                         count > 2 ? base64_digits[bits & 63] : '='};
+        char group[4] = {base64_digits[bits >> 18], base64_digits[bits >> 12 & 63], '=', '='};
+        if (count > 1) { group[2] = base64_digits[bits >> 6 & 63]; }
+        if (count > 2) { group[3] = base64_digits[bits & 63]; }
         text_add(out, slice_make(group, sizeof(group)));
     }
 }

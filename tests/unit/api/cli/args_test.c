@@ -31,7 +31,7 @@ static enum status parse(struct args *args, struct err *err, const char *const *
     }
     args_init(args, globals);
     args_add_table(args, command);
-    return args_parse(args, count, (char **)(uintptr_t)words, err);
+    return args_parse(args, count, (char **)words, err);
 }
 
 #define PARSE(args, err, ...) parse(args, err, (const char *const[]){__VA_ARGS__, NULL})

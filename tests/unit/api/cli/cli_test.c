@@ -27,7 +27,7 @@ static struct run run_words(const char *const *words) {
     char *argv[WORDS_MAX + 1] = {NULL};
     int argc = 0;
     while (words[argc] != NULL) {
-        argv[argc] = (char *)(uintptr_t)words[argc];
+        argv[argc] = (char *)words[argc];
         argc++;
     }
     struct run run = {.out = NULL};

@@ -42,12 +42,12 @@ static void test_session_split_bounds_the_list(void **state) {
     struct session_addresses addresses;
     struct err err = {0};
     char text[2048] = "h:1";
-    for (int i = 1; i < LC_ADDRESSES_MAX; i++) {
+    for (size_t i = 1; i < LC_ADDRESSES_MAX; i++) {
         memcpy(text + 4 * i - 1, ",h:1", 5);
     }
     assert_int_equal(session_split(text, &addresses, &err), STATUS_OK);
     assert_int_equal(addresses.count, LC_ADDRESSES_MAX);
-    memcpy(text + 4 * LC_ADDRESSES_MAX - 1, ",h:1", 5);
+    memcpy(text + (size_t)4 * LC_ADDRESSES_MAX - 1, ",h:1", 5);
     assert_int_equal(session_split(text, &addresses, &err), STATUS_INVALID_ARGUMENT);
     assert_string_equal(err.message, "more than 16 addresses");
     memset(text, 'h', sizeof(text));
