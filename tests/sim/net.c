@@ -8,6 +8,9 @@
 #include "dataplane/base/mem.h"
 #include "tests/sim/world.h"
 
+#include <inttypes.h>
+#include <stdio.h>
+
 struct message {
     struct sim_event event;  // first
     struct sim_node *from;
@@ -40,6 +43,28 @@ static struct sim_node *node_by_id(struct sim_world *world, struct node_id id) {
     return NULL;
 }
 
+// For --trace: what a raft message says.
+static void print_raft(const struct message *self) {
+    static const char *const names[RAFT_MESSAGE_TYPE_COUNT] = {
+        "prevote?", "prevote!", "vote?", "vote!", "append?", "append!", "timeout_now"};
+    static struct log_entry entries[RAFT_APPEND_ENTRIES_MAX];
+    struct codec_reader r;
+    codec_reader_init(&r, bytes_slice(self->body));
+    uint64_t shard = codec_get_varint(&r);
+    struct raft_message m = {0};
+    enum status st = raft_message_decode(&r, self->body, &m, entries, RAFT_APPEND_ENTRIES_MAX);
+    if (st != STATUS_OK) { return; }
+    (void)printf("            shard %" PRIu64 " n%u -> n%u %s term %" PRIu64 " index %" PRIu64
+                 "@%" PRIu64 " commit %" PRIu64 " entries %u%s epoch %" PRIx64 " round %" PRIu64
+                 " sequence %" PRIu64 "\n",
+                 shard, self->from->id.v, self->event.node->id.v, names[m.type], m.term, m.index,
+                 m.index_term, m.commit, m.entry_count, m.reject ? " REJECT" : "", m.support_epoch,
+                 m.read_round, m.sequence);
+    for (uint32_t i = 0; i < m.entry_count; i++) {
+        log_entry_unref(&entries[i]);
+    }
+}
+
 static void fire(struct sim_world *world, struct sim_event *event) {
     struct message *self = (struct message *)event;
     struct sim_node *to = event->node;
@@ -49,6 +74,7 @@ static void fire(struct sim_world *world, struct sim_event *event) {
     uint64_t hash = hash64(bytes_slice(self->body), self->type);
     SIM_NOTE(world, to, lost ? SIM_TRACE_LOST : SIM_TRACE_DELIVER, type_names[self->type],
              self->from->id.v, self->body->size, hash);
+    if (world->trace.echo && self->type == PEER_RAFT) { print_raft(self); }
     if (lost) {
         world->net.lost++;
     } else {
