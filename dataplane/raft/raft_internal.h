@@ -53,11 +53,15 @@ struct raft_progress {
     enum raft_vote vote;  // candidates
     uint32_t backoff;     // resends since the last answer
     uint64_t match;       // highest index known to be durable and equal there
-    uint64_t next;        // next index to send
-    uint64_t sent_ns;     // latest append; 0 = none in this term
-    uint64_t heard_ns;    // latest answer of this term; 0 = none
-    uint64_t fort_epoch;  // support epoch under which it fortifies this leader; 0 = none
-    uint64_t read_round;  // latest round it confirmed
+    // What the peer itself knows to be equal, by its latest acceptance. After a restart it knows
+    // less than `match`, and applies no further until it is told.
+    uint64_t verified;
+    uint64_t verified_sequence;  // of that answer; ordered over the peer's boots
+    uint64_t next;               // next index to send
+    uint64_t sent_ns;            // latest append; 0 = none in this term
+    uint64_t heard_ns;           // latest answer of this term; 0 = none
+    uint64_t fort_epoch;         // support epoch under which it fortifies this leader; 0 = none
+    uint64_t read_round;         // latest round it confirmed
     struct raft_window window;
 };
 

@@ -40,6 +40,10 @@ static void raft_reply_refused(struct raft_core *core, struct raft_progress *pee
 static void raft_reply_accepted(struct raft_core *core, struct raft_progress *peer,
                                 const struct raft_message *m) {
     peer->match = raft__max(peer->match, m->index);
+    if (m->sequence >= peer->verified_sequence) {
+        peer->verified_sequence = m->sequence;
+        peer->verified = m->commit;
+    }
     // What was received need not be sent again, even though it does not count before it is durable.
     uint64_t next = raft__max(peer->match, m->commit) + 1;
     if (peer->state == RAFT_PROBE) {

@@ -53,6 +53,8 @@ static bool raft_wants_fortification(const struct raft_core *core,
 static bool raft_is_waiting(const struct raft_core *core, const struct raft_progress *peer,
                             bool worried) {
     if (worried || peer->heard_ns == 0 || peer->match < core->log.last) { return true; }
+    // It came back since it acknowledged all that: an empty append tells it where it stands.
+    if (peer->verified < peer->match) { return true; }
     const struct raft_reads *reads = &core->reads;
     if (reads->inflight && peer->voter && peer->read_round < reads->inflight_round) { return true; }
     return raft_wants_fortification(core, peer);

@@ -491,6 +491,39 @@ static void test_raft_idle_shard_costs_nothing(void **state) {
     world_destroy(w);
 }
 
+// Acknowledgements of a peer's earlier life arrive late, then its new life says that it was told of
+// a shorter log. All of it is durable there, but it may not commit what it does not know to be
+// equal: the leader has to tell it, although it has nothing left to replicate.
+static void test_raft_restarted_peer_is_told_what_it_holds(void **state) {
+    (void)state;
+    struct world *w = make_world(3, 0, 0);
+    world_support_all(w);
+    world_elect(w, 1);
+    struct world_node *leader = world_at(w, 1);
+    assert_int_equal(world_propose(leader, 3, 8), STATUS_OK);
+    assert_true(world_settle(w));
+    uint64_t last = raft_last_index(leader->core);
+    assert_int_equal(raft_match_index(leader->core, (struct node_id){2}), last);
+    assert_true(raft_deadline_ns(leader->core) == UINT64_MAX);
+    struct raft_message m = {.type = RAFT_APPEND_REPLY, .from = {2}, .to = {1}};
+    m.term = raft_term(leader->core);
+    m.sequence = UINT64_C(2) << 40;  // of the next boot
+    m.index = last - 1;
+    m.commit = last - 1;
+    assert_int_equal(deliver(leader, &m), STATUS_OK);
+    assert_true(raft_deadline_ns(leader->core) != UINT64_MAX);
+    world_support_all(w);
+    world_advance(w, UINT64_C(200) * MS);
+    assert_non_null(world_find(w, 1, 2, RAFT_APPEND_REQUEST));
+    // The answer of the new life, which now knows all, ends the asking.
+    m.sequence++;
+    m.index = last;
+    m.commit = last;
+    assert_int_equal(deliver(leader, &m), STATUS_OK);
+    assert_true(raft_deadline_ns(leader->core) == UINT64_MAX);
+    world_destroy(w);
+}
+
 static int reset_marks(void **state) {
     (void)state;
     mark_reset_all();
@@ -516,6 +549,7 @@ int main(void) {
         cmocka_unit_test_setup(test_raft_frontier_of_another_term_is_ignored, reset_marks),
         cmocka_unit_test(test_raft_frontier_does_not_commit_a_lost_branch),
         cmocka_unit_test(test_raft_idle_shard_costs_nothing),
+        cmocka_unit_test(test_raft_restarted_peer_is_told_what_it_holds),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
