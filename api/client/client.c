@@ -6,6 +6,7 @@
 #include "api/rpc/core_init.h"
 #include "dataplane/base/assert.h"
 #include "dataplane/base/mem.h"
+#include "dataplane/shard/shard.h"
 
 #include <grpc/slice.h>
 
@@ -36,8 +37,13 @@ static void lc_random(void *out, size_t size) {
 }
 
 void lc_txn_id_make(uint8_t out[LC_TXN_ID_SIZE]) {
-    lc_random(out, LC_TXN_ID_SIZE);
-    out[0] |= 1;  // never all zero
+    struct timespec now;
+    (void)clock_gettime(CLOCK_REALTIME, &now);
+    uint64_t random[2];
+    lc_random(random, sizeof(random));
+    uint64_t wall_ms = (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
+    struct txn_id id = txn_id_make(wall_ms, random);
+    memcpy(out, id.v, LC_TXN_ID_SIZE);
 }
 
 bool lc__is_own_thread(const struct lc_client *self) {

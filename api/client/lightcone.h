@@ -49,7 +49,9 @@ void lc_close(struct lc_client *self);
 // The number that requests name a keyspace by. Asks the cluster when the name is new; waits.
 NODISCARD enum status lc_keyspace(struct lc_client *self, const char *name, uint32_t *out_id,
                                   struct err *err);
-// A new transaction id.
+// A new transaction id. It begins with the time, which spares the servers work; any 16 bytes that
+// are
+// not all zero and never used before will do as well.
 void lc_txn_id_make(uint8_t out[LC_TXN_ID_SIZE]);
 
 // --- Results ---

@@ -408,9 +408,8 @@ static void data_commit_prefix(struct data_scratch *scratch, uint32_t keyspace,
 static enum status data_commit_txn(const struct data_commit_fields *fields, bool needs_id,
                                    struct txn_id *out, struct data_refusal *refusal) {
     if (fields->txn.size > 0 || needs_id) { return data__check_txn(fields->txn, out, refusal); }
-    uint64_t random[2] = {loop_entropy(), loop_entropy() | 1};
-    static_assert(sizeof(random) == sizeof(out->v), "a transaction id is 128 bits");
-    memcpy(out->v, random, sizeof(out->v));
+    const uint64_t random[2] = {loop_entropy(), loop_entropy()};
+    *out = txn_id_make(loop_wall_us() / 1000, random);
     return STATUS_OK;
 }
 

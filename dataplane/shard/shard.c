@@ -6,6 +6,7 @@
 
 #include "dataplane/base/assert.h"
 
+#include <assert.h>
 #include <string.h>
 
 bool cluster_id_equal(struct cluster_id a, struct cluster_id b) {
@@ -18,6 +19,18 @@ bool txn_id_equal(struct txn_id a, struct txn_id b) {
 
 bool txn_id_is_zero(struct txn_id id) {
     return txn_id_equal(id, (struct txn_id){{0}});
+}
+
+struct txn_id txn_id_make(uint64_t wall_ms, const uint64_t random[2]) {
+    enum { TIME_SIZE = 6 };
+    struct txn_id id;
+    static_assert(sizeof(id.v) == 2 * sizeof(random[0]), "a transaction id is 128 bits");
+    memcpy(id.v, random, sizeof(id.v));
+    for (unsigned i = 0; i < TIME_SIZE; i++) {
+        id.v[i] = (uint8_t)(wall_ms >> (8 * (TIME_SIZE - 1 - i)));
+    }
+    id.v[sizeof(id.v) - 1] |= 1;  // never all zero
+    return id;
 }
 
 static struct slice start_of(const struct shard_descriptor *self) {

@@ -49,6 +49,12 @@ static inline bool node_id_equal(struct node_id a, struct node_id b) {
 bool cluster_id_equal(struct cluster_id a, struct cluster_id b);
 bool txn_id_equal(struct txn_id a, struct txn_id b);
 bool txn_id_is_zero(struct txn_id id);
+// An id that begins with the time: 48 bits of milliseconds, big-endian, then 80 of the random bits.
+// Ids
+// made around the same time lie beside one another in the store, which makes keeping outcomes
+// cheap;
+// that the clock may be wrong or repeat costs nothing else.
+struct txn_id txn_id_make(uint64_t wall_ms, const uint64_t random[2]);
 
 enum shard_role { SHARD_VOTER, SHARD_LEARNER, SHARD_ROLE_COUNT };
 

@@ -323,6 +323,19 @@ static void test_shard_encode_asserts_soundness(void **state) {
     shard_descriptor_deinit(&d);
 }
 
+static void test_txn_id_begins_with_the_time_and_is_never_zero(void **state) {
+    (void)state;
+    const uint64_t none[2] = {0, 0};
+    const uint64_t some[2] = {UINT64_MAX, UINT64_C(0x1122334455667788)};
+    assert_false(txn_id_is_zero(txn_id_make(0, none)));
+    struct txn_id early = txn_id_make(UINT64_C(0x0102030405fe), some);
+    struct txn_id late = txn_id_make(UINT64_C(0x0102030405ff), none);
+    const uint8_t time[] = {1, 2, 3, 4, 5, 0xfe};
+    assert_memory_equal(early.v, time, sizeof(time));
+    assert_true(memcmp(early.v, late.v, sizeof(early.v)) < 0);
+    assert_false(txn_id_equal(early, txn_id_make(UINT64_C(0x0102030405fe), none)));
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_shard_contains_is_half_open),
@@ -337,6 +350,7 @@ int main(void) {
         cmocka_unit_test(test_shard_decode_survives_noise),
         cmocka_unit_test(test_shard_copy_shares_the_keys),
         cmocka_unit_test(test_shard_encode_asserts_soundness),
+        cmocka_unit_test(test_txn_id_begins_with_the_time_and_is_never_zero),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
