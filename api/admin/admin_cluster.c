@@ -36,26 +36,29 @@ void admin__cluster_init(struct admin_call *call) {
     admin__wait(call, is_founded, reply_founded);
 }
 
-static uint64_t leaderless(const struct node_core *core, struct catalog *catalog) {
-    (void)core;
+// Shards with a replica here whose leader is not known here; of others this node hears nothing.
+static uint64_t leaderless(struct node_core *core) {
     uint64_t count = 0;
-    struct shard_map *map = catalog_shard_map(catalog);
+    const struct catalog *catalog = node_core_catalog(core);
     for (uint32_t i = 0; i < catalog_shard_count(catalog); i++) {
-        const struct shard_descriptor *hint =
-            shard_map_by_id(map, catalog_shard_at(catalog, i)->id);
-        if (hint == NULL || hint->leader.v == 0 || hint->term == 0) { count++; }
+        const struct replica *replica =
+            replica_table_find(node_core_table(core), catalog_shard_at(catalog, i)->id);
+        uint64_t term = 0;
+        count += replica != NULL && replica_leader(replica, &term).v == 0;
     }
     return count;
 }
 
-// Nodes that support us now, and this one.
-static uint32_t nodes_live(const struct node_core *core, const struct catalog *catalog,
-                           struct support *support) {
-    (void)core;
+// This node, and those whose connection to it stands.
+static uint32_t nodes_live(const struct admin_call *call, const struct catalog *catalog) {
     uint32_t count = 0;
-    uint64_t now = loop_monotonic_ns();
     for (uint32_t i = 0; i < catalog_node_count(catalog); i++) {
-        count += support_granted(support, catalog_node_at(catalog, i)->id, now) != 0;
+        struct node_id id = catalog_node_at(catalog, i)->id;
+        struct transport_peer_stats stats = {0};
+        bool self = node_id_equal(id, node_self(call->admin->node)->id);
+        bool known =
+            transport_peer_stats(node_transport(call->admin->node), id, &stats) == STATUS_OK;
+        count += self || (known && stats.is_heard);
     }
     return count;
 }
@@ -73,10 +76,10 @@ void admin__cluster_status(struct admin_call *call) {
         response.catalog_version = catalog_version(catalog);
         response.catalog_leader = group != NULL && group->term != 0 ? group->leader.v : 0;
         response.node_count = catalog_node_count(catalog);
-        response.node_live_count = nodes_live(core, catalog, node_core_support(core));
+        response.node_live_count = nodes_live(call, catalog);
         response.keyspace_count = catalog_keyspace_count(catalog);
         response.shard_count = catalog_shard_count(catalog);
-        response.shard_leaderless_count = leaderless(core, catalog);
+        response.shard_leaderless_count = leaderless(core);
         response.hlc = hlc_peek(node_core_hlc(core), loop_wall_us()).v;
         response.served_by = node_self(call->admin->node)->id.v;
     }

@@ -88,7 +88,9 @@ static bool rpc_is_overdue(struct rpc_call *call, uint64_t now_ns) {
     uint64_t deadline_ns = rpc_call_deadline_ns(call);
     if (deadline_ns < now_ns && now_ns - deadline_ns > RPC_DEADLINE_GRACE_NS) { return true; }
     (void)pthread_mutex_lock(&call->mu);
-    bool stalled = call->writing && now_ns - call->writing_since_ns > RPC_WRITE_STALL_NS;
+    // The write may have begun after the caller read the clock.
+    bool stalled = call->writing && now_ns > call->writing_since_ns &&
+                   now_ns - call->writing_since_ns > RPC_WRITE_STALL_NS;
     (void)pthread_mutex_unlock(&call->mu);
     return stalled;
 }
