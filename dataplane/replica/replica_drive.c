@@ -25,6 +25,7 @@ void replica__mark_dirty(struct replica *self) {
 
 void replica__reschedule(struct replica *self) {
     uint64_t at = raft_deadline_ns(self->raft);
+    if (self->campaign_ns != 0 && self->campaign_ns < at) { at = self->campaign_ns; }
     if (at == UINT64_MAX) {
         heap_remove(&self->table->deadlines, &self->deadline);
     } else {

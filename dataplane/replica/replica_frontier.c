@@ -36,14 +36,25 @@ struct hlc_ts replica__min_in_flight(const struct replica *self) {
     return HLC_MAX;
 }
 
+// How far a ceiling reaches: a window beyond the wall clock. A clock that runs ahead of the wall
+// stands still until the wall has caught up, so then a small step suffices; and it must suffice,
+// for each new leader starts at the ceiling: with a whole window from there, every change of
+// leadership would push the clocks of all nodes another window ahead, until peers refuse them.
+struct hlc_ts replica__ceiling_at(const struct replica *self, struct hlc_ts now,
+                                  uint64_t window_us) {
+    enum { STEPS_PER_WINDOW = 40 };
+    struct hlc_ts by_wall = hlc_add_us(hlc_from_wall(replica__wall(self)), window_us);
+    return hlc_larger(by_wall, hlc_add_us(now, window_us / STEPS_PER_WINDOW));
+}
+
 // Fills timestamp, ceiling and closed of an entry this leader is about to append.
 void replica__stamp(struct replica *self, struct log_entry *entry, bool writes) {
     struct hlc_clock *hlc = self->table->config.hlc;
     struct hlc_ts now = hlc_now(hlc, replica__wall(self));
     ASSERT(hlc_before(self->timestamp_log, now));
     entry->timestamp = writes ? now : HLC_ZERO;
-    entry->ceiling =
-        hlc_larger(self->ceiling_log, hlc_add_us(now, self->table->config.ceiling_window_us));
+    uint64_t window_us = self->table->config.ceiling_window_us;
+    entry->ceiling = hlc_larger(self->ceiling_log, replica__ceiling_at(self, now, window_us));
     entry->closed = self->closed;
     if (replica__ready(self)) {
         struct hlc_ts limit = hlc_smaller(replica__min_in_flight(self), now);

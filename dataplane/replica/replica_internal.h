@@ -40,6 +40,7 @@ struct replica {
     bool dirty;
     bool was_leader;
     bool renew_wanted;
+    uint64_t campaign_ns;  // when the first leader of a new shard campaigns; 0 = not, or done
 
     // Proposals: sealed entries of this turn, then those in the log awaiting their apply, in index
     // order.
@@ -149,6 +150,8 @@ void replica__tell_outcomes(struct replica_table *table);
 // replica_frontier.c
 struct hlc_ts replica__min_in_flight(
     const struct replica *self);  // HLC_MAX when nothing is in flight
+struct hlc_ts replica__ceiling_at(const struct replica *self, struct hlc_ts now,
+                                  uint64_t window_us);
 void replica__stamp(struct replica *self, struct log_entry *entry, bool writes);
 void replica__note_appended(struct replica *self, const struct log_entry *entry);
 void replica__advance_closed(struct replica *self);

@@ -15,7 +15,7 @@
 // rarely meet a spent ceiling.
 static void renew_when_due(struct replica *self) {
     struct hlc_ts now = hlc_peek(self->table->config.hlc, replica__wall(self));
-    struct hlc_ts due = hlc_add_us(now, self->table->config.ceiling_window_us / 2);
+    struct hlc_ts due = replica__ceiling_at(self, now, self->table->config.ceiling_window_us / 2);
     bool in_flight = raft_last_index(self->raft) > self->applied || self->gathered_count > 0;
     if (hlc_before(self->ceiling_committed, due) && !in_flight) {
         self->renew_wanted = true;
