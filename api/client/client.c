@@ -52,6 +52,12 @@ bool lc__is_own_thread(const struct lc_client *self) {
 
 // --- Starting batches, and stopping that ---
 
+void lc__start_batch(grpc_call *call, const grpc_op *ops, size_t count, struct lc_tag *tag) {
+    atomic_fetch_add_explicit(&tag->order, 1, memory_order_release);
+    grpc_call_error error = grpc_call_start_batch(call, ops, count, tag, NULL);
+    ASSERT(error == GRPC_CALL_OK);
+}
+
 bool lc__may_start(struct lc_client *self) {
     if (self->closing) { return false; }
     self->starting++;
@@ -75,13 +81,13 @@ void lc__wake_for(struct lc_client *self, uint64_t at_ns) {
     }
     self->waking = true;
     // An empty batch only queues its tag.
-    grpc_call_error error = grpc_call_start_batch(self->wake_call, NULL, 0, &self->wake_tag, NULL);
-    ASSERT(error == GRPC_CALL_OK);
+    lc__start_batch(self->wake_call, NULL, 0, &self->wake_tag);
 }
 
 // --- The thread ---
 
 static void lc_on_event(struct lc_client *self, const struct lc_tag *tag, bool ok) {
+    (void)atomic_load_explicit(&tag->order, memory_order_acquire);
     switch (tag->event) {
     case LC_EVENT_STREAM_WRITTEN:
     case LC_EVENT_STREAM_READ:
@@ -188,7 +194,7 @@ static struct lc_client *lc_make(const struct lc_config *config) {
     self->cq = grpc_completion_queue_create_for_next(NULL);
     self->map = shard_map_create();
     self->sleep_until_ns = UINT64_MAX;
-    self->wake_tag = (struct lc_tag){LC_EVENT_WAKE, self};
+    self->wake_tag = (struct lc_tag){.event = LC_EVENT_WAKE, .owner = self};
     heap_init(&self->timers);
     buf_init(&self->message, 2 * LC_MESSAGE_SIZE_MAX);
     return self;

@@ -17,6 +17,7 @@
 #include <grpc/grpc.h>
 
 #include <pthread.h>
+#include <stdatomic.h>
 
 enum {
     LC_NODES_MAX = 80,
@@ -43,6 +44,9 @@ enum lc_event {
 struct lc_tag {
     enum lc_event event;
     void *owner;  // struct lc_stream, lc_unary or lc_node
+    // Released when the batch starts, acquired with its completion. The core orders the two as
+    // well, but a race detector does not see into it.
+    atomic_uint order;
 };
 
 enum lc_state { LC_FREE, LC_SENT, LC_WAITING };
@@ -179,6 +183,9 @@ struct lc_client {
     struct lc_row *rows;
     uint32_t row_capacity;
 };
+
+// Starts a batch of a call; must succeed, for only our bugs make it fail.
+void lc__start_batch(grpc_call *call, const grpc_op *ops, size_t count, struct lc_tag *tag);
 
 // --- client.c ---
 uint64_t lc__now_ns(void);

@@ -48,7 +48,8 @@ void lc__stream_send(struct lc_node *node, const struct lc_request *request) {
 
 static void lc_watch(struct lc_node *node, grpc_connectivity_state state) {
     node->connecting = true;
-    node->connect_tag = (struct lc_tag){LC_EVENT_CONNECT, node};
+    node->connect_tag = (struct lc_tag){.event = LC_EVENT_CONNECT, .owner = node};
+    atomic_fetch_add_explicit(&node->connect_tag.order, 1, memory_order_release);
     grpc_channel_watch_connectivity_state(node->channel, state,
                                           lc__timespec(lc__now_ns() + LC_WATCH_NS),
                                           node->client->cq, &node->connect_tag);
@@ -99,18 +100,12 @@ void lc__on_connect(struct lc_node *node) {
 
 // --- Writing ---
 
-static void lc_start(struct lc_stream *stream, const grpc_op *ops, size_t count,
-                     struct lc_tag *tag) {
-    grpc_call_error error = grpc_call_start_batch(stream->call, ops, count, tag, NULL);
-    ASSERT(error == GRPC_CALL_OK);
-}
-
 static void lc_start_read(struct lc_stream *stream) {
     grpc_op op;
     memset(&op, 0, sizeof(op));
     op.op = GRPC_OP_RECV_MESSAGE;
     op.data.recv_message.recv_message = &stream->in;
-    lc_start(stream, &op, 1, &stream->read);
+    lc__start_batch(stream->call, &op, 1, &stream->read);
 }
 
 static void lc_start_write(struct lc_stream *stream, bool first) {
@@ -120,7 +115,7 @@ static void lc_start_write(struct lc_stream *stream, bool first) {
     if (first) { ops[count++].op = GRPC_OP_SEND_INITIAL_METADATA; }
     ops[count].op = GRPC_OP_SEND_MESSAGE;
     ops[count++].data.send_message.send_message = stream->out;
-    lc_start(stream, ops, count, &stream->written);
+    lc__start_batch(stream->call, ops, count, &stream->written);
 }
 
 static void lc_start_receiving(struct lc_stream *stream) {
@@ -130,11 +125,11 @@ static void lc_start_receiving(struct lc_stream *stream) {
     op.data.recv_status_on_client.trailing_metadata = &stream->trailing_metadata;
     op.data.recv_status_on_client.status = &stream->code;
     op.data.recv_status_on_client.status_details = &stream->details;
-    lc_start(stream, &op, 1, &stream->status_tag);
+    lc__start_batch(stream->call, &op, 1, &stream->status_tag);
     memset(&op, 0, sizeof(op));
     op.op = GRPC_OP_RECV_INITIAL_METADATA;
     op.data.recv_initial_metadata.recv_initial_metadata = &stream->initial_metadata;
-    lc_start(stream, &op, 1, &stream->initial);
+    lc__start_batch(stream->call, &op, 1, &stream->initial);
     lc_start_read(stream);
 }
 
@@ -142,10 +137,10 @@ static struct lc_stream *lc_stream_make(struct lc_node *node) {
     struct lc_stream *stream = mem_alloc(sizeof(*stream));
     stream->client = node->client;
     stream->node = node;
-    stream->written = (struct lc_tag){LC_EVENT_STREAM_WRITTEN, stream};
-    stream->read = (struct lc_tag){LC_EVENT_STREAM_READ, stream};
-    stream->initial = (struct lc_tag){LC_EVENT_STREAM_INITIAL, stream};
-    stream->status_tag = (struct lc_tag){LC_EVENT_STREAM_ENDED, stream};
+    stream->written = (struct lc_tag){.event = LC_EVENT_STREAM_WRITTEN, .owner = stream};
+    stream->read = (struct lc_tag){.event = LC_EVENT_STREAM_READ, .owner = stream};
+    stream->initial = (struct lc_tag){.event = LC_EVENT_STREAM_INITIAL, .owner = stream};
+    stream->status_tag = (struct lc_tag){.event = LC_EVENT_STREAM_ENDED, .owner = stream};
     stream->details = grpc_empty_slice();
     grpc_metadata_array_init(&stream->initial_metadata);
     grpc_metadata_array_init(&stream->trailing_metadata);

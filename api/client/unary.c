@@ -2,7 +2,6 @@
 // One gRPC call an attempt (LC_UNARY), and the looks at the shard map, which are calls of the same
 // kind in both modes. All six operations go in one batch: one completion a call.
 #include "api/client/client_internal.h"
-#include "dataplane/base/assert.h"
 #include "dataplane/base/mem.h"
 
 #include <grpc/slice.h>
@@ -16,7 +15,7 @@ static struct lc_unary *lc_unary_make(struct lc_node *node, void *handle, enum l
     struct lc_client *self = node->client;
     struct lc_unary *unary = mem_alloc(sizeof(*unary));
     unary->client = self;
-    unary->tag = (struct lc_tag){event, unary};
+    unary->tag = (struct lc_tag){.event = event, .owner = unary};
     unary->details = grpc_empty_slice();
     grpc_metadata_array_init(&unary->initial_metadata);
     grpc_metadata_array_init(&unary->trailing_metadata);
@@ -62,8 +61,7 @@ static void lc_unary_start(struct lc_unary *unary) {
     ops[5].data.recv_status_on_client.trailing_metadata = &unary->trailing_metadata;
     ops[5].data.recv_status_on_client.status = &unary->code;
     ops[5].data.recv_status_on_client.status_details = &unary->details;
-    grpc_call_error error = grpc_call_start_batch(unary->call, ops, 6, &unary->tag, NULL);
-    ASSERT(error == GRPC_CALL_OK);
+    lc__start_batch(unary->call, ops, 6, &unary->tag);
 }
 
 void lc__unary_send(struct lc_node *node, struct lc_request *request, uint64_t now_ns) {

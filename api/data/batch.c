@@ -50,10 +50,10 @@ struct data_end_task {
 struct data_stream {
     struct data *data;
     struct data_end_task ends[DATA_END_COUNT];
-    struct data_refusal garbage;     // written before DATA_END_GARBAGE is posted
     atomic_uint_fast64_t in_flight;  // requests decoded and not answered
     atomic_bool paused;
-    atomic_bool stopped;  // drained, garbage or finished: nothing is read any more
+    atomic_bool stopped;          // drained, garbage or finished: nothing is read any more
+    struct data_refusal garbage;  // written before DATA_END_GARBAGE is posted
     // The loop's.
     bool ended[DATA_END_COUNT];
     bool finished;

@@ -209,7 +209,6 @@ static void data_scan_start(void *ctx, struct rpc_call *call, struct slice reque
     state->left = state->request.limit;
     rpc_call_ref(call);
     if (loop_post(state->data->config.loop, &state->task) != STATUS_OK) {
-        MARK("data.request.mailbox_full");
         struct rpc_error error = {.status = STATUS_OVERLOADED,
                                   .retry_after_ms = DATA_RETRY_AFTER_MS};
         rpc_fail(call, &error);

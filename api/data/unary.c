@@ -122,7 +122,6 @@ static void data_unary_start(struct data *data, struct rpc_call *call, struct sl
         return;
     }
     if (loop_post(data->config.loop, &state->task) != STATUS_OK) {
-        MARK("data.request.mailbox_full");
         struct rpc_error error = {.status = STATUS_OVERLOADED,
                                   .retry_after_ms = DATA_RETRY_AFTER_MS};
         rpc_fail(call, &error);

@@ -497,7 +497,7 @@ static void test_data_commit_counts_are_bounded(void **state) {
     buf_deinit(&many);
 }
 
-// Goal: a good request cut at each byte, and with each byte flipped, gets an answer; the node lives.
+// Goal: a good request cut at each byte, and with each byte flipped, gets an answer.
 static void test_data_garbage_is_answered(void **state) {
     struct world *world = *state;
     Lightcone__V1__CommitRequest request = LIGHTCONE__V1__COMMIT_REQUEST__INIT;

@@ -550,6 +550,22 @@ static void test_rpc_bidi_survives_a_client_that_dies(void **state) {
            SLICE_LITERAL("x"));
 }
 
+// Goal: a stream whose client keeps neither its deadline nor reading is ended by the sweep.
+static void test_rpc_overdue_stream_is_ended(void **state) {
+    struct world *world = *state;
+    struct test_client *patient = test_client_create_patient(world->address);
+    mark_reset_all();
+    world->pages_left = 1000;
+    struct test_stream *stream = test_stream_open(patient, "/test.T/Pages", 1);
+    assert_true(test_stream_send(stream, SLICE_LITERAL("x")));
+    test_stream_half_close(stream);
+    wait_for(world, &world->cancelled, 1);
+    wait_for(world, &world->released, 1);
+    assert_true(mark_count("rpc.stream.overdue") > 0);
+    test_stream_cancel(stream);
+    test_client_destroy(patient);
+}
+
 // --- Hostile bytes ---
 
 static void throw_bytes(const struct world *world, const void *bytes, size_t size) {
@@ -755,6 +771,7 @@ int main(void) {
         SERVED(test_rpc_server_stream_waits_for_its_reader),
         SERVED(test_rpc_bidi_gathers_into_few_messages),
         SERVED(test_rpc_bidi_survives_a_client_that_dies),
+        SERVED(test_rpc_overdue_stream_is_ended),
         SERVED(test_rpc_garbage_on_the_port_hurts_nobody),
         SERVED(test_rpc_health_tells_and_watches),
         SERVED(test_rpc_reflection_lists_and_finds),

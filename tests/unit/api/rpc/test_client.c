@@ -37,7 +37,7 @@ void test_reply_free(struct test_reply *self) {
     bytes_unref(self->text);
 }
 
-struct test_client *test_client_create(const char *address) {
+static struct test_client *test_client_make(const char *address, bool patient) {
     struct test_client *self = mem_alloc(sizeof(*self));
     rpc_core_init();
     grpc_init();
@@ -51,6 +51,9 @@ struct test_client *test_client_create(const char *address) {
         {.type = GRPC_ARG_INTEGER,
          .key = (char *)(uintptr_t)GRPC_ARG_ENABLE_RETRIES,
          .value.integer = 0},
+        {.type = GRPC_ARG_INTEGER,
+         .key = (char *)(uintptr_t)GRPC_ARG_ENABLE_DEADLINE_CHECKS,
+         .value.integer = patient ? 0 : 1},
     };
     grpc_channel_args channel_args = {sizeof(args) / sizeof(args[0]), args};
     grpc_channel_credentials *credentials = grpc_insecure_credentials_create();
@@ -58,6 +61,14 @@ struct test_client *test_client_create(const char *address) {
     grpc_channel_credentials_release(credentials);
     self->cq = grpc_completion_queue_create_for_pluck(NULL);
     return self;
+}
+
+struct test_client *test_client_create(const char *address) {
+    return test_client_make(address, false);
+}
+
+struct test_client *test_client_create_patient(const char *address) {
+    return test_client_make(address, true);
 }
 
 void test_client_destroy(struct test_client *self) {

@@ -23,6 +23,8 @@ struct test_reply {
 void test_reply_free(struct test_reply *self);
 
 struct test_client *test_client_create(const char *address);
+// One that tells the server its deadlines but does not keep them itself.
+struct test_client *test_client_create_patient(const char *address);
 void test_client_destroy(struct test_client *self);
 // deadline_ms 0 = 10 s.
 struct test_reply test_client_call(struct test_client *self, const char *path, struct slice request,
