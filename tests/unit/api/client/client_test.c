@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// liblightcone against a real server over a session in memory: what is said of a commit's fate, when
-// requests are sent again, and what happens when nodes are not there.
+// liblightcone against a real server over a session in memory: what is said of a commit's fate,
+// when requests are sent again, and what happens when nodes are not there.
 #include "api/client/admin.h"
 #include "api/client/lightcone.h"
 #include "dataplane/base/mem.h"
