@@ -96,7 +96,7 @@ static void draw_faults(struct sim_plan *self, struct prng *prng) {
     self->rate_ppm = prng_chance(prng, 1, 2) ? 95000 : (uint32_t)prng_between(prng, 1000, 50000);
     self->drift_ppm = (uint32_t)prng_between(prng, 0, 2000);
     // Two clocks may be apart by twice this: below the lead that is refused.
-    self->wall_us_max = prng_between(prng, 1000, 450000);
+    self->wall_us_max = prng_between(prng, 1000, 400000);
     self->fault_every_ns = prng_between(prng, 50, 1000) * MS;
     self->fault_lasts_ns = prng_between(prng, 30, 2500) * MS;
     // One after the other, with time to elect between, or overlapping.
