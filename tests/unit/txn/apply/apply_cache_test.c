@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The cache of newest versions: bounds, displacement, and that reads past it equal reads without it.
+// The cache of newest versions: bounds, displacement, and that reads past it equal reads without
+// it.
 #include "txn/apply/apply_cache.h"
 
 #include "dataplane/base/prng.h"
