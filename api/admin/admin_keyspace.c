@@ -2,8 +2,8 @@
 // admin_keyspace.c - keyspaces: created by a command to the catalogue, listed from this node's
 // copy.
 //
-// A creation is answered when this node knows the new keyspace, so that the client's next call
-// through it finds it.
+// A creation is answered when every node that can be heard knows the new keyspace, so that the
+// client's next call finds it, through whichever node it goes.
 
 #include "api/admin/admin_internal.h"
 #include "dataplane/base/assert.h"

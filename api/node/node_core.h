@@ -77,6 +77,9 @@ struct hlc_clock *node_core_hlc(struct node_core *self);
 // True once this node stands in the catalogue as it describes itself.
 bool node_core_is_registered(const struct node_core *self);
 
+// Catalogue version that another node said it holds, 0 = it said nothing yet.
+uint64_t node_core_version_of(const struct node_core *self, struct node_id node);
+
 // What one node says about its replica of a shard.
 struct node_replica_status {
     struct node_id node;

@@ -15,6 +15,12 @@ struct node_flush_mark {
     uint64_t applied;
 };
 
+// What another node said it holds of the catalogue.
+struct node_heard {
+    struct node_id node;
+    uint64_t version;
+};
+
 struct node_core {
     struct node_core_config config;
     struct support support;
@@ -29,6 +35,8 @@ struct node_core {
     bool catalog_dirty;
     uint64_t opened_version;  // catalogue version up to which replicas were opened
     uint64_t gossip_due_ns;
+    struct node_heard heard[CATALOG_NODES_MAX];
+    uint32_t heard_count;
 
     // Registration.
     struct session_call register_call;

@@ -50,6 +50,24 @@ void node_core__gossip_on_time(struct node_core *self, uint64_t now_ns) {
     }
 }
 
+uint64_t node_core_version_of(const struct node_core *self, struct node_id node) {
+    for (uint32_t i = 0; i < self->heard_count; i++) {
+        if (node_id_equal(self->heard[i].node, node)) { return self->heard[i].version; }
+    }
+    return 0;
+}
+
+static void note_version(struct node_core *self, struct node_id node, uint64_t version) {
+    for (uint32_t i = 0; i < self->heard_count; i++) {
+        struct node_heard *heard = &self->heard[i];
+        if (!node_id_equal(heard->node, node)) { continue; }
+        if (version > heard->version) { heard->version = version; }
+        return;
+    }
+    if (self->heard_count == CATALOG_NODES_MAX) { return; }
+    self->heard[self->heard_count++] = (struct node_heard){node, version};
+}
+
 enum status node_core__on_catalog(struct node_core *self, struct node_id from, struct slice body) {
     struct codec_reader r;
     codec_reader_init(&r, body);
@@ -57,6 +75,7 @@ enum status node_core__on_catalog(struct node_core *self, struct node_id from, s
     struct slice delta = codec_get_slice(&r, 32 << 20);
     enum status st = codec_finish(&r);
     if (st != STATUS_OK) { return st; }
+    note_version(self, from, version);
     if (delta.size > 0 && self->catalog_machine == NULL) {
         uint64_t before = catalog_version(self->catalog);
         st = catalog_apply_delta(self->catalog, delta);

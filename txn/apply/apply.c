@@ -19,7 +19,7 @@ enum {
     // Beyond this the batch is written before the turn ends: bounds memory and the stall of a
     // write.
     BATCH_SIZE_MAX = 4 << 20,
-    LOCAL_VALUE_SIZE_MAX = 256,
+    OUTCOMES_SIZE_MAX = 16 << 20,
     RESULT_SIZE_MAX = 256,
     CACHE_SLOTS = 1 << 18,
     CACHE_BYTES_MAX = 64 << 20,
@@ -67,6 +67,7 @@ struct apply *apply_create(struct engine *engine) {
     apply_touched_init(&self->touched);
     self->cache = apply_cache_create(CACHE_SLOTS, CACHE_BYTES_MAX);
     buf_init(&self->scratch, LOCAL_VALUE_SIZE_MAX);
+    buf_init(&self->outcomes, OUTCOMES_SIZE_MAX);
     buf_init(&self->result, RESULT_SIZE_MAX);
     self->port = (struct state_machine){.ctx = self,
                                         .applied = port_applied,
@@ -82,6 +83,7 @@ void apply_destroy(struct apply *self) {
     apply_touched_deinit(&self->touched);
     apply_cache_destroy(self->cache);
     buf_deinit(&self->scratch);
+    buf_deinit(&self->outcomes);
     buf_deinit(&self->result);
     mvcc_reader_destroy(self->reader);
     engine_batch_destroy(self->batch);

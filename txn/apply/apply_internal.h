@@ -18,6 +18,8 @@ enum { APPLY_LOCAL_APPLIED = 0x10, APPLY_LOCAL_OUTCOME = 0x11 };
 
 struct apply_shard;
 
+enum { LOCAL_VALUE_SIZE_MAX = 256 };
+
 struct apply {
     struct engine *engine;
     struct engine_batch *batch;
@@ -30,6 +32,7 @@ struct apply {
     struct apply_shard *last_shard;  // found last: entries of a shard come in runs
     struct apply_shard *dirty;       // shards whose applied index moved since the last write
     struct buf scratch;              // values read from ENGINE_LOCAL
+    struct buf outcomes;             // of the gathered entries: key, then value with its size
     struct buf result;               // payload of the last apply()
     struct slice collect_after;      // view into collect_key: where apply_collect stopped
     uint8_t collect_key[1 + sizeof(uint64_t) + sizeof(struct txn_id)];

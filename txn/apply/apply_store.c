@@ -152,11 +152,29 @@ static void write_batch(struct apply *self) {
     self->reader_stale = true;
 }
 
+// Outcomes go in behind everything else of the batch: those of one shard lie beside one another in
+// the
+// store (their ids begin with the time), and RocksDB's memtable finds the place of a key that
+// follows
+// the one before it without a search.
+static void put_outcomes(struct apply *self) {
+    struct codec_reader r;
+    codec_reader_init(&r, buf_slice(&self->outcomes));
+    while (codec_remaining(&r) > 0) {
+        const struct slice key = codec_get_raw(&r, OUTCOME_KEY_SIZE);
+        const struct slice value = codec_get_slice(&r, LOCAL_VALUE_SIZE_MAX);
+        ASSERT(r.status == STATUS_OK);
+        engine_put(self->batch, ENGINE_LOCAL, key, value);
+    }
+    buf_reset(&self->outcomes);
+}
+
 void apply__write(struct apply *self) {
     if (self->dirty == NULL) {
-        ASSERT(engine_batch_count(self->batch) == 0);
+        ASSERT(engine_batch_count(self->batch) == 0 && self->outcomes.size == 0);
         return;
     }
+    put_outcomes(self);
     while (self->dirty != NULL) {
         struct apply_shard *shard = self->dirty;
         self->dirty = shard->next_dirty;
@@ -210,7 +228,10 @@ void apply__outcome_put(struct apply *self, struct shard_id shard, struct txn_id
     codec_put_u8(&w, LOCAL_FORMAT);
     command_outcome_encode(&w, outcome);
     ASSERT(w.status == STATUS_OK);
-    engine_put(self->batch, ENGINE_LOCAL, outcome_key(shard, txn, key), buf_slice(&self->scratch));
+    codec_writer_init(&w, &self->outcomes);
+    codec_put_raw(&w, outcome_key(shard, txn, key));
+    codec_put_slice(&w, buf_slice(&self->scratch));
+    ASSERT(w.status == STATUS_OK);  // the touched set bounds how many gather
     apply_touched_add(&self->touched, hash64_u64(shard.v) + SPACE_TXN,
                       slice_make(txn.v, sizeof(txn.v)));
 }
