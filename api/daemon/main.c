@@ -195,26 +195,36 @@ static int remove_entry(const char *path, const struct stat *info, int kind, str
     return remove(path);
 }
 
-int main(int argc, const char **argv) {
-    struct arguments arguments = {0};
-    int code = parse(argc, argv, &arguments);
-    if (code != 0) { return code < 0 ? EXIT_SUCCESS : code; }
-    if (arguments.version != 0) {
-        (void)puts("lightconed 0.1");
-        return EXIT_SUCCESS;
-    }
+static int serve(const struct arguments *arguments) {
+    int code = EXIT_FAILED;
     struct node_config *config = mem_alloc(sizeof(*config));
     struct err err = {0};
     bool temporary = false;
-    enum status st = arguments.dev ? dev_config(&arguments, config, &temporary, &err)
-                                   : node_config_load(arguments.config, config, &err);
+    enum status st = arguments->dev ? dev_config(arguments, config, &temporary, &err)
+                                    : node_config_load(arguments->config, config, &err);
     if (st != STATUS_OK) {
         (void)fprintf(stderr, "lightconed: %s\n", err.message);
-        code = EXIT_FAILED;
     } else {
-        code = run(&arguments, config, temporary);
+        code = run(arguments, config, temporary);
     }
     if (temporary) { (void)nftw(config->data_dir, remove_entry, 16, FTW_DEPTH | FTW_PHYS); }
     mem_free(config);
+    return code;
+}
+
+int main(int argc, const char **argv) {
+    struct arguments arguments = {0};
+    int code = parse(argc, argv, &arguments);
+    if (code < 0) {
+        code = EXIT_SUCCESS;
+    } else if (code == 0 && arguments.version != 0) {
+        (void)puts("lightconed 0.1");
+    } else if (code == 0) {
+        code = serve(&arguments);
+    }
+    free(arguments.config);  // lint: allow allocation: made by popt
+    free(arguments.data);    // lint: allow allocation: made by popt
+    free(arguments.rpc);     // lint: allow allocation: made by popt
+    free(arguments.peer);    // lint: allow allocation: made by popt
     return code;
 }
