@@ -433,6 +433,26 @@ static void test_replica_transfer_moves_leadership(void **state) {
     assert_int_equal(leader_of(world), 2);
 }
 
+// Each new leader starts its clock at the ceiling: that must not push the clocks a window ahead
+// each time
+// (docs/BUGS.md, 4), or peers refuse them in the end.
+static void test_replica_many_transfers_do_not_push_the_clocks_ahead(void **state) {
+    struct world *world = *state;
+    run(world, 500);
+    for (uint32_t i = 0; i < 12; i++) {
+        uint32_t leader = leader_of(world);
+        assert_true(leader != 0);
+        struct node_id target = {leader % NODES + 1};
+        assert_int_equal(replica_transfer(replica_of(world, leader), target), STATUS_OK);
+        run(world, 60);
+    }
+    for (uint32_t i = 0; i < NODES; i++) {
+        struct node *node = &world->nodes[i];
+        uint64_t ahead_us = hlc_wall_us(hlc_peek(&node->hlc, env_wall(node))) - env_wall(node);
+        assert_true(ahead_us < 800000);
+    }
+}
+
 // The leader steps down alone: its next list of leaderships misses the shard, which releases the
 // followers at
 // once instead of after the support duration (time.md, Leases: "absence from the list is a
@@ -493,6 +513,8 @@ int main(void) {
                                         setup, teardown),
         cmocka_unit_test_setup_teardown(test_replica_garbage_from_a_peer_is_refused, setup,
                                         teardown),
+        cmocka_unit_test_setup_teardown(test_replica_many_transfers_do_not_push_the_clocks_ahead,
+                                        setup, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
