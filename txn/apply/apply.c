@@ -21,8 +21,6 @@ enum {
     BATCH_SIZE_MAX = 4 << 20,
     OUTCOMES_SIZE_MAX = 16 << 20,
     RESULT_SIZE_MAX = 256,
-    CACHE_SLOTS = 1 << 18,
-    CACHE_BYTES_MAX = 64 << 20,
 };
 
 static uint64_t port_applied(void *ctx, struct shard_id id) {
@@ -65,7 +63,6 @@ struct apply *apply_create(struct engine *engine) {
     self->batch = engine_batch_create(engine);
     self->reader = mvcc_reader_create(engine);
     apply_touched_init(&self->touched);
-    self->cache = apply_cache_create(CACHE_SLOTS, CACHE_BYTES_MAX);
     buf_init(&self->scratch, LOCAL_VALUE_SIZE_MAX);
     buf_init(&self->outcomes, OUTCOMES_SIZE_MAX);
     buf_init(&self->result, RESULT_SIZE_MAX);
@@ -81,7 +78,6 @@ void apply_destroy(struct apply *self) {
     if (self == NULL) { return; }
     apply__shards_destroy(self);
     apply_touched_deinit(&self->touched);
-    apply_cache_destroy(self->cache);
     buf_deinit(&self->scratch);
     buf_deinit(&self->outcomes);
     buf_deinit(&self->result);
@@ -110,21 +106,6 @@ struct mvcc_reader *apply_reader(struct apply *self) {
         self->reader_stale = false;
     }
     return self->reader;
-}
-
-enum status apply_read(struct apply *self, struct shard_id shard, struct slice key,
-                       struct hlc_ts ts, struct mvcc_version *out_version) {
-    if (apply_cache_find(self->cache, key, ts, out_version)) {
-        return out_version->kind == MVCC_PUT ? STATUS_OK : STATUS_NOT_FOUND;
-    }
-    const enum status st = mvcc_read(apply_reader(self), key, ts, out_version);
-    if (st != STATUS_OK && st != STATUS_NOT_FOUND) { return st; }
-    // At or above everything applied on the shard, what was read is the newest there is.
-    if (!hlc_before(ts, apply__shard(self, shard)->timestamp)) {
-        if (st == STATUS_NOT_FOUND) { out_version->kind = MVCC_DELETE; }
-        apply_cache_put(self->cache, key, out_version);
-    }
-    return st;
 }
 
 enum status apply_digest(struct apply *self, struct slice start, struct slice end,

@@ -42,11 +42,6 @@ void apply_set_range(struct apply *self, struct shard_id shard, struct slice sta
 // Reader of the same store, refreshed to include everything applied (also what the turn in progress
 // has gathered: that is written out first). Shared by the loop's reads.
 struct mvcc_reader *apply_reader(struct apply *self);
-// mvcc_read of one key at ts against everything applied, past a cache of newest versions. The key
-// lies
-// in the shard. Views are valid until the next call.
-NODISCARD enum status apply_read(struct apply *self, struct shard_id shard, struct slice key,
-                                 struct hlc_ts ts, struct mvcc_version *out_version);
 // Outcome of a transaction on a shard: STATUS_NOT_FOUND when none is kept.
 NODISCARD enum status apply_outcome(struct apply *self, struct shard_id shard, struct txn_id txn,
                                     struct command_outcome *out);

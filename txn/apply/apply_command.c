@@ -30,7 +30,6 @@ static bool range_visit(void *ctx, struct slice key, const struct mvcc_version *
     pass->count++;
     if (pass->deletes) {
         mvcc_delete(pass->apply->batch, key, pass->timestamp, pass->timestamp);
-        apply_cache_drop(pass->apply->cache, key);
         apply_touched_add(&pass->apply->touched, SPACE_KEY, key);
     }
     return pass->count <= COMMAND_OPS_MAX;
@@ -116,11 +115,9 @@ static void mutate(struct apply *self, const struct command_mutation *mutation, 
     switch (mutation->kind) {
     case COMMAND_PUT:
         mvcc_put(self->batch, mutation->key, ts, ts, mutation->value);
-        apply_cache_drop(self->cache, mutation->key);
         break;
     case COMMAND_DELETE:
         mvcc_delete(self->batch, mutation->key, ts, ts);
-        apply_cache_drop(self->cache, mutation->key);
         break;
     case COMMAND_DELETE_RANGE: {
         struct range_pass pass = {.apply = self, .timestamp = ts, .deletes = true};

@@ -10,7 +10,6 @@
 
 #include "dataplane/base/err.h"
 #include "txn/apply/apply.h"
-#include "txn/apply/apply_cache.h"
 #include "txn/apply/apply_touched.h"
 
 // First byte of this package's keys in ENGINE_LOCAL; other packages use other bytes there.
@@ -27,7 +26,6 @@ struct apply {
     bool reader_stale;  // something was written since its last refresh
     struct state_machine port;
     struct apply_touched touched;
-    struct apply_cache *cache;       // newest versions, dropped as newer ones are applied
     struct apply_shard *shards;      // uthash by id
     struct apply_shard *last_shard;  // found last: entries of a shard come in runs
     struct apply_shard *dirty;       // shards whose applied index moved since the last write

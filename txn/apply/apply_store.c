@@ -327,7 +327,6 @@ void apply__remove_shard(struct apply *self, struct shard_id id) {
     remove_outcomes(self, id);
     if (shard->range_start != NULL) { remove_versions(self, shard); }
     write_batch(self);
-    apply_cache_clear(self->cache);
     self->last_shard = NULL;
     node_destroy(self, (struct shard_node *)shard);
 }

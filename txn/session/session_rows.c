@@ -15,11 +15,11 @@ static bool row_fits(const struct codec_writer *w) {
     return w->status == STATUS_OK && w->buf->size <= COMMAND_READ_SIZE_MAX;
 }
 
-static enum status read_one(struct session_exec *self, struct shard_id shard, struct slice key,
-                            struct codec_writer *w, const char **out_detail) {
+static enum status read_one(struct session_exec *self, struct slice key, struct codec_writer *w,
+                            const char **out_detail) {
+    struct mvcc_reader *reader = apply_reader(self->session->config.apply);
     struct mvcc_version version;
-    const enum status st =
-        apply_read(self->session->config.apply, shard, key, self->read.timestamp, &version);
+    const enum status st = mvcc_read(reader, key, self->read.timestamp, &version);
     if (st != STATUS_OK && st != STATUS_NOT_FOUND) {
         *out_detail = "the store cannot be read";
         return st;
@@ -48,7 +48,7 @@ enum status session__read_rows(struct session_exec *self, const struct shard_des
             *out_detail = "a key of the read lies outside the shard";
             return STATUS_INVALID_ARGUMENT;
         }
-        const enum status st = read_one(self, descriptor->id, key, &w, out_detail);
+        const enum status st = read_one(self, key, &w, out_detail);
         if (st != STATUS_OK) { return st; }
     }
     return STATUS_OK;
