@@ -93,12 +93,21 @@ struct node_core *admin__core(const struct admin_call *call) {
     return node_core_get(call->admin->node);
 }
 
+static bool is_current(struct admin_call *call) {
+    return node_core_is_current(admin__core(call));
+}
+
 static void on_loop(struct loop_task *task) {
     struct admin_call *call =
         (struct admin_call *)((char *)task - offsetof(struct admin_call, task));
     if (admin__core(call) == NULL && !call->method->without_core) {
         admin__fail(call, STATUS_FAILED_PRECONDITION, NULL,
                     "this node has not joined a cluster yet: run `lightcone cluster init` once");
+        return;
+    }
+    // A catalogue that may be old would deny what exists.
+    if (!call->method->without_core && !is_current(call)) {
+        admin__wait(call, is_current, call->method->run);
         return;
     }
     call->method->run(call);

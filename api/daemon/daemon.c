@@ -25,6 +25,7 @@
 enum { DAEMON_DRAIN_MS = 1000 };
 
 struct daemon {
+    bool current;  // loop: the catalogue is as new as others say
     struct node *node;
     struct rpc_server *server;
     struct data *data;
@@ -63,19 +64,30 @@ static void on_ready(void *ctx) {
     struct node_core *core = node_core_get(self->node);
     data_set_node(self->data, node_core_session(core), node_core_hlc(core),
                   node_self(self->node)->id);
-    publish_directory(self);
     tell_usable(self);
+}
+
+static void on_catalog_changed(void *ctx) {
+    struct daemon *self = ctx;
+    if (self->current) { publish_directory(self); }
+    tell_usable(self);
+}
+
+// After a start the catalogue may be old: until it is current, requests are told to come back
+// instead of being
+// told that what they name does not exist.
+static void open_when_current(struct daemon *self) {
+    struct node_core *core = node_core_get(self->node);
+    if (self->current || core == NULL || !node_core_is_current(core)) { return; }
+    self->current = true;
+    publish_directory(self);
     rpc_health_set(self->server, "", true);
     rpc_health_set(self->server, "lightcone.v1.Data", true);
 }
 
-static void on_catalog_changed(void *ctx) {
-    publish_directory(ctx);
-    tell_usable(ctx);
-}
-
 static void on_turn(void *ctx) {
     struct daemon *self = ctx;
+    if (self->data != NULL) { open_when_current(self); }
     if (self->data != NULL) { data_turn(self->data); }
     if (self->admin != NULL) { admin_turn(self->admin); }
 }

@@ -142,6 +142,7 @@ enum status node_core_create(const struct node_core_config *config, struct node_
     ASSERT(config->member_count >= 1 && config->member_count <= SHARD_REPLICAS_MAX);
     struct node_core *self = mem_alloc(sizeof(*self));
     self->config = *config;
+    self->started_ns = env_now(config->env);
     buf_init(&self->scratch, NODE_SCRATCH_SIZE_MAX);
     buf_init(&self->register_payload, 1 << 16);
     hlc_init(&self->hlc, config->clock_lead_us_max);

@@ -77,6 +77,11 @@ struct hlc_clock *node_core_hlc(struct node_core *self);
 // True once this node stands in the catalogue as it describes itself.
 bool node_core_is_registered(const struct node_core *self);
 
+// True once this node's catalogue is as new as what a majority of the members say (or it leads
+// them), or after
+// 3 s without such word, since data must be served while the control plane has no majority. Stays
+// true.
+bool node_core_is_current(struct node_core *self);
 // Catalogue version that another node said it holds, 0 = it said nothing yet.
 uint64_t node_core_version_of(const struct node_core *self, struct node_id node);
 

@@ -37,6 +37,8 @@ struct node_core {
     uint64_t gossip_due_ns;
     struct node_heard heard[CATALOG_NODES_MAX];
     uint32_t heard_count;
+    uint64_t started_ns;
+    bool current;  // the catalogue is as new as others say
 
     // Registration.
     struct session_call register_call;

@@ -9,6 +9,8 @@
 #include "api/node/node_core_internal.h"
 #include "dataplane/base/assert.h"
 
+#define CURRENT_WAIT_NS UINT64_C(3000000000)
+
 // Message: varint version held, slice delta (empty = only asking).
 static void send_catalog(struct node_core *self, struct node_id to, bool with_delta,
                          uint64_t since) {
@@ -55,6 +57,30 @@ uint64_t node_core_version_of(const struct node_core *self, struct node_id node)
         if (node_id_equal(self->heard[i].node, node)) { return self->heard[i].version; }
     }
     return 0;
+}
+
+// A leader that may serve has applied everything that was committed before it.
+static bool leads_catalog(struct node_core *self) {
+    struct replica *replica = replica_table_find(self->table, SHARD_CATALOG);
+    struct replica_read read = {0};
+    return replica != NULL && replica_read_begin(replica, &read) == STATUS_OK;
+}
+
+static bool members_agree(const struct node_core *self) {
+    uint32_t told = node_core__is_member(self, self->config.self.id);
+    for (uint32_t i = 0; i < self->config.member_count; i++) {
+        uint64_t version = node_core_version_of(self, self->config.members[i]);
+        if (version > catalog_version(self->catalog)) { return false; }
+        told += version != 0;
+    }
+    return told > self->config.member_count / 2;
+}
+
+bool node_core_is_current(struct node_core *self) {
+    if (self->current) { return true; }
+    bool waited = env_now(self->config.env) - self->started_ns >= CURRENT_WAIT_NS;
+    self->current = waited || leads_catalog(self) || members_agree(self);
+    return self->current;
 }
 
 static void note_version(struct node_core *self, struct node_id node, uint64_t version) {
