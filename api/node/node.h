@@ -35,8 +35,7 @@ struct node_options {
     uint32_t calls_max;
     uint64_t shard_bytes_max;  // proposals in flight of one shard
     // Loop, all optional: the node got its identity and its core (once); the catalogue changed; the
-    // core's turn
-    // has ended and answers may go out.
+    // core's turn has ended and answers may go out.
     void (*ready)(void *ctx);
     void (*catalog_changed)(void *ctx);
     void (*turn)(void *ctx);

@@ -71,8 +71,7 @@ void replica__note_appended(struct replica *self, const struct log_entry *entry)
 }
 
 // Leader, for the side channel: nothing will commit at or below the result. Bounded by the
-// committed ceiling, because a later leader
-// may assign anything above that.
+// committed ceiling, because a later leader may assign anything above that.
 void replica__advance_closed(struct replica *self) {
     if (!replica__ready(self)) { return; }
     struct hlc_ts limit = replica__min_in_flight(self);
