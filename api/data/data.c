@@ -68,6 +68,7 @@ void data_set_directory(struct data *self, struct directory *directory) {
 
 void data_turn(struct data *self) {
     data__streams_flush(self);
+    rpc_replies_flush(self->config.server);
     if (self->out.capacity > DATA_SCRATCH_KEPT_MAX) {
         buf_deinit(&self->out);
         buf_init(&self->out, DATA_RESPONSE_SIZE_MAX);

@@ -44,7 +44,7 @@ static void data_unary_done(struct session_call *session_call,
         proto_writer_init(&w, &data->out);
         enum status st = data__encode(data, &w, &answer);
         if (st == STATUS_OK) {
-            rpc_reply(call, buf_slice(&data->out));
+            rpc_reply_later(call, buf_slice(&data->out));
             return;
         }
         error = (struct rpc_error){.status = st};
@@ -121,7 +121,7 @@ static void data_unary_start(struct data *data, struct rpc_call *call, struct sl
         data_unary_refuse(data, call, &refusal);
         return;
     }
-    if (loop_post(data->config.loop, &state->task) != STATUS_OK) {
+    if (loop_post_quietly(data->config.loop, &state->task) != STATUS_OK) {
         struct rpc_error error = {.status = STATUS_OVERLOADED,
                                   .retry_after_ms = DATA_RETRY_AFTER_MS};
         rpc_fail(call, &error);

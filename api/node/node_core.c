@@ -219,6 +219,9 @@ enum status node_core_on_message(struct node_core *self, struct node_id from,
     case PEER_LEADS:
     case PEER_RAFT:
     case PEER_FRONTIER:
+    case PEER_SNAPSHOT:
+    case PEER_SNAPSHOT_REPLY:
+    case PEER_DIGEST:
         return replica_table_on_message(self->table, from, type, owner, body);
     case PEER_REQUEST:
     case PEER_RESPONSE:

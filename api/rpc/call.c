@@ -83,10 +83,14 @@ static void rpc_batch_metadata(struct rpc_batch *batch, struct rpc_call *call) {
     (void)rpc_batch_add(batch, GRPC_OP_SEND_INITIAL_METADATA);
 }
 
+static void rpc_batch_buffer(struct rpc_batch *batch, struct rpc_call *call) {
+    rpc_batch_add(batch, GRPC_OP_SEND_MESSAGE)->data.send_message.send_message = call->write_buffer;
+}
+
 static void rpc_batch_message(struct rpc_batch *batch, struct rpc_call *call, struct slice bytes) {
     ASSERT(call->write_buffer == NULL);
     call->write_buffer = rpc__byte_buffer(bytes);
-    rpc_batch_add(batch, GRPC_OP_SEND_MESSAGE)->data.send_message.send_message = call->write_buffer;
+    rpc_batch_buffer(batch, call);
 }
 
 static grpc_slice rpc_core_slice(struct slice s) {
@@ -157,6 +161,24 @@ static void rpc_unary_end(struct rpc_call *call, const struct slice *message) {
 
 void rpc_reply(struct rpc_call *call, struct slice message) {
     rpc_unary_end(call, &message);
+}
+
+void rpc__reply_now(struct rpc_call *call) {
+    struct rpc_batch batch;
+    batch.count = 0;
+    rpc_batch_metadata(&batch, call);
+    rpc_batch_buffer(&batch, call);
+    rpc_batch_status(&batch, call);
+    rpc_batch_start(&batch, call, RPC_OP_FINISH);
+    rpc_call_unref(call);
+}
+
+void rpc_reply_later(struct rpc_call *call, struct slice message) {
+    ASSERT(call->slot->method.kind == RPC_UNARY);
+    bool before = atomic_exchange_explicit(&call->finishing, true, memory_order_relaxed);
+    ASSERT(!before && call->write_buffer == NULL);
+    call->write_buffer = rpc__byte_buffer(message);
+    rpc__poller_push(call->poller, call);
 }
 
 // Takes what gathered as one message; with the mutex held.

@@ -145,22 +145,22 @@ static void rpc_request(struct rpc_call *call) {
     if (slot->handle == NULL) {
         grpc_call_details_init(&call->details);
         error = grpc_server_request_call(server, &call->call, &call->details, &call->metadata,
-                                         call->cq, call->cq, tag);
+                                         call->poller->cq, call->poller->cq, tag);
     } else {
         grpc_byte_buffer **payload =
             slot->method.kind == RPC_BIDI_STREAM ? NULL : &call->payload.buffer;
         error =
             grpc_server_request_registered_call(server, slot->handle, &call->call, &call->deadline,
-                                                &call->metadata, payload, call->cq, call->cq, tag);
+                                                &call->metadata, payload, call->poller->cq, call->poller->cq, tag);
     }
     // Only a queue that is shut down refuses, and rpc_stop drains every accept before.
     ASSERT(error == GRPC_CALL_OK);
 }
 
-void rpc__post_accept(struct rpc_slot *self, grpc_completion_queue *cq) {
+void rpc__post_accept(struct rpc_slot *self, struct rpc_poller *poller) {
     struct rpc_call *call = rpc_take(self);
     if (call == NULL) { return; }
-    call->cq = cq;
+    call->poller = poller;
     rpc_request(call);
 }
 
@@ -196,7 +196,7 @@ static void rpc_clear(struct rpc_call *call) {
 
 void rpc__recycle(struct rpc_call *call) {
     struct rpc_slot *slot = call->slot;
-    grpc_completion_queue *cq = call->cq;
+    struct rpc_poller *poller = call->poller;
     rpc_clear(call);
     (void)pthread_mutex_lock(&slot->mu);
     call->next = slot->free_calls;
@@ -205,5 +205,5 @@ void rpc__recycle(struct rpc_call *call) {
                    !atomic_load_explicit(&slot->server->stopping, memory_order_acquire);
     if (missing) { slot->accepts_missing--; }
     (void)pthread_mutex_unlock(&slot->mu);
-    if (missing) { rpc__post_accept(slot, cq); }
+    if (missing) { rpc__post_accept(slot, poller); }
 }

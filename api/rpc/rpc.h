@@ -103,6 +103,10 @@ struct rpc_config {
     uint32_t streams_max;       // concurrent calls per connection; 0 = 4096
     uint32_t retry_after_ms;    // told to whom is refused; 0 = 50
     const struct rpc_tls *tls;  // NULL = plain text; borrowed for the call of rpc_create
+    // Told on a poller when a burst of calls has been handed to its handlers, before the poller
+    // sleeps: the time to wake whoever works on them. NULL = nobody.
+    void (*burst_end)(void *ctx);
+    void *burst_ctx;
     struct slice descriptors;  // serialized FileDescriptorSet for reflection; empty = no reflection
 };
 
@@ -155,6 +159,10 @@ struct ProtobufCAllocator *rpc_call_allocator(struct rpc_call *call);
 
 // Unary: the answer. Consumes the handler's reference.
 void rpc_reply(struct rpc_call *call, struct slice message);
+// The same from a thread that answers many calls at a time: the answer goes with the next
+// rpc_replies_flush at the latest.
+void rpc_reply_later(struct rpc_call *call, struct slice message);
+void rpc_replies_flush(struct rpc_server *self);
 // Any kind: an error ends the call after what was gathered. Consumes the handler's reference.
 void rpc_fail(struct rpc_call *call, const struct rpc_error *error);
 // Streams: the good end, after what was gathered. Consumes the handler's reference.

@@ -54,12 +54,13 @@ struct rpc_arena {
 struct rpc_call {
     struct rpc_server *server;
     struct rpc_slot *slot;
-    struct rpc_call *next;      // of the free list, or of the live streams; guarded by their mutex
+    // Of the free list or of the live streams: guarded by their mutex. Of a poller's replies: its.
+    struct rpc_call *next;
     struct rpc_call *previous;  // of the live streams
     bool listed;                // in the live streams; guarded by their mutex
     atomic_bool drained;        // relaxed: only its own order matters
     struct rpc_tag tags[RPC_OP_COUNT];
-    grpc_completion_queue *cq;
+    struct rpc_poller *poller;
     grpc_call *call;
     gpr_timespec deadline;
     grpc_metadata_array metadata;
@@ -108,6 +109,14 @@ struct rpc_poller {
     grpc_completion_queue *cq;
     pthread_t thread;
     uint32_t index;
+    uint32_t burst;  // calls accepted since burst_end was told; the poller's thread
+    // What wakes it: see poller.c.
+    grpc_channel *lame;
+    grpc_call *bell;
+    struct rpc_tag bell_tag;
+    _Atomic(struct rpc_call *) replies;  // newest first
+    atomic_bool asleep;
+    atomic_uint_fast32_t ringing;  // threads that are waking it
 };
 
 enum { RPC_SERVICE_NAME_SIZE = 128, RPC_WATCHERS_MAX = 1024 };
@@ -161,7 +170,7 @@ grpc_server_credentials *rpc__server_credentials(const struct rpc_tls *tls);
 struct rpc_slot *rpc__slot_create(struct rpc_server *server, const struct rpc_method *method);
 void rpc__slot_destroy(struct rpc_slot *self);
 // Posts one more accept on cq, or notes that one is missing.
-void rpc__post_accept(struct rpc_slot *self, grpc_completion_queue *cq);
+void rpc__post_accept(struct rpc_slot *self, struct rpc_poller *poller);
 // Gives a call back that was never accepted.
 void rpc__recycle(struct rpc_call *call);
 void rpc__arena_init(struct rpc_arena *self);
@@ -184,6 +193,21 @@ void rpc__written(struct rpc_call *call);
 void rpc__on_write(struct rpc_call *call, bool ok);
 void rpc__refuse(struct rpc_call *call, const struct rpc_error *error);
 void rpc__start(struct rpc_call *call, const grpc_op *ops, size_t count, enum rpc_op op);
+
+// Starts the end of a call that rpc_reply_later left with its poller.
+void rpc__reply_now(struct rpc_call *call);
+
+// poller.c
+void rpc__poller_init(struct rpc_poller *self, struct rpc_server *server, uint32_t index);
+// After the last call; its thread ends.
+void rpc__poller_shutdown(struct rpc_poller *self);
+void rpc__poller_deinit(struct rpc_poller *self);
+void *rpc__poll(void *poller);
+// Leaves a call that has been answered with its poller, which has to be woken.
+void rpc__poller_push(struct rpc_poller *self, struct rpc_call *call);
+
+// server.c
+void rpc__on_accept(struct rpc_call *call, bool ok);
 
 // streams.c: the list of live streams.
 void rpc__stream_add(struct rpc_call *call);

@@ -24,10 +24,8 @@ enum {
     RPC_STREAMS_MAX = 4096,
     RPC_STREAM_BYTES_MAX = 32 << 20,
     RPC_RETRY_AFTER_MS = 50,
-    RPC_SWEEP_EVENTS = 4096,
 };
 static const uint64_t RPC_BYTES_MAX = UINT64_C(256) << 20;
-static const uint64_t RPC_SWEEP_NS = UINT64_C(1000000000);
 
 // --- Accepting ---
 
@@ -103,7 +101,7 @@ static void rpc_open(struct rpc_call *call, uint64_t in_flight) {
     }
 }
 
-static void rpc_on_accept(struct rpc_call *call, bool ok) {
+void rpc__on_accept(struct rpc_call *call, bool ok) {
     struct rpc_server *server = call->server;
     if (!ok) {
         rpc__recycle(call);
@@ -113,7 +111,7 @@ static void rpc_on_accept(struct rpc_call *call, bool ok) {
     atomic_store_explicit(&call->refs, 1, memory_order_relaxed);
     atomic_fetch_add_explicit(&server->calls, 1, memory_order_relaxed);
     uint64_t in_flight = 1 + atomic_fetch_add_explicit(&server->in_flight, 1, memory_order_relaxed);
-    rpc__post_accept(call->slot, call->cq);
+    rpc__post_accept(call->slot, call->poller);
     rpc_open(call, in_flight);
 }
 
@@ -132,67 +130,6 @@ static void rpc_unknown_start(void *ctx, struct rpc_call *call, struct slice req
 }
 
 static const struct rpc_handler rpc_unknown_handler = {.start = rpc_unknown_start};
-
-// --- Polling ---
-
-static void rpc_on_event(struct rpc_server *server, const struct rpc_tag *tag, bool ok) {
-    struct rpc_call *call = tag->call;
-    if (call == NULL) {
-        ASSERT(tag == &server->shutdown_tag);
-        (void)pthread_mutex_lock(&server->mu);
-        server->shut_down = true;
-        (void)pthread_cond_broadcast(&server->changed);
-        (void)pthread_mutex_unlock(&server->mu);
-        return;
-    }
-    (void)atomic_load_explicit(&call->refs, memory_order_acquire);  // see rpc__start
-    switch (tag->op) {
-    case RPC_OP_ACCEPT:
-        rpc_on_accept(call, ok);
-        return;  // holds no reference
-    case RPC_OP_CLOSE:
-        rpc__on_close(call);
-        break;
-    case RPC_OP_READ:
-        rpc__on_read(call, ok);
-        break;
-    case RPC_OP_WRITE:
-        rpc__on_write(call, ok);
-        break;
-    case RPC_OP_FINISH:
-        rpc__written(call);
-        break;
-    case RPC_OP_COUNT:
-        ASSERT(tag->op != RPC_OP_COUNT);
-        break;
-    }
-    rpc_call_unref(call);
-}
-
-static gpr_timespec rpc_poll_until(const struct rpc_poller *self) {
-    if (self->index != 0) { return gpr_inf_future(GPR_CLOCK_MONOTONIC); }
-    return gpr_time_add(gpr_now(GPR_CLOCK_MONOTONIC),
-                        gpr_time_from_nanos((int64_t)RPC_SWEEP_NS, GPR_TIMESPAN));
-}
-
-static void *rpc_poll(void *arg) {
-    struct rpc_poller *self = arg;
-    uint32_t events = 0;
-    gpr_timespec until = rpc_poll_until(self);
-    for (;;) {
-        grpc_event event = grpc_completion_queue_next(self->cq, until, NULL);
-        if (event.type == GRPC_QUEUE_SHUTDOWN) { return NULL; }
-        if (event.type == GRPC_OP_COMPLETE) {
-            rpc_on_event(self->server, event.tag, event.success != 0);
-        }
-        events++;
-        if (self->index == 0 && (event.type == GRPC_QUEUE_TIMEOUT || events >= RPC_SWEEP_EVENTS)) {
-            rpc__streams_sweep(self->server, loop_monotonic_ns());
-            until = rpc_poll_until(self);
-            events = 0;
-        }
-    }
-}
 
 // --- Making and stopping ---
 
@@ -225,8 +162,7 @@ static enum status rpc_bind(struct rpc_server *self, const struct rpc_tls *tls, 
     ASSERT(self->server != NULL);
     for (uint32_t i = 0; i < self->config.poller_count; i++) {
         struct rpc_poller *poller = &self->pollers[i];
-        *poller = (struct rpc_poller){.server = self, .index = i};
-        poller->cq = grpc_completion_queue_create_for_next(NULL);
+        rpc__poller_init(poller, self, i);
         grpc_server_register_completion_queue(self->server, poller->cq, NULL);
     }
     grpc_server_credentials *credentials = rpc__server_credentials(tls);
@@ -295,11 +231,11 @@ void rpc_start(struct rpc_server *self) {
     grpc_server_start(self->server);
     for (uint32_t s = 0; s < self->slot_count; s++) {
         for (uint32_t i = 0; i < self->slots[s]->accept_count; i++) {
-            rpc__post_accept(self->slots[s], self->pollers[i % self->config.poller_count].cq);
+            rpc__post_accept(self->slots[s], &self->pollers[i % self->config.poller_count]);
         }
     }
     for (uint32_t i = 0; i < self->config.poller_count; i++) {
-        if (pthread_create(&self->pollers[i].thread, NULL, rpc_poll, &self->pollers[i]) != 0) {
+        if (pthread_create(&self->pollers[i].thread, NULL, rpc__poll, &self->pollers[i]) != 0) {
             // Threads are made at the start of the process; without them there is no node.
             FATAL("cannot start a gRPC poller thread");
         }
@@ -346,7 +282,7 @@ void rpc_stop(struct rpc_server *self, uint32_t drain_ms) {
     grpc_server_cancel_all_calls(self->server);
     rpc_wait_end(self);
     for (uint32_t i = 0; i < self->config.poller_count; i++) {
-        grpc_completion_queue_shutdown(self->pollers[i].cq);
+        rpc__poller_shutdown(&self->pollers[i]);
     }
     for (uint32_t i = 0; i < self->config.poller_count; i++) {
         (void)pthread_join(self->pollers[i].thread, NULL);
@@ -370,7 +306,7 @@ static void rpc_discard_core(struct rpc_server *self) {
     }
     grpc_server_destroy(self->server);
     for (uint32_t i = 0; i < self->config.poller_count; i++) {
-        grpc_completion_queue_destroy(self->pollers[i].cq);
+        rpc__poller_deinit(&self->pollers[i]);
     }
 }
 

@@ -41,6 +41,7 @@ struct loop {
     bool stopping;
     atomic_bool stop_asked;
     atomic_bool running;
+    atomic_bool bell_due;  // a quiet post found the mailbox empty
     pthread_t thread;          // of the run; valid while running
     pthread_t thread_to_join;  // of loop_start
     bool started;
@@ -218,6 +219,18 @@ enum status loop_post(struct loop *self, struct loop_task *task) {
     if (st == STATUS_RESOURCE_EXHAUSTED) { add(&self->refused, 1); }
     if (st == STATUS_OK && was_empty) { ring(self); }
     return st;
+}
+
+enum status loop_post_quietly(struct loop *self, struct loop_task *task) {
+    bool was_empty = false;
+    enum status st = mailbox_post(&self->mailbox, task, &was_empty);
+    if (st == STATUS_RESOURCE_EXHAUSTED) { add(&self->refused, 1); }
+    if (st == STATUS_OK && was_empty) { atomic_store(&self->bell_due, true); }
+    return st;
+}
+
+void loop_ring_due(struct loop *self) {
+    if (atomic_load(&self->bell_due) && atomic_exchange(&self->bell_due, false)) { ring(self); }
 }
 
 void loop_post_completion(struct loop *self, struct loop_task *task) {

@@ -75,6 +75,11 @@ void loop_destroy(struct loop *self);
 // caller refuses its own work then, early. STATUS_CANCELLED when the loop has closed its mailbox.
 NODISCARD enum status loop_post(struct loop *self, struct loop_task *task);
 
+// The same without waking the loop: for a thread that has more to post at once. It must call
+// loop_ring_due soon after, whatever the answer was.
+NODISCARD enum status loop_post_quietly(struct loop *self, struct loop_task *task);
+void loop_ring_due(struct loop *self);
+
 // For the end of an operation that the loop itself asked for: has no maximum (see mailbox.h). Who
 // posts completions is stopped before the loop is; a closed mailbox is a bug of the caller.
 void loop_post_completion(struct loop *self, struct loop_task *task);

@@ -19,9 +19,12 @@ enum peer_message_type {
     PEER_FRONTIER,  // batched (shard, term, closed, commit) of shards the sender leads
     PEER_REQUEST,   // a gateway asks a replica
     PEER_RESPONSE,
-    PEER_CATALOG,  // delta of the catalogue
-    PEER_JOIN,     // cluster membership before there is an identity
-    PEER_STATUS,   // diagnostics, ask and answer
+    PEER_CATALOG,         // delta of the catalogue
+    PEER_JOIN,            // cluster membership before there is an identity
+    PEER_STATUS,          // diagnostics, ask and answer
+    PEER_SNAPSHOT,        // one chunk of a snapshot of one shard, with its own checksum
+    PEER_SNAPSHOT_REPLY,  // how far the receiver is
+    PEER_DIGEST,          // a replica's digest as of an index, to the leader; and its verdict
     PEER_MESSAGE_TYPE_COUNT
 };
 

@@ -16,7 +16,8 @@
 enum log_entry_kind {
     LOG_ENTRY_EMPTY,    // a leader's first entry of its term, and ceiling renewals
     LOG_ENTRY_COMMAND,  // payload belongs to the state machine
-    LOG_ENTRY_CONFIG,   // payload is a membership change
+    LOG_ENTRY_CONFIG,   // payload is a membership (raft_membership_encode)
+    LOG_ENTRY_DIGEST,   // no payload: every replica digests its state as of this index
     LOG_ENTRY_KIND_COUNT
 };
 

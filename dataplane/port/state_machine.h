@@ -16,6 +16,9 @@ struct apply_result {
     struct slice payload;  // encoded result for the proposer; may be empty
 };
 
+// A consistent view of one shard, being read out chunk by chunk for a snapshot.
+struct state_export;
+
 struct state_machine {
     void *ctx;
     // Largest index whose effects the store holds now (after a restart: what the last flush kept).
@@ -30,4 +33,28 @@ struct state_machine {
     void (*end)(void *ctx);
     // A replica was closed for good: drop its data.
     void (*remove)(void *ctx, struct shard_id shard);
+
+    // --- Snapshots (replication.md "Replica") ---
+    // A view of the shard as of applied(), called between turns (after end()). Later applies do not
+    // show in it. Never NULL.
+    struct state_export *(*export_open)(void *ctx, struct shard_id shard);
+    // Appends the next chunk, about size_max bytes and at least one record, to the buffer;
+    // *out_last tells that nothing follows. STATUS_CORRUPT, STATUS_IO: give the snapshot up.
+    enum status (*export_next)(void *ctx, struct state_export *state, uint32_t size_max,
+                               struct buf *out, bool *out_last);
+    void (*export_close)(void *ctx, struct state_export *state);
+    // Drops what the shard holds and marks it hollow, in one batch: until ingest_end, and after any
+    // crash before it is durable, hollow() says so and applied() is 0. Callable again midway.
+    void (*ingest_begin)(void *ctx, struct shard_id shard);
+    // One chunk, in order. STATUS_CORRUPT for bytes that are no chunk of this kind of shard: then
+    // ingest_begin again, or leave it hollow.
+    enum status (*ingest)(void *ctx, struct shard_id shard, struct slice chunk);
+    // The shard is whole as of index: applied index, base (opaque, kept until the next ingest) and
+    // the end of hollowness in one batch. Durable after the next finished flush only.
+    void (*ingest_end)(void *ctx, struct shard_id shard, uint64_t index, struct slice base);
+    // The base given to the latest ingest_end; empty when there was none.
+    void (*base)(void *ctx, struct shard_id shard, struct buf *out);
+    bool (*hollow)(void *ctx, struct shard_id shard);
+    // Digest of the replicated state as of applied(): equal on replicas that applied the same.
+    enum status (*digest)(void *ctx, struct shard_id shard, uint64_t *out_digest);
 };

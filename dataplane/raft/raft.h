@@ -23,20 +23,66 @@
 
 enum raft_role { RAFT_FOLLOWER, RAFT_PRECANDIDATE, RAFT_CANDIDATE, RAFT_LEADER, RAFT_ROLE_COUNT };
 
-enum { RAFT_VOTERS_MAX = SHARD_REPLICAS_MAX, RAFT_APPEND_ENTRIES_MAX = 1024 };
+enum {
+    RAFT_VOTERS_MAX = SHARD_REPLICAS_MAX,  // of one configuration
+    RAFT_MEMBERS_MAX = 2 * RAFT_VOTERS_MAX,
+    RAFT_APPEND_ENTRIES_MAX = 1024,
+};
 
+// What a member is in the newer configuration.
+enum raft_member_role {
+    RAFT_VOTER,
+    RAFT_LEARNER,  // gets entries, counts for nothing
+    RAFT_LEAVING,  // no longer a member once the joint configuration is left
+    RAFT_MEMBER_ROLE_COUNT
+};
+
+// One replica of the shard. Its identity is (node, incarnation): a node that was removed and comes
+// back is another replica, whose predecessor's votes and acknowledgements count for nothing.
+struct raft_member {
+    struct node_id node;
+    uint64_t incarnation;  // config_epoch of the change that added it; 1 for the first members
+    enum raft_member_role role;
+    bool outgoing;  // voter of the older configuration, while it is joint
+};
+
+// Joint while any member is outgoing: then every decision needs a majority of the voters and one of
+// the outgoing (Ongaro 4.3). Each node appears once.
 struct raft_membership {
-    uint64_t config_epoch;
-    uint32_t voter_count;
-    uint32_t learner_count;
-    struct node_id voters[RAFT_VOTERS_MAX];
-    struct node_id learners[RAFT_VOTERS_MAX];
+    uint64_t config_epoch;  // counts configurations: joint and final ones
+    uint32_t count;
+    struct raft_member members[RAFT_MEMBERS_MAX];
+};
+
+// What is asked of a membership: the role each named node shall have; others keep theirs.
+struct raft_change {
+    struct node_id node;
+    enum raft_member_role role;  // RAFT_LEAVING = remove
+};
+
+// The membership that an entry of the log put in force when it was appended.
+struct raft_config_entry {
+    uint64_t index;  // 0 = the first, that no entry holds
+    struct raft_membership membership;
+};
+
+// How far this replica's own copy can be trusted.
+enum raft_health {
+    RAFT_WHOLE,
+    RAFT_HOLLOW,   // the state machine lost its contents: votes and stores, but never campaigns
+    RAFT_DAMAGED,  // the log lost entries that it had acknowledged: neither votes nor acknowledges
+    RAFT_HEALTH_COUNT
 };
 
 struct raft_config {
     struct shard_id shard;
     struct node_id self;
-    struct raft_membership membership;
+    uint64_t incarnation;  // of this replica; members with self's node and another one are not it
+    enum raft_health health;
+    // Memberships by the log, oldest first; the first is in force at bounds.trim_index or is the
+    // shard's first. self need not be in any: such a replica follows and stores, no more.
+    const struct raft_config_entry *configs;  // copied
+    uint32_t config_count;                    // at least 1
     const struct support *support;  // read-only view of node-pair support; outlives the core
     const struct log_store *log;    // for entries older than the cache: catch-up reads only
     struct log_bounds bounds;       // what recovery found
@@ -58,6 +104,7 @@ enum raft_message_type {
     RAFT_APPEND_REQUEST,  // also the heartbeat, the probe and the read round
     RAFT_APPEND_REPLY,
     RAFT_TIMEOUT_NOW,
+    RAFT_SNAPSHOT_OFFER,  // the first words of a snapshot: its leader, index and term; no reply
     RAFT_MESSAGE_TYPE_COUNT
 };
 
@@ -65,6 +112,9 @@ struct raft_message {
     enum raft_message_type type;
     struct node_id from;
     struct node_id to;
+    // Of the replicas meant. A message to another incarnation than one's own is not for this one.
+    uint64_t from_incarnation;
+    uint64_t to_incarnation;
     uint64_t term;
     // of the sender's (node, boot), stamped by the driver; orders fortification against releases
     uint64_t sequence;
@@ -78,7 +128,10 @@ struct raft_message {
     uint64_t read_round;  // append: the round to confirm; reply: echoed
     // append reply: epoch under which the follower fortifies the leader; 0 = none
     uint64_t support_epoch;
-    bool reject;    // replies
+    bool reject;  // replies
+    // append reply: the sender is hollow or damaged and can only be helped by a snapshot; index is
+    // then the least that this must reach
+    bool wants_snapshot;
     bool transfer;  // vote request by TIMEOUT_NOW: ignores stickiness
     // and the sequence of that TIMEOUT_NOW: later promises to its sender still bind; else 0
     uint64_t transfer_sequence;
@@ -100,6 +153,12 @@ enum raft_event_type {
     RAFT_EVENT_CAMPAIGN,   // start an election now (first leader of a new shard)
     RAFT_EVENT_TRANSFER,   // leader: hand leadership to target
     RAFT_EVENT_STEP_DOWN,  // leader: give up now (sick disk, shutdown)
+    // Leader: the transfer of a snapshot to a peer ended (the action RAFT_ACTION_SNAPSHOT began
+    // it). With index != 0 the peer holds everything up to index, durable; 0 = it failed.
+    RAFT_EVENT_SNAPSHOT_SENT,
+    // The state machine holds a snapshot, durable, in the place of everything up to its index: the
+    // log begins anew after it, or goes on if it holds that very entry.
+    RAFT_EVENT_SNAPSHOT_INSTALLED,
     RAFT_EVENT_TYPE_COUNT
 };
 
@@ -129,6 +188,16 @@ struct raft_event {
             uint64_t commit;
         } frontier;
         struct node_id target;
+        struct {
+            struct node_id node;
+            uint64_t incarnation;
+            uint64_t index;
+        } sent;
+        struct {
+            uint64_t index;
+            uint64_t term;
+            const struct raft_membership *membership;  // in force at index
+        } installed;
     } u;
 };
 
@@ -140,6 +209,11 @@ enum raft_action_type {
     RAFT_ACTION_COMMIT,
     RAFT_ACTION_READ,  // leadership was confirmed (or lost) for every read up to token
     RAFT_ACTION_ROLE,  // role, term or known leader changed
+    // The membership in use is another: raft_members. Also when truncation brought an older back.
+    RAFT_ACTION_MEMBERSHIP,
+    // Leader: this peer needs what was trimmed, or asks for a snapshot: begin to send one, whose
+    // index is at least min_index, and tell how it ended by RAFT_EVENT_SNAPSHOT_SENT.
+    RAFT_ACTION_SNAPSHOT,
     RAFT_ACTION_TYPE_COUNT
 };
 
@@ -153,6 +227,10 @@ struct raft_action {
             uint32_t entry_count;
             bool has_hard_state;
             struct log_hard_state hard_state;
+            // The log begins anew after (base_index, base_term); 0 = it does not. The driver adds
+            // what log_base wants besides, by what it installed.
+            uint64_t base_index;
+            uint64_t base_term;
         } persist;
         struct {
             uint64_t after_sequence;  // 0 = at once
@@ -170,6 +248,11 @@ struct raft_action {
             uint64_t term;
             struct node_id leader;
         } role;
+        struct {
+            struct node_id node;
+            uint64_t incarnation;
+            uint64_t min_index;
+        } snapshot;
     } u;
 };
 
@@ -178,7 +261,7 @@ struct raft_actions {
     uint32_t count;
     uint32_t count_max;  // RAFT_ACTIONS_MAX always suffices for one step
 };
-enum { RAFT_ACTIONS_MAX = 8 + 4 * RAFT_VOTERS_MAX };
+enum { RAFT_ACTIONS_MAX = 8 + 4 * RAFT_MEMBERS_MAX };
 
 struct raft_core;
 
@@ -213,7 +296,42 @@ uint64_t raft_durable_index(const struct raft_core *core);
 uint64_t raft_commit_index(const struct raft_core *core);
 // Index of the leader's first entry of its term; UINT64_MAX when not leader.
 uint64_t raft_term_start_index(const struct raft_core *core);
+// In use: the latest of the log, committed or not (Ongaro 4.1).
 const struct raft_membership *raft_members(const struct raft_core *core);
+// The latest committed one, and its index.
+const struct raft_membership *raft_members_committed(const struct raft_core *core,
+                                                     uint64_t *out_index);
+
+// --- Membership (Ongaro, chapter 4) ---
+// A leader that wants another membership asks for the next one, seals it as an entry of kind CONFIG
+// (its payload: raft_membership_encode) and proposes it like any other. PROPOSE refuses it with
+// STATUS_FAILED_PRECONDITION while an earlier one is not committed or no entry of this term is
+// (Ongaro's correction of 2015), and with STATUS_INVALID_ARGUMENT when it does not follow from the
+// one in use.
+//
+// Changes of learners alone take one step; changes of voters go through a joint membership, which
+// the driver leaves by a second entry as soon as raft_next_membership says so.
+//
+// The membership that the changes lead to. STATUS_INVALID_ARGUMENT (err names the node and why: no
+// voter left, too many, unknown), STATUS_ALREADY_EXISTS when nothing would change,
+// STATUS_FAILED_PRECONDITION while joint.
+NODISCARD enum status raft_membership_change(const struct raft_membership *self,
+                                             const struct raft_change *changes, uint32_t count,
+                                             struct raft_membership *out, struct err *err);
+bool raft_membership_is_joint(const struct raft_membership *self);
+// The final membership that a joint one leads to.
+void raft_membership_leave(const struct raft_membership *self, struct raft_membership *out);
+const struct raft_member *raft_membership_find(const struct raft_membership *self,
+                                               struct node_id node);
+// Sane by itself: sizes, roles, each node once, a voter in each configuration.
+bool raft_membership_check(const struct raft_membership *self);
+void raft_membership_encode(struct codec_writer *w, const struct raft_membership *self);
+NODISCARD enum status raft_membership_decode(struct codec_reader *r, struct raft_membership *out);
+// Leader of a committed joint membership: fills the one to propose next and returns true.
+bool raft_wants_leave(const struct raft_core *core, struct raft_membership *out);
+// Ready to lead: a voter, present, replicating, at most lag entries behind (leader only).
+bool raft_is_ready(const struct raft_core *core, struct node_id node, uint64_t lag);
+enum raft_health raft_health_of(const struct raft_core *core);
 // An entry of the memory window, or NULL when it must be read from the log store. Borrowed until
 // the next step.
 const struct log_entry *raft_entry(const struct raft_core *core, uint64_t index);

@@ -284,6 +284,9 @@ enum status replica_table_on_message(struct replica_table *self, struct node_id 
     case PEER_CATALOG:
     case PEER_JOIN:
     case PEER_STATUS:
+    case PEER_SNAPSHOT:
+    case PEER_SNAPSHOT_REPLY:
+    case PEER_DIGEST:
     case PEER_MESSAGE_TYPE_COUNT:
         break;
     }

@@ -24,6 +24,9 @@ bool transport_message_is_resendable(enum peer_message_type type) {
     case PEER_LEADS:
     case PEER_RAFT:
     case PEER_FRONTIER:
+    case PEER_SNAPSHOT:
+    case PEER_SNAPSHOT_REPLY:
+    case PEER_DIGEST:
         return true;
     case PEER_REQUEST:
     case PEER_RESPONSE:
