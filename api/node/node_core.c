@@ -15,7 +15,6 @@
 
 enum {
     NODE_SCRATCH_SIZE_MAX = 64 << 20,
-    NODE_SERVED_MAX = 16384,
     NODE_COLLECT_MAX = 200,  // kept outcomes looked at in one round of gossip
 };
 
@@ -31,6 +30,7 @@ void node_core_config_defaults(struct node_core_config *config) {
         .frontier_interval_ns = 20000000,
         .gossip_interval_ns = 100000000,
         .calls_max = 16384,
+        .served_max = 16384,
         .shard_pending_max = 4096,
         .shard_pending_size_max = 64 << 20,
     };
@@ -99,7 +99,7 @@ static void create_session(struct node_core *self) {
         .apply = self->apply,
         .map = catalog_shard_map(self->catalog),
         .calls_max = self->config.calls_max,
-        .served_max = NODE_SERVED_MAX,
+        .served_max = self->config.served_max,
         .attempt_ns = 500000000,
         .catalog_nodes = catalog_nodes,
         .ctx = self,

@@ -36,6 +36,7 @@ struct node_core_config {
     uint64_t frontier_interval_ns;
     uint64_t gossip_interval_ns;
     uint32_t calls_max;          // client calls in flight as gateway
+    uint32_t served_max;         // calls in flight for other gateways
     uint32_t shard_pending_max;  // proposals in flight per shard
     uint64_t shard_pending_size_max;
     // The catalogue changed: addresses, keyspaces or shards. May be NULL.

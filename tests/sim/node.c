@@ -247,6 +247,7 @@ static void configure(struct sim_node *self, struct node_core_config *config) {
     config->support_interval_ns = plan->support_ns / 10;
     config->frontier_interval_ns = plan->frontier_ns;
     config->calls_max = 64;  // a few clients
+    config->served_max = 256;
 }
 
 void sim_node_start(struct sim_node *self) {
