@@ -28,8 +28,8 @@ static bool lc_map_take_shard(struct shard_map *map, const Lightcone__V1__Shard 
             shard->replicas[i]->role == LIGHTCONE__V1__REPLICA_ROLE__REPLICA_ROLE_LEARNER
                 ? SHARD_LEARNER
                 : SHARD_VOTER;
-        descriptor.replicas[descriptor.replica_count++] =
-            (struct shard_replica){{shard->replicas[i]->node}, role};
+        descriptor.replicas[descriptor.replica_count++] = (struct shard_replica){
+            .node = {shard->replicas[i]->node}, .role = role, .incarnation = 1};
     }
     descriptor.start = bytes_copy(slice_make(shard->start.data, shard->start.len));
     descriptor.end = bytes_copy(slice_make(shard->end.data, shard->end.len));

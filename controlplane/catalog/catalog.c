@@ -72,7 +72,8 @@ void catalog_bootstrap(struct catalog *self, const struct node_id *members, uint
             group.replicas[at] = group.replicas[at - 1];
         }
         ASSERT_IF(at > 0, group.replicas[at - 1].node.v != members[i].v);
-        group.replicas[at] = (struct shard_replica){members[i], SHARD_VOTER};
+        group.replicas[at] =
+            (struct shard_replica){.node = members[i], .role = SHARD_VOTER, .incarnation = 1};
     }
     self->next_node = group.replicas[count - 1].node.v + 1;
     self->version = 1;

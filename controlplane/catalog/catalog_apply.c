@@ -164,7 +164,8 @@ static void catalog_create_shards(struct catalog *self,
         enum status st = placement_choose(nodes, node_count, keyspace->replicas, chosen);
         ASSERT(st == STATUS_OK);
         for (uint32_t k = 0; k < keyspace->replicas; k++) {
-            shard.replicas[k] = (struct shard_replica){chosen[k], SHARD_VOTER};
+            shard.replicas[k] =
+                (struct shard_replica){.node = chosen[k], .role = SHARD_VOTER, .incarnation = 1};
         }
         shard.leader = chosen[0];
         st = catalog__put_shard(self, &shard);

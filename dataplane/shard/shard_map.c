@@ -159,11 +159,23 @@ static void insert_range(struct shard_map *self, struct shard_map_entry *entry) 
     self->range_count++;
 }
 
+// What is known of a shard's leader, besides its place and members.
+struct shard_map_hint {
+    uint64_t term;
+    struct node_id leader;
+};
+
+// A leader learnt under a later term than the descriptor knows survives a change of members, if it
+// is among them: terms belong to the shard, and the catalogue does not follow them.
 static void insert_entry(struct shard_map *self, const struct shard_descriptor *descriptor,
-                         uint64_t map_version) {
+                         uint64_t map_version, const struct shard_map_hint *hint) {
     struct shard_map_entry *entry = (struct shard_map_entry *)mem_alloc(sizeof(*entry));
     shard_descriptor_copy(&entry->descriptor, descriptor);
     entry->descriptor.map_version = map_version;
+    if (hint->term > descriptor->term && shard_descriptor_has_node(descriptor, hint->leader)) {
+        entry->descriptor.term = hint->term;
+        entry->descriptor.leader = hint->leader;
+    }
     HASH_ADD(hh, self->by_id, descriptor.id.v, sizeof(entry->descriptor.id.v), entry);
     if (!shard_descriptor_is_empty(descriptor)) { insert_range(self, entry); }
 }
@@ -201,13 +213,17 @@ bool shard_map_put(struct shard_map *self, const struct shard_descriptor *descri
         }
         return false;
     }
+    struct shard_map_hint hint = {0};
+    if (held != NULL) {
+        hint = (struct shard_map_hint){held->descriptor.term, held->descriptor.leader};
+    }
     for (size_t i = high; i > low; i--) {
         struct shard_map_entry *other = self->ranges[i - 1];
         held = other == held ? NULL : held;
         remove_entry(self, other);
     }
     if (held != NULL) { remove_entry(self, held); }
-    insert_entry(self, descriptor, map_version);
+    insert_entry(self, descriptor, map_version, &hint);
     ASSERT_SLOW(shard_map_check(self));
     return true;
 }

@@ -26,7 +26,8 @@ size_t shard_map_count(const struct shard_map *self);
 // Takes a copy when it is newer than what is held for that shard id and for every range it
 // overlaps; true when taken. Older descriptors that a newer one overlaps are dropped. What stays
 // takes the largest map_version of all involved, so that deltas made from this map leave nothing
-// out. The version of the map stays: the catalogue, whose map is complete by definition, calls
+// out, and a leader hint of a later term stays with its shard if the leader still is a member. The
+// version of the map stays: the catalogue, whose map is complete by definition, calls
 // shard_map_note_version after it.
 bool shard_map_put(struct shard_map *self, const struct shard_descriptor *descriptor);
 // Leader hint of a shard, unless its term is older than the one held; unknown shards are ignored.

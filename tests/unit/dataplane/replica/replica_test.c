@@ -112,7 +112,8 @@ static void descriptor_make(struct shard_descriptor *out) {
     out->start = bytes_copy(SLICE_LITERAL("a"));
     out->end = bytes_copy(SLICE_EMPTY);
     for (uint32_t i = 0; i < NODES; i++) {
-        out->replicas[i] = (struct shard_replica){{i + 1}, SHARD_VOTER};
+        out->replicas[i] =
+            (struct shard_replica){.node = {i + 1}, .role = SHARD_VOTER, .incarnation = 1};
     }
 }
 

@@ -34,7 +34,7 @@ static struct shard_descriptor make(uint64_t id, const char *start, const char *
         .config_epoch = 1,
         .term = 1,
         .replica_count = 1,
-        .replicas = {{{1}, SHARD_VOTER}},
+        .replicas = {{{1}, SHARD_VOTER, 1, false}},
     };
 }
 
@@ -199,7 +199,10 @@ static void test_shard_map_leader_hints_follow_the_term(void **state) {
     assert_false(put(map, 2, "", "", 1));  // the catalogue's older term does not undo the hint
     assert_int_equal(leader_of(map, 2).v, 9);
     assert_true(put(map, 2, "", "", 2));
-    assert_int_equal(leader_of(map, 2).v, 0);
+    assert_int_equal(leader_of(map, 2).v, 0);  // 9 is no member of it
+    shard_map_note_leader(map, id, (struct node_id){1}, 6);
+    assert_true(put(map, 2, "", "", 3));
+    assert_int_equal(leader_of(map, 2).v, 1);  // a member leads on, whatever else changed
 }
 
 static void delta(const struct shard_map *from, uint64_t since, struct buf *out) {

@@ -25,7 +25,12 @@ static struct shard_descriptor make(struct slice start, struct slice end) {
         .leader = {2},
         .map_version = 40,
         .replica_count = 3,
-        .replicas = {{{1}, SHARD_VOTER}, {{2}, SHARD_VOTER}, {{300}, SHARD_LEARNER}},
+        .replicas = {{{1}, SHARD_VOTER, 1, false},
+                     {{2}, SHARD_VOTER, 1, true},
+                     {{300}, SHARD_LEARNER, 2, false}},
+        .target_count = 2,
+        .targets = {{{300}, SHARD_VOTER}, {{1}, SHARD_LEARNER}},
+        .targets_epoch = 1,
     };
 }
 
@@ -166,6 +171,13 @@ static void test_shard_encoding_keeps_every_field(void **state) {
     for (unsigned i = 0; i < 3; i++) {
         assert_int_equal(got.replicas[i].node.v, d.replicas[i].node.v);
         assert_int_equal(got.replicas[i].role, d.replicas[i].role);
+        assert_true(got.replicas[i].incarnation == d.replicas[i].incarnation);
+        assert_true(got.replicas[i].outgoing == d.replicas[i].outgoing);
+    }
+    assert_true(got.target_count == 2 && got.targets_epoch == 1);
+    for (unsigned i = 0; i < 2; i++) {
+        assert_int_equal(got.targets[i].node.v, d.targets[i].node.v);
+        assert_int_equal(got.targets[i].role, d.targets[i].role);
     }
     assert_true(shard_descriptor_has_node(&got, (struct node_id){300}));
     assert_false(shard_descriptor_has_node(&got, (struct node_id){3}));
@@ -174,8 +186,8 @@ static void test_shard_encoding_keeps_every_field(void **state) {
     buf_deinit(&buf);
 }
 
-// Writes descriptor d with the given fault straight through the codec, past the encoder's
-// assertion.
+// Writes a descriptor with the given fault straight through the codec, past the encoder's
+// assertion; in the format that knew roles and nodes only, or in the present one.
 enum fault {
     FAULT_NONE,
     FAULT_ID_ZERO,
@@ -187,14 +199,51 @@ enum fault {
     FAULT_LEADER_WIDE,
     FAULT_REPLICAS_TOO_MANY,
     FAULT_KEY_TOO_LONG,
+    FAULT_FIRST_COUNT,  // faults of both formats end here
+    FAULT_FORMAT = FAULT_FIRST_COUNT,
+    FAULT_INCARNATION_ZERO,
+    FAULT_TARGET_ROLE,
+    FAULT_TARGET_TWICE,
+    FAULT_TARGET_ZERO,
+    FAULT_TARGETS_TOO_MANY,
+    FAULT_TARGETS_EPOCH_ZERO,
     FAULT_COUNT
 };
 
-static void write_faulty(struct buf *buf, enum fault fault) {
+static void write_faulty_replicas(struct codec_writer *w, enum fault fault, bool first) {
+    const uint64_t limit = first ? SHARD_REPLICAS_MAX : SHARD_MEMBERS_MAX;
+    const uint64_t count = fault == FAULT_REPLICAS_TOO_MANY ? limit + 1 : 2;
+    codec_put_varint(w, count);
+    for (uint64_t i = 1; i <= count; i++) {
+        uint64_t node = fault == FAULT_NODE_TWICE ? 1 : i;
+        node = fault == FAULT_NODE_ZERO ? 0 : node;
+        node = fault == FAULT_NODE_WIDE ? (i << 32) | i : node;
+        codec_put_varint(w, node);
+        codec_put_u8(w, fault == FAULT_ROLE ? SHARD_ROLE_COUNT : SHARD_LEARNER);
+        if (!first) { codec_put_varint(w, fault == FAULT_INCARNATION_ZERO ? 0 : 1); }
+    }
+}
+
+static void write_faulty_targets(struct codec_writer *w, enum fault fault) {
+    const uint64_t count = fault == FAULT_TARGETS_TOO_MANY ? SHARD_REPLICAS_MAX + 1 : 2;
+    codec_put_varint(w, count);
+    for (uint64_t i = 1; i <= count; i++) {
+        uint64_t node = fault == FAULT_TARGET_TWICE ? 1 : i;
+        codec_put_varint(w, fault == FAULT_TARGET_ZERO ? 0 : node);
+        codec_put_u8(w, fault == FAULT_TARGET_ROLE ? SHARD_LEAVING : SHARD_VOTER);
+    }
+    codec_put_varint(w, fault == FAULT_TARGETS_EPOCH_ZERO ? 0 : 1);
+}
+
+static void write_faulty(struct buf *buf, enum fault fault, bool first) {
     static const uint8_t long_key[SHARD_KEY_SIZE_MAX + 1] = {'a'};
     struct codec_writer w;
     buf_reset(buf);
     codec_writer_init(&w, buf);
+    if (!first) {
+        codec_put_varint(&w, 0);
+        codec_put_u8(&w, fault == FAULT_FORMAT ? 3 : 2);
+    }
     codec_put_varint(&w, fault == FAULT_ID_ZERO ? 0 : 7);
     codec_put_slice(&w, fault == FAULT_KEY_TOO_LONG ? slice_make(long_key, sizeof(long_key))
                                                     : SLICE_LITERAL("b"));
@@ -204,15 +253,8 @@ static void write_faulty(struct buf *buf, enum fault fault) {
     codec_put_varint(&w, 1);
     codec_put_varint(&w, fault == FAULT_LEADER_WIDE ? UINT64_C(1) << 32 : 1);
     codec_put_varint(&w, 1);
-    const uint64_t count = fault == FAULT_REPLICAS_TOO_MANY ? SHARD_REPLICAS_MAX + 1 : 2;
-    codec_put_varint(&w, count);
-    for (uint64_t i = 1; i <= count; i++) {
-        uint64_t node = fault == FAULT_NODE_TWICE ? 1 : i;
-        node = fault == FAULT_NODE_ZERO ? 0 : node;
-        node = fault == FAULT_NODE_WIDE ? (i << 32) | i : node;
-        codec_put_varint(&w, node);
-        codec_put_u8(&w, fault == FAULT_ROLE ? SHARD_ROLE_COUNT : SHARD_VOTER);
-    }
+    write_faulty_replicas(&w, fault, first);
+    if (!first) { write_faulty_targets(&w, fault); }
     assert_int_equal(w.status, STATUS_OK);
 }
 
@@ -221,15 +263,60 @@ static void test_shard_decode_refuses_each_fault(void **state) {
     (void)state;
     struct buf buf;
     buf_init(&buf, 1 << 14);
-    for (unsigned fault = 0; fault < FAULT_COUNT; fault++) {
+    for (unsigned i = 0; i < FAULT_COUNT + FAULT_FIRST_COUNT; i++) {
+        const bool first = i >= FAULT_COUNT;
+        const unsigned fault = first ? i - FAULT_COUNT : i;
         struct shard_descriptor got = {0};
-        write_faulty(&buf, (enum fault)fault);
+        write_faulty(&buf, (enum fault)fault, first);
         const enum status st = decode(buf_slice(&buf), &got);
         assert_int_equal(st, fault == FAULT_NONE ? STATUS_OK : STATUS_CORRUPT);
         assert_true((got.id.v == 0) == (st != STATUS_OK));
         shard_descriptor_deinit(&got);
     }
     buf_deinit(&buf);
+}
+
+// Goal: a record of the first format is a shard as it is, of first members.
+static void test_shard_decode_takes_the_first_format(void **state) {
+    (void)state;
+    struct buf buf;
+    buf_init(&buf, 1 << 14);
+    struct shard_descriptor got = {0};
+    write_faulty(&buf, FAULT_NONE, true);
+    assert_int_equal(decode(buf_slice(&buf), &got), STATUS_OK);
+    assert_true(got.id.v == 7 && got.replica_count == 2 && got.target_count == 0);
+    for (unsigned i = 0; i < 2; i++) {
+        assert_int_equal(got.replicas[i].node.v, i + 1);
+        assert_int_equal(got.replicas[i].role, SHARD_LEARNER);
+        assert_true(got.replicas[i].incarnation == 1 && !got.replicas[i].outgoing);
+    }
+    assert_false(shard_descriptor_is_joint(&got));
+    shard_descriptor_deinit(&got);
+    buf_deinit(&buf);
+}
+
+// Goal: an operation has reached its targets when the members are just these and nothing overlaps.
+static void test_shard_is_reached_by_exactly_the_targets(void **state) {
+    (void)state;
+    struct shard_descriptor d = make(SLICE_LITERAL("b"), SLICE_LITERAL("d"));
+    assert_true(shard_descriptor_is_joint(&d));
+    assert_false(shard_descriptor_is_reached(&d));
+    assert_int_equal(shard_descriptor_replica(&d, (struct node_id){300})->incarnation, 2);
+    assert_null(shard_descriptor_replica(&d, (struct node_id){3}));
+    assert_null(shard_descriptor_target(&d, (struct node_id){2}));
+    d.replica_count = 2;
+    d.replicas[0].role = SHARD_LEARNER;
+    d.replicas[1] = (struct shard_replica){{300}, SHARD_VOTER, 2, false};
+    assert_true(shard_descriptor_is_reached(&d));
+    d.replicas[0].outgoing = true;
+    assert_false(shard_descriptor_is_reached(&d));
+    d.replicas[0] = (struct shard_replica){{1}, SHARD_VOTER, 1, false};
+    assert_false(shard_descriptor_is_reached(&d));
+    d.target_count = 0;
+    d.targets_epoch = 0;
+    assert_true(shard_descriptor_check(&d));
+    assert_false(shard_descriptor_is_reached(&d));
+    shard_descriptor_deinit(&d);
 }
 
 // Goal: keys of the largest size pass.
@@ -278,6 +365,11 @@ static void test_shard_decode_survives_noise(void **state) {
         codec_reader_init(&r, bytes_slice(noisy));
         struct shard_descriptor got = {0};
         if (shard_descriptor_decode(&r, &got) == STATUS_OK) {
+            if (noisy->data[0] != 0) {  // of the first format, which is not written any more
+                shard_descriptor_deinit(&got);
+                bytes_unref(noisy);
+                continue;
+            }
             decoded++;
             encode(&got, &again);
             const size_t used = noisy->size - codec_remaining(&r);
@@ -346,6 +438,8 @@ int main(void) {
         cmocka_unit_test(test_shard_ids_compare_whole),
         cmocka_unit_test(test_shard_encoding_keeps_every_field),
         cmocka_unit_test(test_shard_decode_refuses_each_fault),
+        cmocka_unit_test(test_shard_decode_takes_the_first_format),
+        cmocka_unit_test(test_shard_is_reached_by_exactly_the_targets),
         cmocka_unit_test(test_shard_longest_keys_round_trip),
         cmocka_unit_test(test_shard_decode_survives_noise),
         cmocka_unit_test(test_shard_copy_shares_the_keys),

@@ -97,7 +97,8 @@ void world_descriptor(struct shard_id shard, struct shard_descriptor *out) {
                                      .map_version = 1,
                                      .replica_count = WORLD_REPLICAS};
     for (uint32_t i = 0; i < WORLD_REPLICAS; i++) {
-        out->replicas[i] = (struct shard_replica){{i + 1}, SHARD_VOTER};
+        out->replicas[i] =
+            (struct shard_replica){.node = {i + 1}, .role = SHARD_VOTER, .incarnation = 1};
     }
 }
 
