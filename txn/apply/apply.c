@@ -38,6 +38,7 @@ static void port_apply(void *ctx, struct shard_id id, const struct log_entry *en
     // Only now: if evaluating wrote the batch, the store must say that this entry is still to come.
     shard->applied = entry->index;
     shard->timestamp = hlc_larger(shard->timestamp, entry->timestamp);
+    self->largest = hlc_larger(self->largest, entry->timestamp);
     apply__mark_dirty(self, shard);
     if (self->touched.full || engine_batch_size(self->batch) > BATCH_SIZE_MAX) {
         apply__write(self);

@@ -34,6 +34,9 @@ struct apply {
     struct buf result;               // payload of the last apply()
     struct slice collect_after;      // view into collect_key: where apply_collect stopped
     uint8_t collect_key[1 + sizeof(uint64_t) + sizeof(struct txn_id)];
+    struct hlc_ts collect_least;  // smallest outcome that the pass under way has kept
+    struct hlc_ts collect_due;    // no pass begins before a shard has got that far
+    struct hlc_ts largest;        // timestamp of any shard
 };
 
 // What is known of one shard. Loaded from the store at first contact, kept from then on.

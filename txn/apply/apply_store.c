@@ -26,6 +26,7 @@ enum {
     SHARD_KEY_SIZE = 1 + sizeof(uint64_t),
     OUTCOME_KEY_SIZE = SHARD_KEY_SIZE + sizeof(struct txn_id),
     SPACE_TXN = 2,
+    COLLECT_DISTANCE_US = 60000000,
 };
 
 // A uthash handle cannot live in the struct that the internal header shows without the header
@@ -69,6 +70,7 @@ static void load(struct apply *self, struct apply_shard *shard) {
     shard->applied = codec_get_u64(&r);
     shard->written = shard->applied;
     shard->timestamp.v = codec_get_u64(&r);
+    self->largest = hlc_larger(self->largest, shard->timestamp);
     if (codec_finish(&r) != STATUS_OK) {
         FATAL("shard %llu: its applied index does not decode", (unsigned long long)shard->id.v);
     }
@@ -262,7 +264,20 @@ static bool collectable(struct apply *self, const struct engine_cursor *cursor) 
     if (codec_get_u8(&r) != LOCAL_FORMAT || command_outcome_decode(&r, &outcome) != STATUS_OK) {
         return false;
     }
-    return outcome_is_old(outcome.timestamp, apply__shard(self, shard)->timestamp);
+    if (outcome_is_old(outcome.timestamp, apply__shard(self, shard)->timestamp)) { return true; }
+    if (hlc_before(outcome.timestamp, self->collect_least)) {
+        self->collect_least = outcome.timestamp;
+    }
+    return false;
+}
+
+// A whole pass is over: the next one is worth its reads when the oldest outcome that it kept, or
+// one written since, can be too old. Shards that stand still keep theirs, hence the least distance.
+static void collect_later(struct apply *self) {
+    const struct hlc_ts oldest =
+        hlc_before(self->collect_least, self->largest) ? self->collect_least : self->largest;
+    self->collect_due = hlc_larger(hlc_add_us(oldest, APPLY_OUTCOME_KEPT_US),
+                                   hlc_add_us(self->largest, COLLECT_DISTANCE_US));
 }
 
 uint32_t apply_collect(struct apply *self, uint32_t count_max) {
@@ -270,6 +285,11 @@ uint32_t apply_collect(struct apply *self, uint32_t count_max) {
     apply__write(self);
     static const uint8_t first[] = {APPLY_LOCAL_OUTCOME};
     const bool resumed = self->collect_after.size > 0;
+    if (!resumed && hlc_before(self->largest, self->collect_due)) {
+        MARK("apply.nothing_to_collect");
+        return 0;
+    }
+    if (!resumed) { self->collect_least = HLC_MAX; }
     struct engine_cursor *cursor = engine_cursor_create(self->engine, ENGINE_LOCAL);
     engine_cursor_seek(cursor, resumed ? self->collect_after : slice_make(first, sizeof(first)));
     uint32_t seen = 0;
@@ -290,6 +310,7 @@ uint32_t apply_collect(struct apply *self, uint32_t count_max) {
     }
     engine_cursor_destroy(cursor);
     if (removed > 0) { write_batch(self); }
+    if (self->collect_after.size == 0) { collect_later(self); }
     return removed;
 }
 

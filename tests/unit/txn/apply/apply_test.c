@@ -346,6 +346,10 @@ static void test_apply_collect_removes_old_outcomes_only(void **state) {
         }
     }
     assert_int_equal(apply_collect(f.apply, 100), 0);
+    // Nothing can be too old for a day: the next call does not even look.
+    assert_int_equal(mark_count("apply.nothing_to_collect"), 0);
+    assert_int_equal(apply_collect(f.apply, 100), 0);
+    assert_int_equal(mark_count("apply.nothing_to_collect"), 1);
     const uint64_t before = sim_engine_count(f.engine);
     f.clock = hlc_add_us(f.clock, APPLY_OUTCOME_KEPT_US + 1);
     (void)fixture_run(&f, 1, OPS(PUT("b", "1")));
