@@ -33,6 +33,7 @@ struct sim_shard_record {
     uint64_t walked[SIM_NODES_MAX];              // by node, in its present boot
     uint64_t terms[SIM_NODES_MAX];               // last term seen there
     uint64_t leader_changes;
+    uint64_t last_digest;  // at the end
 };
 
 struct sim_checks {

@@ -52,13 +52,39 @@ static bool fail(struct sim_audit *self, const char *format, ...) {
 
 // --- Against the versions ---
 
+// A value of a key, and where it lies in the store (NULL for one that was only written).
+struct sim_home {
+    uint32_t key;
+    uint64_t value;
+    const struct sim_version *version;
+};
+
+static int by_home(const void *a, const void *b) {
+    const struct sim_home *x = a;
+    const struct sim_home *y = b;
+    if (x->key != y->key) { return x->key < y->key ? -1 : 1; }
+    return x->value < y->value ? -1 : x->value > y->value;
+}
+
+static const struct sim_home *home_find(const struct sim_home *items, size_t count, uint32_t key,
+                                        uint64_t value) {
+    const struct sim_home sought = {.key = key, .value = value};
+    return count == 0 ? NULL : bsearch(&sought, items, count, sizeof(*items), by_home);
+}
+
 // The newest version at or below ts; NULL when the key did not exist yet.
 static const struct sim_version *version_at(const struct sim_versions *versions, struct hlc_ts ts) {
-    const struct sim_version *found = NULL;
-    for (uint32_t i = 0; i < versions->count && !hlc_before(ts, versions->items[i].ts); i++) {
-        found = &versions->items[i];
+    uint32_t low = 0;
+    uint32_t high = versions->count;  // the answer lies before it
+    while (low < high) {
+        uint32_t middle = low + (high - low) / 2;
+        if (hlc_before(ts, versions->items[middle].ts)) {
+            high = middle;
+        } else {
+            low = middle + 1;
+        }
     }
-    return found;
+    return low == 0 ? NULL : &versions->items[low - 1];
 }
 
 static uint64_t value_at(const struct sim_versions *versions, struct hlc_ts ts) {
@@ -66,11 +92,10 @@ static uint64_t value_at(const struct sim_versions *versions, struct hlc_ts ts) 
     return version == NULL ? 0 : version->value;
 }
 
-static const struct sim_version *version_of(const struct sim_versions *versions, uint64_t value) {
-    for (uint32_t i = 0; i < versions->count; i++) {
-        if (versions->items[i].value == value) { return &versions->items[i]; }
-    }
-    return NULL;
+static const struct sim_version *version_of(const struct sim_audit *self,
+                                            const struct sim_item *item) {
+    const struct sim_home *home = home_find(self->kept, self->kept_count, item->key, item->value);
+    return home == NULL ? NULL : home->version;
 }
 
 static bool audit_acknowledged(struct sim_audit *self, uint32_t at) {
@@ -103,9 +128,7 @@ static bool audit_absent(struct sim_audit *self, uint32_t at) {
     const struct sim_op *op = &self->history->ops[at];
     for (uint32_t i = 0; i < op->item_count; i++) {
         const struct sim_item *item = &op->items[i];
-        if (item->value == 0 || version_of(&self->versions[item->key], item->value) == NULL) {
-            continue;
-        }
+        if (item->value == 0 || version_of(self, item) == NULL) { continue; }
         return fail(self,
                     "op %" PRIu32 ": value %" PRIu64 " of key %" PRIu32
                     " was reported as not written, but it is there",
@@ -128,8 +151,7 @@ static bool audit_whole(struct sim_audit *self, uint32_t at) {
     for (uint32_t i = 0; i < op->item_count; i++) {
         if (op->items[i].value == 0) { continue; }
         puts++;
-        const struct sim_version *version =
-            version_of(&self->versions[op->items[i].key], op->items[i].value);
+        const struct sim_version *version = version_of(self, &op->items[i]);
         if (version == NULL) { continue; }
         if (found > 0 && !hlc_equal(ts, version->ts)) {
             return fail(self, "op %" PRIu32 ": its writes lie at two timestamps", at);
@@ -161,51 +183,20 @@ static bool audit_read(struct sim_audit *self, uint32_t at) {
     return true;
 }
 
-struct value_home {
-    uint64_t value;
-    uint32_t key;
-};
-
-static bool writes_value(const struct sim_op *op, struct value_home home) {
-    for (uint32_t i = 0; op->kind == SIM_OP_COMMIT && i < op->item_count; i++) {
-        if (op->items[i].key == home.key && op->items[i].value == home.value) { return true; }
-    }
-    return false;
-}
-
-static int by_u64(const void *a, const void *b) {
-    uint64_t x = *(const uint64_t *)a;
-    uint64_t y = *(const uint64_t *)b;
-    return x < y ? -1 : x > y;
-}
-
 // Each version was written by an operation of the history, once.
-static bool audit_origin(struct sim_audit *self, uint32_t key) {
-    const struct sim_versions *versions = &self->versions[key];
-    uint64_t *seen = mem_alloc_array(versions->count, sizeof(*seen));
-    bool good = true;
-    uint32_t count = 0;
-    for (uint32_t i = 0; good && i < versions->count; i++) {
-        struct value_home home = {versions->items[i].value, key};
-        if (home.value == 0) { continue; }
-        seen[count++] = home.value;
-        bool known = false;
-        for (uint32_t at = 0; !known && at < self->history->count; at++) {
-            known = writes_value(&self->history->ops[at], home);
+static bool audit_origin(struct sim_audit *self) {
+    for (size_t i = 0; i < self->kept_count; i++) {
+        const struct sim_home *home = &self->kept[i];
+        if (home_find(self->written, self->written_count, home->key, home->value) == NULL) {
+            return fail(self, "key %" PRIu32 " holds %" PRIu64 ", which nobody wrote", home->key,
+                        home->value);
         }
-        if (!known) {
-            good = fail(self, "key %" PRIu32 " holds %" PRIu64 ", which nobody wrote", key,
-                        home.value);
+        if (i > 0 && by_home(home, &self->kept[i - 1]) == 0) {
+            return fail(self, "key %" PRIu32 ": value %" PRIu64 " was written twice", home->key,
+                        home->value);
         }
     }
-    qsort(seen, count, sizeof(*seen), by_u64);
-    for (uint32_t i = 1; good && i < count; i++) {
-        if (seen[i] == seen[i - 1]) {
-            good = fail(self, "key %" PRIu32 ": value %" PRIu64 " was written twice", key, seen[i]);
-        }
-    }
-    mem_free(seen);
-    return good;
+    return true;
 }
 
 static bool audit_op(struct sim_audit *self, uint32_t at) {
@@ -225,15 +216,50 @@ static bool audit_op(struct sim_audit *self, uint32_t at) {
     return audit_whole(self, at);
 }
 
+static void index_versions(struct sim_audit *self) {
+    size_t most = 0;
+    for (uint32_t key = 0; key < self->key_count; key++) {
+        most += self->versions[key].count;
+    }
+    self->kept_count = 0;
+    self->kept = mem_alloc_array(most, sizeof(*self->kept));
+    for (uint32_t key = 0; key < self->key_count; key++) {
+        for (uint32_t i = 0; i < self->versions[key].count; i++) {
+            const struct sim_version *version = &self->versions[key].items[i];
+            if (version->value == 0) { continue; }
+            self->kept[self->kept_count++] = (struct sim_home){key, version->value, version};
+        }
+    }
+    if (self->kept_count > 0) { qsort(self->kept, self->kept_count, sizeof(*self->kept), by_home); }
+}
+
+static void index_writes(struct sim_audit *self) {
+    size_t most = (size_t)self->history->count * SIM_OP_ITEMS_MAX;
+    self->written_count = 0;
+    self->written = mem_alloc_array(most, sizeof(*self->written));
+    for (uint32_t at = 0; at < self->history->count; at++) {
+        const struct sim_op *op = &self->history->ops[at];
+        for (uint32_t i = 0; op->kind == SIM_OP_COMMIT && i < op->item_count; i++) {
+            self->written[self->written_count++] =
+                (struct sim_home){op->items[i].key, op->items[i].value, NULL};
+        }
+    }
+    if (self->written_count > 0) {
+        qsort(self->written, self->written_count, sizeof(*self->written), by_home);
+    }
+}
+
 bool sim_audit_versions(struct sim_audit *self) {
     ASSERT(self->versions != NULL);
-    for (uint32_t key = 0; key < self->key_count; key++) {
-        if (!audit_origin(self, key)) { return false; }
+    index_versions(self);
+    index_writes(self);
+    bool good = audit_origin(self);
+    for (uint32_t at = 0; good && at < self->history->count; at++) {
+        good = audit_op(self, at);
     }
-    for (uint32_t at = 0; at < self->history->count; at++) {
-        if (!audit_op(self, at)) { return false; }
-    }
-    return true;
+    mem_free(self->kept);
+    mem_free(self->written);
+    return good;
 }
 
 // --- Timestamps against real time ---

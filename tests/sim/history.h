@@ -76,6 +76,11 @@ struct sim_audit {
     uint64_t steps_max;                   // of the search per key
     uint32_t undecided;                   // out: keys whose search was cut off
     char failure[256];                    // out: empty when all is well
+    // private
+    struct sim_home *kept;     // what lies in the store, by key and value
+    struct sim_home *written;  // what the history wrote, by key and value
+    size_t kept_count;
+    size_t written_count;
 };
 
 void sim_history_init(struct sim_history *self);

@@ -125,7 +125,9 @@ void sim_node_touch(struct sim_node *self) {
 static void set_timer(struct sim_node *self) {
     uint64_t at = world_time_of(self, node_core_deadline_ns(self->core));
     uint64_t soonest = self->world->now_ns + TIMER_GRAIN_NS;
-    sim_world_put(self->world, &self->timer, at < soonest ? soonest : at);
+    if (at < soonest) { at = soonest; }
+    if (heap_has(&self->timer.heap) && self->timer.heap.key == at) { return; }
+    sim_world_put(self->world, &self->timer, at);
 }
 
 static void on_turn(struct sim_world *world, struct sim_event *event) {

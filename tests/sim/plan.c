@@ -41,7 +41,9 @@ static void draw_cluster(struct sim_plan *self, struct prng *prng) {
     self->keys_per_shard = (uint32_t)prng_between(prng, 1, SIM_KEYS_PER_SHARD_MAX);
     self->client_count = (uint32_t)prng_between(prng, 2, SIM_CLIENTS_MAX);
     self->warm_ns = prng_between(prng, 200, 1000) * MS;
-    self->fault_ns = prng_between(prng, 4000, 12000) * MS;
+    self->busy = prng_chance(prng, 1, 2);
+    self->fault_ns =
+        self->busy ? prng_between(prng, 4000, 12000) * MS : prng_between(prng, 10000, 40000) * MS;
     self->support_ns = prng_chance(prng, 1, 2) ? 1000 * MS : prng_between(prng, 250, 800) * MS;
     self->frontier_ns = prng_between(prng, 10, 60) * MS;
     self->flush_ns = prng_between(prng, 100, 2000) * MS;
@@ -53,7 +55,9 @@ static void draw_cluster(struct sim_plan *self, struct prng *prng) {
 }
 
 static void draw_load(struct sim_plan *self, struct prng *prng) {
-    self->think_ns_max = prng_between(prng, 1, prng_chance(prng, 1, 2) ? 10 : 60) * MS;
+    bool hectic = prng_chance(prng, 1, 2);
+    self->think_ns_max = self->busy ? prng_between(prng, 1, hectic ? 10 : 60) * MS
+                                    : prng_between(prng, 100, 800) * MS;
     // Short ones keep clients from waiting, all of them, for a node that is cut off.
     bool patient = prng_chance(prng, 1, 3);
     self->deadline_ns_max =
@@ -136,6 +140,19 @@ void sim_plan_draw(struct sim_plan *self, uint64_t seed, uint32_t faults_allowed
     self->faults &= faults_allowed;
     clear_absent(self);
     clear_hours(self);
+}
+
+void sim_plan_ordinary(struct sim_plan *self) {
+    self->node_count = 3;
+    self->member_count = 3;
+    self->replicas = 3;
+    self->shard_count = 2;
+    self->client_count = 4;
+    self->busy = false;
+    self->think_ns_max = 500 * MS;
+    self->support_ns = 1000 * MS;
+    self->frontier_ns = 20 * MS;
+    self->fault_ns = 120000 * MS;
 }
 
 void sim_plan_print(const struct sim_plan *self) {

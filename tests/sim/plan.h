@@ -84,6 +84,7 @@ struct sim_plan {
     uint64_t frontier_ns;
 
     // Clients.
+    bool busy;  // as much as the clients can, for a shorter time
     uint64_t think_ns_max;
     uint64_t deadline_ns_max;
     uint32_t read_percent;
@@ -100,6 +101,9 @@ struct sim_plan {
 
 // faults_allowed masks what may be drawn (SIM_FAULTS_ALL for everything).
 void sim_plan_draw(struct sim_plan *self, uint64_t seed, uint32_t faults_allowed);
+// What the speed of the simulator is measured with: the same faults, but three nodes, two shards,
+// four clients that think a quarter of a second, and two minutes.
+void sim_plan_ordinary(struct sim_plan *self);
 const char *sim_fault_name(enum sim_fault fault);
 const char *sim_mutant_name(enum sim_mutant mutant);
 // One line for people.

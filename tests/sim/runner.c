@@ -11,6 +11,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -92,23 +93,35 @@ void sim_totals_add(struct sim_totals *self, const struct sim_run_report *report
     self->leader_changes += result->leader_changes;
     self->restarts += result->restarts;
     self->events += result->events;
+    self->faults += result->faults;
     self->virtual_ns += result->virtual_ns;
     self->undecided += result->undecided;
 }
 
-void sim_totals_print(const struct sim_totals *self, double real_seconds) {
+void sim_totals_print(const struct sim_totals *self, double cpu_seconds) {
     double simulated = (double)self->virtual_ns / 1e9;
     (void)printf("ops %" PRIu64 " (ok %" PRIu64 ", unknown %" PRIu64 ", refused %" PRIu64
                  "), leader changes %" PRIu64 ", restarts %" PRIu64 ", events %" PRIu64
                  ", undecided keys %" PRIu64 "\n",
                  self->ops, self->committed_ok, self->unknown, self->refused, self->leader_changes,
                  self->restarts, self->events, self->undecided);
-    (void)printf("%.0f simulated seconds in %.1f real ones: %.0f times real time\n", simulated,
-                 real_seconds, real_seconds > 0 ? simulated / real_seconds : 0.0);
+    if (cpu_seconds <= 0 || simulated <= 0) { return; }
+    (void)printf("%.0f simulated seconds in %.1f of one core: %.0f times real time; per simulated "
+                 "second %.1f ops, %.1f faults, %.0f events\n",
+                 simulated, cpu_seconds, simulated / cpu_seconds, (double)self->ops / simulated,
+                 (double)self->faults / simulated, (double)self->events / simulated);
 }
 
 double sim_real_seconds(void) {
     struct timespec now;
     (void)clock_gettime(CLOCK_MONOTONIC, &now);
     return (double)now.tv_sec + (double)now.tv_nsec / 1e9;
+}
+
+double sim_cpu_seconds(void) {
+    struct rusage usage;
+    (void)getrusage(RUSAGE_CHILDREN, &usage);
+    double user = (double)usage.ru_utime.tv_sec + (double)usage.ru_utime.tv_usec / 1e6;
+    double system = (double)usage.ru_stime.tv_sec + (double)usage.ru_stime.tv_usec / 1e6;
+    return user + system;
 }

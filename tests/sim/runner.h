@@ -40,10 +40,14 @@ struct sim_totals {
     uint64_t leader_changes;
     uint64_t restarts;
     uint64_t events;
+    uint64_t faults;
     uint64_t virtual_ns;
     uint64_t undecided;
 };
 void sim_totals_add(struct sim_totals *self, const struct sim_run_report *report);
-void sim_totals_print(const struct sim_totals *self, double real_seconds);
+// cpu_seconds: of processor time, for one run of each world.
+void sim_totals_print(const struct sim_totals *self, double cpu_seconds);
 // Real seconds since some moment.
 double sim_real_seconds(void);
+// Seconds of processor time that the worlds run so far have used.
+double sim_cpu_seconds(void);

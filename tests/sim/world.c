@@ -398,6 +398,9 @@ static void fill_result(struct sim_world *self, struct sim_result *out) {
     memcpy(out->failure, self->failure, sizeof(out->failure));
     out->hash = self->trace.hash;
     out->events = self->events;
+    for (uint32_t i = 0; i < SIM_FAULT_COUNT; i++) {
+        out->faults += self->faults.counts[i];
+    }
     out->virtual_ns = self->now_ns;
     out->ops = self->history.count;
     out->stats = self->stats;

@@ -44,6 +44,7 @@ struct sim_result {
     char failure[512];
     uint64_t hash;
     uint64_t events;
+    uint64_t faults;  // begun
     uint64_t virtual_ns;
     uint64_t ops;
     struct sim_client_stats stats;
