@@ -203,6 +203,9 @@ static void look(void *ctx, struct replica *replica) {
     struct replica_frontiers f;
     replica_frontiers(replica, &f);
     check_leader(self, record, &f);
+    uint64_t mark = f.term + f.last + f.durable + f.commit + f.applied + (uint64_t)f.role;
+    self->moved = self->moved || mark != record->marks[self->node->position];
+    record->marks[self->node->position] = mark;
     bool moved = record->walked[self->node->position] != f.applied;
     walk(self, record, &f);
     bool catalog = shard_id_equal(record->id, SHARD_CATALOG);
@@ -213,8 +216,11 @@ static void look(void *ctx, struct replica *replica) {
 
 void sim_checks_turn(struct sim_checks *self, struct sim_node *node) {
     self->node = node;
-    if (self->turns++ % CHECK_ONE_OF == 0) { replica_table_check(node_core_table(node->core)); }
+    self->moved = false;
     replica_table_each(node_core_table(node->core), look, self);
+    if (self->moved && self->moves++ % CHECK_ONE_OF == 0) {
+        replica_table_check(node_core_table(node->core));
+    }
     struct hlc_ts hlc = node_core_hlc(node->core)->last;
     if (hlc.v < node->last_hlc) { sim_fail(self->world, "node %u: its HLC falls", node->id.v); }
     node->last_hlc = hlc.v;

@@ -32,6 +32,7 @@ struct sim_shard_record {
     struct sim_digest digests[SIM_DIGESTS_MAX];  // by hash of applied; the latest wins
     uint64_t walked[SIM_NODES_MAX];              // by node, in its present boot
     uint64_t terms[SIM_NODES_MAX];               // last term seen there
+    uint64_t marks[SIM_NODES_MAX];               // sum of the frontiers last seen there
     uint64_t leader_changes;
     uint64_t last_digest;  // at the end
 };
@@ -40,7 +41,8 @@ struct sim_checks {
     struct sim_world *world;
     struct sim_shard_record shards[SIM_CHECK_SHARDS_MAX];
     uint32_t shard_count;
-    uint64_t turns;
+    uint64_t moves;         // turns that moved a frontier
+    bool moved;             // the present one
     uint64_t applied;       // entries compared
     uint64_t digests;       // digests compared
     struct sim_node *node;  // being looked at

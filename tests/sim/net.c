@@ -90,13 +90,23 @@ static void fire(struct sim_world *world, struct sim_event *event) {
     mem_free(self);
 }
 
+// Evenly below bound, from 32 random bits: a draw for each of many messages has to be cheap.
+static uint64_t scale(uint64_t bits, uint64_t bound) {
+    return (bits & UINT32_MAX) * (bound >> 10) >> 22;
+}
+
+static bool happens(uint64_t bits, uint32_t ppm) {
+    return (bits & 0xFFFFF) * 1000000 >> 20 < ppm;
+}
+
 static uint64_t draw_delay(struct sim_net *self, uint32_t from, uint32_t to) {
     const struct sim_plan *plan = &self->world->plan;
     uint64_t delay = self->base_ns[from][to];
-    uint64_t jitter = prng_below(&self->prng, (plan->delay_ns_max - plan->delay_ns_min) / 2 + 1);
-    bool slow = prng_chance(&self->prng, plan->slow_ppm, 1000000);
-    uint64_t extra = prng_between(&self->prng, 0, plan->slow_ns_max);
-    return delay + jitter + (slow && !self->calm ? extra : 0);
+    uint64_t bits = prng_next(&self->prng);
+    delay += scale(bits, (plan->delay_ns_max - plan->delay_ns_min) / 2);
+    uint64_t slow = prng_next(&self->prng);
+    if (self->calm) { return delay; }
+    return delay + (happens(slow, plan->slow_ppm) ? scale(slow >> 32, plan->slow_ns_max) : 0);
 }
 
 static void post(struct sim_net *self, struct sim_node *from, struct sim_node *to,
@@ -125,8 +135,9 @@ void sim_net_send(struct sim_net *self, struct sim_node *from, struct node_id to
         self->lost++;
         return;
     }
-    bool drop = prng_chance(&self->prng, plan->drop_ppm, 1000000) && !self->calm;
-    bool twice = prng_chance(&self->prng, plan->duplicate_ppm, 1000000) && !self->calm;
+    uint64_t bits = prng_next(&self->prng);
+    bool drop = happens(bits, plan->drop_ppm) && !self->calm;
+    bool twice = happens(bits >> 32, plan->duplicate_ppm) && !self->calm;
     if (drop || self->blocked[from->position][to->position] > 0) {
         self->lost++;
         return;

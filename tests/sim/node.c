@@ -116,8 +116,13 @@ static void on_flush(struct sim_world *world, struct sim_event *event) {
 // --- Turns ---
 
 void sim_node_touch(struct sim_node *self) {
-    if (heap_has(&self->turn.heap)) { return; }
+    if (self->touched || heap_has(&self->turn.heap)) { return; }
     uint64_t longest = self->world->net.calm ? 0 : self->world->plan.turn_ns_max;
+    if (longest == 0 && !sim_node_is_paused(self)) {
+        self->touched = true;
+        self->world->touched++;
+        return;
+    }
     uint64_t after = longest == 0 ? 0 : prng_below(&self->prng, longest);
     sim_world_put(self->world, &self->turn, self->world->now_ns + after);
 }
@@ -130,12 +135,23 @@ static void set_timer(struct sim_node *self) {
     sim_world_put(self->world, &self->timer, at);
 }
 
-static void on_turn(struct sim_world *world, struct sim_event *event) {
-    struct sim_node *self = event->node;
+void sim_node_turn(struct sim_node *self) {
+    struct sim_world *world = self->world;
+    if (!self->touched) { return; }
+    self->touched = false;
+    world->touched--;
+    if (!self->up) { return; }
     node_core_turn(self->core);
     set_timer(self);
     SIM_NOTE(world, self, SIM_TRACE_TURN, "", 0, 0, 0);
     sim_checks_turn(&world->checks, self);
+}
+
+static void on_turn(struct sim_world *world, struct sim_event *event) {
+    struct sim_node *self = event->node;
+    self->touched = true;
+    world->touched++;
+    sim_node_turn(self);
 }
 
 static void on_timer(struct sim_world *world, struct sim_event *event) {

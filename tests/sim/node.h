@@ -30,6 +30,7 @@ struct sim_node {
     uint64_t incarnation;
     uint32_t boot;
     bool up;
+    bool touched;  // a turn is due at the end of this event
     uint64_t paused_until_ns;
     struct prng prng;
 
@@ -68,7 +69,9 @@ void sim_node_init(struct sim_node *self, struct sim_world *world, uint32_t posi
 void sim_node_deinit(struct sim_node *self);
 void sim_node_start(struct sim_node *self);
 void sim_node_crash(struct sim_node *self);
-// Something was given to the core: a turn will follow.
+// Works off what the core was given.
+void sim_node_turn(struct sim_node *self);
+// Something was given to the core: a turn will follow, at once unless the node is slow.
 void sim_node_touch(struct sim_node *self);
 void sim_node_pause(struct sim_node *self, uint64_t for_ns);
 bool sim_node_is_paused(const struct sim_node *self);

@@ -16,6 +16,9 @@
 #include <time.h>
 #include <unistd.h>
 
+// Memory given back is soon wanted again: worlds come and go.
+const char *malloc_conf = "dirty_decay_ms:-1,muzzy_decay_ms:-1,narenas:1";
+
 static void run_child(const struct sim_runner *self, const struct sim_plan *plan, int out) {
     struct sim_result first;
     struct sim_result second;

@@ -95,6 +95,9 @@ static void step(struct sim_world *self) {
     }
     heap_remove(&self->heap, &event->heap);
     event->fire(self, event);
+    for (uint32_t i = 0; self->touched > 0; i = (i + 1) % self->plan.node_count) {
+        sim_node_turn(&self->nodes[i]);  // may touch itself again, by a call that ends in it
+    }
 }
 
 bool sim_world_until(struct sim_world *self, uint64_t for_ns,

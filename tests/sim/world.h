@@ -34,6 +34,7 @@ struct sim_world {
     struct sim_client_stats stats;
     uint32_t keyspace;
     bool clients_stop;
+    uint32_t touched;  // nodes whose turn is due at the end of this event
     uint64_t restarts;
     bool failed;
     char failure[512];
