@@ -248,6 +248,10 @@ struct shard_descriptor *catalog__shard(const struct catalog *self, struct shard
     return &self->shards[at];
 }
 
+const struct shard_descriptor *catalog_shard(const struct catalog *self, struct shard_id id) {
+    return catalog__shard(self, id);
+}
+
 const struct shard_descriptor *catalog_shard_at(const struct catalog *self, uint32_t position) {
     ASSERT(position < self->shard_count);
     return &self->shards[position];

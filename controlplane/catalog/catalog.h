@@ -84,6 +84,8 @@ uint32_t catalog_keyspace_count(const struct catalog *self);
 // Shards as the catalogue has them, in the order of ids: leader is the first leader, not a hint.
 const struct shard_descriptor *catalog_shard_at(const struct catalog *self, uint32_t position);
 uint32_t catalog_shard_count(const struct catalog *self);
+// By id, or NULL. Unlike the routing map, it shows targets.
+const struct shard_descriptor *catalog_shard(const struct catalog *self, struct shard_id id);
 // Digest of the whole replicated state: equal on two nodes that have applied the same.
 uint64_t catalog_digest(const struct catalog *self);
 // Aborts when an invariant of the contents does not hold; for tests and the simulator.
@@ -103,6 +105,9 @@ NODISCARD enum status catalog_apply_delta(struct catalog *self, struct slice del
 enum catalog_command_kind {
     CATALOG_REGISTER_NODE = 1,
     CATALOG_CREATE_KEYSPACE,
+    CATALOG_PLACE_SHARD,
+    CATALOG_CANCEL_SHARD,
+    CATALOG_REPORT_SHARD,
     CATALOG_COMMAND_KIND_COUNT
 };
 
@@ -118,24 +123,54 @@ struct catalog_create_keyspace {
     uint32_t split_count;  // explicit split keys, ascending, user keys
     const struct slice *splits;
 };
+// Intent: the members that a shard is to have. The shard's leader goes there step by step and
+// reports; until then no other intent is taken, but for the same one again.
+struct catalog_place_shard {
+    struct shard_id shard;
+    uint64_t config_epoch;  // of the descriptor that the decision was based on
+    uint32_t target_count;  // an odd number of voters among them
+    struct shard_target targets[SHARD_REPLICAS_MAX];
+};
+// Back to the members before the operation; refused once two configurations overlap.
+struct catalog_cancel_shard {
+    struct shard_id shard;
+};
+// What the shard's log says: a committed configuration. Only a larger config_epoch than the one
+// held changes the members; targets end when they are reached.
+struct catalog_report_shard {
+    struct shard_id shard;
+    uint64_t config_epoch;
+    struct node_id leader;  // who reports
+    uint32_t replica_count;
+    struct shard_replica replicas[SHARD_MEMBERS_MAX];
+};
 void catalog_register_node_encode(struct codec_writer *w, const struct catalog_register_node *self);
 void catalog_create_keyspace_encode(struct codec_writer *w,
                                     const struct catalog_create_keyspace *self);
+void catalog_place_shard_encode(struct codec_writer *w, const struct catalog_place_shard *self);
+void catalog_cancel_shard_encode(struct codec_writer *w, const struct catalog_cancel_shard *self);
+void catalog_report_shard_encode(struct codec_writer *w, const struct catalog_report_shard *self);
 // INVALID_ARGUMENT names the field and the limit.
 NODISCARD enum status catalog_register_node_check(const struct catalog_register_node *self,
                                                   struct err *err);
 NODISCARD enum status catalog_create_keyspace_check(const struct catalog_create_keyspace *self,
                                                     struct err *err);
+// Against a catalogue, as applying it would: NOT_FOUND (shard), INVALID_ARGUMENT (which target and
+// why), FAILED_PRECONDITION (another config_epoch, an operation under way), ALREADY_EXISTS (the
+// members are these already). OK without a change when just this operation is under way.
+NODISCARD enum status catalog_place_shard_check(const struct catalog *catalog,
+                                                const struct catalog_place_shard *self,
+                                                struct err *err);
 
 // Applies one encoded command and puts the encoded result into *out_result (replaced; its maximum
 // must be 1 KiB or more). The outcome is a function of the catalogue and the command alone.
-// OK, ALREADY_EXISTS (with the id of what exists), INVALID_ARGUMENT (garbage too),
-// FAILED_PRECONDITION (not enough nodes, another incarnation), RESOURCE_EXHAUSTED (the catalogue
-// is full). Anything but OK leaves the state unchanged.
+// OK, ALREADY_EXISTS (with the id of what exists), INVALID_ARGUMENT (garbage too), NOT_FOUND,
+// FAILED_PRECONDITION (not enough nodes, another incarnation or config_epoch), RESOURCE_EXHAUSTED
+// (the catalogue is full). Anything but OK leaves the state unchanged.
 NODISCARD enum status catalog_apply(struct catalog *self, struct slice command,
                                     struct buf *out_result);
 
-// Result of a command: encoded { varint id (node or keyspace), slice detail }; the detail is empty
+// Result of a command: encoded { varint id (node, keyspace or shard), slice detail }; the detail is empty
 // for OK and a sentence for people otherwise.
 struct catalog_result {
     uint64_t id;

@@ -110,7 +110,10 @@ static void catalog_count_load(const struct catalog *self, struct placement_node
     for (uint32_t n = 0; n < node_count; n++) {
         for (uint32_t i = 0; i < self->shard_count; i++) {
             const struct shard_descriptor *shard = &self->shards[i];
-            if (!shard_descriptor_has_node(shard, nodes[n].id)) { continue; }
+            if (!shard_descriptor_has_node(shard, nodes[n].id) &&
+                shard_descriptor_target(shard, nodes[n].id) == NULL) {
+                continue;
+            }
             nodes[n].replica_count++;
             if (node_id_equal(shard->leader, nodes[n].id)) { nodes[n].leader_count++; }
         }
@@ -254,6 +257,18 @@ enum status catalog_apply(struct catalog *self, struct slice command, struct buf
             break;
         case CATALOG_CREATE_KEYSPACE:
             st = catalog_apply_create(self, &decoded.create_keyspace, &id, &err);
+            break;
+        case CATALOG_PLACE_SHARD:
+            id = decoded.place_shard.shard.v;
+            st = catalog__apply_place(self, &decoded.place_shard, &err);
+            break;
+        case CATALOG_CANCEL_SHARD:
+            id = decoded.cancel_shard.shard.v;
+            st = catalog__apply_cancel(self, &decoded.cancel_shard, &err);
+            break;
+        case CATALOG_REPORT_SHARD:
+            id = decoded.report_shard.shard.v;
+            st = catalog__apply_report(self, &decoded.report_shard, &err);
             break;
         case CATALOG_COMMAND_KIND_COUNT:
             assert_fail(__FILE__, __LINE__, "a decoded command has a kind");

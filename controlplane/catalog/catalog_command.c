@@ -66,6 +66,15 @@ enum status catalog__command_decode(struct slice encoded, struct catalog__comman
     } else if (kind == CATALOG_CREATE_KEYSPACE) {
         out->kind = CATALOG_CREATE_KEYSPACE;
         catalog_create_keyspace_decode(&r, out);
+    } else if (kind == CATALOG_PLACE_SHARD) {
+        out->kind = CATALOG_PLACE_SHARD;
+        catalog__place_shard_decode(&r, &out->place_shard);
+    } else if (kind == CATALOG_CANCEL_SHARD) {
+        out->kind = CATALOG_CANCEL_SHARD;
+        catalog__cancel_shard_decode(&r, &out->cancel_shard);
+    } else if (kind == CATALOG_REPORT_SHARD) {
+        out->kind = CATALOG_REPORT_SHARD;
+        catalog__report_shard_decode(&r, &out->report_shard);
     } else {
         return err_set(err, STATUS_INVALID_ARGUMENT, "command: kind %u is unknown, 1 to %d known",
                        kind, CATALOG_COMMAND_KIND_COUNT - 1);

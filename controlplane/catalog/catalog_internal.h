@@ -60,9 +60,27 @@ struct catalog__command {
     enum catalog_command_kind kind;
     struct catalog_register_node register_node;
     struct catalog_create_keyspace create_keyspace;
+    struct catalog_place_shard place_shard;
+    struct catalog_cancel_shard cancel_shard;
+    struct catalog_report_shard report_shard;
     struct slice *splits;  // owned; views into the input
 };
 // INVALID_ARGUMENT with the reason; deinit is due in every case.
 NODISCARD enum status catalog__command_decode(struct slice encoded, struct catalog__command *out,
                                               struct err *err);
 void catalog__command_deinit(struct catalog__command *self);
+
+// --- Commands about the members of a shard (catalog_shard.c) ------------------------------------
+// The reader's status tells whether the bytes were good.
+void catalog__place_shard_decode(struct codec_reader *r, struct catalog_place_shard *out);
+void catalog__cancel_shard_decode(struct codec_reader *r, struct catalog_cancel_shard *out);
+void catalog__report_shard_decode(struct codec_reader *r, struct catalog_report_shard *out);
+NODISCARD enum status catalog__apply_place(struct catalog *self,
+                                           const struct catalog_place_shard *command,
+                                           struct err *err);
+NODISCARD enum status catalog__apply_cancel(struct catalog *self,
+                                            const struct catalog_cancel_shard *command,
+                                            struct err *err);
+NODISCARD enum status catalog__apply_report(struct catalog *self,
+                                            const struct catalog_report_shard *command,
+                                            struct err *err);

@@ -151,7 +151,38 @@ static void network_deliver(struct network *net, struct prng *prng, struct catal
     net->deltas[at] = net->deltas[--net->count];
 }
 
+// An intent or a report about some shard, right or wrong.
+static void change_members(struct catalog *leader, struct prng *prng) {
+    uint64_t id = CATALOG_FIRST_DATA_SHARD + prng_below(prng, 8);
+    const struct shard_descriptor *shard = catalog_shard(leader, (struct shard_id){id});
+    if (shard == NULL) { return; }
+    struct catalog_place_shard place = {
+        .shard = {id}, .config_epoch = shard->config_epoch, .target_count = 1};
+    struct catalog_report_shard report = {
+        .shard = {id}, .config_epoch = shard->config_epoch + prng_below(prng, 3)};
+    report.replica_count = (uint32_t)prng_between(prng, 1, 3);
+    place.targets[0].node.v = (uint32_t)prng_between(prng, 1, 8);
+    for (uint32_t i = 0; i < report.replica_count; i++) {
+        report.replicas[i] = (struct shard_replica){.node = {i + 1}, .incarnation = 1};
+        report.replicas[i].outgoing = prng_chance(prng, 1, 4);
+    }
+    switch (prng_below(prng, 4)) {
+    case 0:
+        (void)kit_cancel(leader, id);
+        break;
+    case 1:
+        (void)kit_report(leader, &report);
+        break;
+    default:
+        (void)kit_place(leader, &place);
+    }
+}
+
 static void change(struct catalog *leader, struct prng *prng) {
+    if (prng_chance(prng, 1, 3)) {
+        change_members(leader, prng);
+        return;
+    }
     if (prng_chance(prng, 2, 3)) {
         uint64_t incarnation = prng_between(prng, 1, 8);
         struct catalog_register_node command = kit_node(0, incarnation);
@@ -187,6 +218,10 @@ static void check_claim(struct catalog *follower, const struct catalog *leader) 
         const struct shard_descriptor *shard = catalog_shard_at(leader, i);
         if (shard->map_version > claim) { continue; }
         assert_non_null(shard_map_by_id(catalog_shard_map(follower), shard->id));
+        const struct shard_descriptor *held = catalog_shard(follower, shard->id);
+        assert_non_null(held);
+        assert_int_equal(held->config_epoch, shard->config_epoch);
+        assert_int_equal(held->target_count, shard->target_count);
     }
 }
 

@@ -81,6 +81,40 @@ struct kit_answer kit_create(struct catalog *catalog,
     return answer;
 }
 
+struct kit_answer kit_place(struct catalog *catalog, const struct catalog_place_shard *command) {
+    struct buf encoded;
+    struct codec_writer w;
+    buf_init(&encoded, KIT_COMMAND_SIZE_MAX);
+    codec_writer_init(&w, &encoded);
+    catalog_place_shard_encode(&w, command);
+    struct kit_answer answer = kit_apply(catalog, buf_slice(&encoded));
+    buf_deinit(&encoded);
+    return answer;
+}
+
+struct kit_answer kit_cancel(struct catalog *catalog, uint64_t shard) {
+    struct catalog_cancel_shard command = {.shard = {shard}};
+    struct buf encoded;
+    struct codec_writer w;
+    buf_init(&encoded, KIT_COMMAND_SIZE_MAX);
+    codec_writer_init(&w, &encoded);
+    catalog_cancel_shard_encode(&w, &command);
+    struct kit_answer answer = kit_apply(catalog, buf_slice(&encoded));
+    buf_deinit(&encoded);
+    return answer;
+}
+
+struct kit_answer kit_report(struct catalog *catalog, const struct catalog_report_shard *command) {
+    struct buf encoded;
+    struct codec_writer w;
+    buf_init(&encoded, KIT_COMMAND_SIZE_MAX);
+    codec_writer_init(&w, &encoded);
+    catalog_report_shard_encode(&w, command);
+    struct kit_answer answer = kit_apply(catalog, buf_slice(&encoded));
+    buf_deinit(&encoded);
+    return answer;
+}
+
 struct catalog *kit_cluster(uint32_t count) {
     struct catalog *catalog = catalog_create();
     for (uint32_t i = 1; i <= count; i++) {

@@ -28,5 +28,8 @@ struct kit_answer kit_register(struct catalog *catalog,
                                const struct catalog_register_node *command);
 struct kit_answer kit_create(struct catalog *catalog,
                              const struct catalog_create_keyspace *command);
+struct kit_answer kit_place(struct catalog *catalog, const struct catalog_place_shard *command);
+struct kit_answer kit_cancel(struct catalog *catalog, uint64_t shard);
+struct kit_answer kit_report(struct catalog *catalog, const struct catalog_report_shard *command);
 // A catalogue with `count` registered nodes 1.., without founding members.
 struct catalog *kit_cluster(uint32_t count);
