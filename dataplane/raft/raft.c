@@ -19,37 +19,6 @@
 
 // --- creation
 
-static bool raft_membership_has(const struct raft_membership *m, struct node_id node,
-                                uint32_t *times) {
-    *times = 0;
-    for (uint32_t i = 0; i < m->voter_count; i++) {
-        *times += node_id_equal(m->voters[i], node) ? 1 : 0;
-    }
-    for (uint32_t i = 0; i < m->learner_count; i++) {
-        *times += node_id_equal(m->learners[i], node) ? 1 : 0;
-    }
-    return *times > 0;
-}
-
-// A membership comes from a descriptor, hence from another node: it is checked, not asserted.
-static bool raft_membership_valid(const struct raft_membership *m, struct node_id self) {
-    if (m->voter_count == 0 || m->voter_count > RAFT_VOTERS_MAX) { return false; }
-    if (m->learner_count > RAFT_VOTERS_MAX) { return false; }
-    uint32_t times = 0;
-    for (uint32_t i = 0; i < m->voter_count; i++) {
-        if (m->voters[i].v == 0 || !raft_membership_has(m, m->voters[i], &times) || times != 1) {
-            return false;
-        }
-    }
-    for (uint32_t i = 0; i < m->learner_count; i++) {
-        if (m->learners[i].v == 0 || !raft_membership_has(m, m->learners[i], &times) ||
-            times != 1) {
-            return false;
-        }
-    }
-    return raft_membership_has(m, self, &times);
-}
-
 // What recovery found must be a state that this code can have written.
 static bool raft_bounds_valid(const struct raft_config *config) {
     const struct log_bounds *bounds = &config->bounds;
@@ -82,23 +51,6 @@ static enum status raft_read_last_term(const struct raft_config *config, uint64_
     return valid ? STATUS_OK : STATUS_CORRUPT;
 }
 
-static void raft_init_peers(struct raft_core *core) {
-    const struct raft_membership *m = &core->config.membership;
-    for (uint32_t i = 0; i < m->voter_count + m->learner_count; i++) {
-        bool voter = i < m->voter_count;
-        struct node_id node = voter ? m->voters[i] : m->learners[i - m->voter_count];
-        if (node_id_equal(node, core->config.self)) {
-            core->voter = voter;
-            continue;
-        }
-        struct raft_progress *peer = &core->peers[core->peer_count];
-        core->peer_count++;
-        peer->node = node;
-        peer->voter = voter;
-        raft__progress_reset(peer, core->log.last + 1);
-    }
-}
-
 enum status raft_create(const struct raft_config *config, uint64_t now_ns, uint64_t random,
                         struct raft_core **out_core) {
     ASSERT(config->self.v != 0);
@@ -108,16 +60,21 @@ enum status raft_create(const struct raft_config *config, uint64_t now_ns, uint6
     ASSERT(config->cache_count_max >= RAFT_RING_MIN);
     ASSERT((config->cache_count_max & (config->cache_count_max - 1)) == 0);
     ASSERT(config->inflight_messages_max > 0);
-    if (!raft_membership_valid(&config->membership, config->self)) {
+    enum status st = raft__configs_check(config);
+    if (st != STATUS_OK) { return st; }
+    uint64_t written = config->bounds.hard_state.incarnation;
+    if (config->incarnation == 0 || (written != 0 && written != config->incarnation)) {
         return STATUS_INVALID_ARGUMENT;
     }
     if (!raft_bounds_valid(config)) { return STATUS_CORRUPT; }
     uint64_t last_term = 0;
-    enum status st = raft_read_last_term(config, &last_term);
+    st = raft_read_last_term(config, &last_term);
     if (st != STATUS_OK) { return st; }
 
     struct raft_core *core = mem_alloc(sizeof(*core));
     core->config = *config;
+    core->config.configs = NULL;
+    core->health = config->health;
     core->now_ns = now_ns;
     core->random = random;
     core->term = config->bounds.hard_state.term;
@@ -127,7 +84,8 @@ enum status raft_create(const struct raft_config *config, uint64_t now_ns, uint6
     core->applied = config->applied;
     core->told_term = core->term;
     raft__log_init(&core->log, config, last_term);
-    raft_init_peers(core);
+    raft__configs_init(core, config);
+    core->told_config_version = core->config_version;
     // One voter waits for nobody; the others first listen for a leader.
     core->election_deadline_ns = raft__is_alone(core) ? now_ns : now_ns + raft__timeout(core);
     raft__update_deadline(core);
@@ -139,6 +97,7 @@ enum status raft_create(const struct raft_config *config, uint64_t now_ns, uint6
 void raft_destroy(struct raft_core *core) {
     if (core == NULL) { return; }
     raft__catchup_free(core);
+    raft__configs_free(core);
     raft__log_deinit(&core->log);
     mem_free(core);
 }
@@ -218,6 +177,9 @@ static enum status raft_dispatch(struct raft_core *core, const struct raft_event
         return raft__on_transfer(core, event->u.target);
     case RAFT_EVENT_STEP_DOWN:
         return raft__on_step_down(core);
+    case RAFT_EVENT_SNAPSHOT_SENT:
+    case RAFT_EVENT_SNAPSHOT_INSTALLED:
+        return STATUS_NOT_SUPPORTED;
     case RAFT_EVENT_TYPE_COUNT:
         break;
     }
@@ -270,7 +232,18 @@ uint64_t raft_term_start_index(const struct raft_core *core) {
 }
 
 const struct raft_membership *raft_members(const struct raft_core *core) {
-    return &core->config.membership;
+    return raft__members(core);
+}
+
+const struct raft_membership *raft_members_committed(const struct raft_core *core,
+                                                     uint64_t *out_index) {
+    ASSERT_IF(core->config_count > 1, core->configs[1].index > core->commit);
+    *out_index = core->configs[0].index;
+    return &core->configs[0].membership;
+}
+
+enum raft_health raft_health_of(const struct raft_core *core) {
+    return core->health;
 }
 
 const struct log_entry *raft_entry(const struct raft_core *core, uint64_t index) {

@@ -15,6 +15,7 @@
 //             "Leases"; tests/unit/dataplane/raft
 #pragma once
 
+#include "dataplane/base/err.h"
 #include "dataplane/port/log_store.h"
 #include "dataplane/support/support.h"
 
@@ -129,10 +130,13 @@ struct raft_message {
     // append reply: epoch under which the follower fortifies the leader; 0 = none
     uint64_t support_epoch;
     bool reject;  // replies
-    // append reply: the sender is hollow or damaged and can only be helped by a snapshot; index is
-    // then the least that this must reach
+    // append reply: the sender is hollow or damaged and can only be helped by a snapshot that
+    // reaches wanted_index at least
     bool wants_snapshot;
-    bool transfer;  // vote request by TIMEOUT_NOW: ignores stickiness
+    // and it is damaged: what it acknowledged before may be gone
+    bool damaged;
+    uint64_t wanted_index;  // 0 without wants_snapshot
+    bool transfer;          // vote request by TIMEOUT_NOW: ignores stickiness
     // and the sequence of that TIMEOUT_NOW: later promises to its sender still bind; else 0
     uint64_t transfer_sequence;
     uint32_t entry_count;

@@ -15,11 +15,28 @@ struct raft_action *raft__emit(struct raft_core *core, enum raft_action_type typ
     return action;
 }
 
-struct raft_message raft__message(const struct raft_core *core, enum raft_message_type type,
-                                  struct node_id to) {
+static struct raft_message raft_message_to(const struct raft_core *core,
+                                           enum raft_message_type type, struct node_id to) {
     ASSERT(!node_id_equal(to, core->config.self));
-    return (struct raft_message){
-        .type = type, .from = core->config.self, .to = to, .term = core->term};
+    return (struct raft_message){.type = type,
+                                 .from = core->config.self,
+                                 .to = to,
+                                 .from_incarnation = core->config.incarnation,
+                                 .term = core->term};
+}
+
+struct raft_message raft__message(const struct raft_core *core, enum raft_message_type type,
+                                  const struct raft_progress *to) {
+    struct raft_message message = raft_message_to(core, type, to->node);
+    message.to_incarnation = to->incarnation;
+    return message;
+}
+
+struct raft_message raft__answer(const struct raft_core *core, enum raft_message_type type,
+                                 const struct raft_message *request) {
+    struct raft_message message = raft_message_to(core, type, request->from);
+    message.to_incarnation = request->from_incarnation;
+    return message;
 }
 
 void raft__send(struct raft_core *core, const struct raft_message *message,
@@ -53,8 +70,10 @@ struct raft_action *raft__persist(struct raft_core *core) {
 void raft__persist_hard_state(struct raft_core *core) {
     struct raft_action *action = raft__persist(core);
     action->u.persist.has_hard_state = true;
-    action->u.persist.hard_state =
-        (struct log_hard_state){.term = core->term, .vote = core->vote, .commit = core->commit};
+    action->u.persist.hard_state = (struct log_hard_state){.term = core->term,
+                                                           .vote = core->vote,
+                                                           .commit = core->commit,
+                                                           .incarnation = core->config.incarnation};
     core->hard_sequence = core->persist_sequence;
 }
 

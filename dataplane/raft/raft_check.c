@@ -52,7 +52,7 @@ static void raft_check_peer(const struct raft_core *core, const struct raft_prog
 }
 
 static void raft_check_leader(const struct raft_core *core) {
-    ASSERT(core->voter);
+    ASSERT(raft__may_lead(core));
     ASSERT(node_id_equal(core->leader, core->config.self));
     ASSERT(node_id_equal(core->term_leader, core->config.self));
     ASSERT(node_id_equal(core->vote, core->config.self));
@@ -78,8 +78,8 @@ void raft_check(const struct raft_core *core) {
     // A live promise names the leader of whom a release would be heard; any other would never end.
     ASSERT_IF(raft__promise_binds(core, core->config.self),
               node_id_equal(core->promise.leader, core->leader));
-    ASSERT_IF(!core->voter, core->role == RAFT_FOLLOWER);
-    ASSERT_IF(!core->voter, core->deadline_ns == UINT64_MAX);
+    ASSERT_IF(!raft__may_lead(core), core->role == RAFT_FOLLOWER);
+    ASSERT_IF(!raft__may_lead(core), core->deadline_ns == UINT64_MAX);
     if (core->role == RAFT_LEADER) {
         raft_check_leader(core);
         return;

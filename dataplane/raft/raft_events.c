@@ -21,6 +21,8 @@ enum status raft__on_message(struct raft_core *core, const struct raft_message *
         return raft__on_append_reply(core, m);
     case RAFT_TIMEOUT_NOW:
         return raft__on_timeout_now(core, m);
+    case RAFT_SNAPSHOT_OFFER:
+        return STATUS_NOT_SUPPORTED;
     case RAFT_MESSAGE_TYPE_COUNT:
         break;
     }

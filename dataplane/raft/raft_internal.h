@@ -13,7 +13,7 @@
 #include "dataplane/raft/raft.h"
 
 enum {
-    RAFT_PEERS_MAX = 2 * RAFT_VOTERS_MAX,
+    RAFT_PEERS_MAX = RAFT_MEMBERS_MAX,
     RAFT_WINDOW_SLOTS = 16,
     RAFT_CATCHUP_MAX = 64,
     RAFT_RING_MIN = 16,
@@ -47,7 +47,10 @@ struct raft_window {
 
 struct raft_progress {
     struct node_id node;
-    bool voter;
+    uint64_t incarnation;
+    bool voter;       // of the newer configuration
+    bool outgoing;    // of the older one
+    bool departed;    // no member any more: gets entries until that is committed
     bool probe_sent;  // RAFT_PROBE: a probe is on its way
     enum raft_progress_state state;
     enum raft_vote vote;  // candidates
@@ -115,8 +118,16 @@ struct raft_transfer {
 };
 
 struct raft_core {
-    struct raft_config config;
-    bool voter;  // self is one
+    struct raft_config config;  // its configs are copied below
+    enum raft_health health;
+
+    // The latest committed membership and those above it in the log; the last is in use.
+    struct raft_config_entry *configs;
+    uint32_t config_count;
+    uint32_t config_capacity;
+    uint64_t config_version;  // counts changes of what is in use
+    bool voter;               // self is one of the newer configuration in use
+    bool outgoing;            // and one of the older
 
     enum raft_role role;
     uint64_t term;
@@ -160,6 +171,7 @@ struct raft_core {
     enum raft_role told_role;
     uint64_t told_term;
     struct node_id told_leader;
+    uint64_t told_config_version;
 };
 
 static inline uint64_t raft__add(uint64_t a, uint64_t b) {
@@ -177,7 +189,10 @@ struct raft_action *raft__emit(struct raft_core *core, enum raft_action_type typ
 // A message of this core to a peer with term filled in; the caller sets the rest and calls
 // raft__send.
 struct raft_message raft__message(const struct raft_core *core, enum raft_message_type type,
-                                  struct node_id to);
+                                  const struct raft_progress *to);
+// The same to whoever sent the request.
+struct raft_message raft__answer(const struct raft_core *core, enum raft_message_type type,
+                                 const struct raft_message *request);
 void raft__send(struct raft_core *core, const struct raft_message *message,
                 uint64_t after_sequence);
 // This step's PERSIST, made at the first call.
@@ -234,8 +249,28 @@ enum raft_quantity {
 // The quorum value over the voters; this node counts with its durable index, or as unbounded.
 uint64_t raft__quorum_of(const struct raft_core *core, enum raft_quantity quantity);
 enum raft_vote raft__quorum_votes(const struct raft_core *core);
-bool raft__is_voter(const struct raft_core *core, struct node_id node);
+bool raft__is_joint(const struct raft_core *core);
+// A voter of one of the configurations in use.
+bool raft__counts(const struct raft_progress *peer);
+// The only voter is this replica.
 bool raft__is_alone(const struct raft_core *core);
+
+// --- memberships (raft_membership.c, raft_config.c)
+// A leader that uses `self` may propose `next`.
+bool raft__membership_follows(const struct raft_membership *self,
+                              const struct raft_membership *next);
+const struct raft_membership *raft__members(const struct raft_core *core);  // in use
+uint64_t raft__config_index(const struct raft_core *core);                  // of the one in use
+enum status raft__configs_check(const struct raft_config *config);
+void raft__configs_init(struct raft_core *core, const struct raft_config *config);
+void raft__configs_free(struct raft_core *core);
+// Forgets those below the latest committed one.
+void raft__configs_committed(struct raft_core *core);
+// Makes peers and the own role those of the membership at the top.
+void raft__config_use(struct raft_core *core);
+bool raft__member_is_self(const struct raft_core *core, const struct raft_member *member);
+// Whole, and a voter of a membership that may still decide.
+bool raft__may_lead(const struct raft_core *core);
 
 // --- promises and leases (raft_lease.c) True while this replica is bound not to help `candidate`
 // (0 = anyone): a live promise to another node.
@@ -268,6 +303,8 @@ void raft__update_deadline(struct raft_core *core);
 
 // --- progress (raft_progress.c)
 struct raft_progress *raft__progress(struct raft_core *core, struct node_id node);
+// The peer that sent the message, by node and incarnation; NULL when it is none.
+struct raft_progress *raft__sender(struct raft_core *core, const struct raft_message *message);
 void raft__progress_reset(struct raft_progress *self, uint64_t next);
 void raft__progress_probe(struct raft_progress *self, uint64_t next);
 void raft__progress_replicate(struct raft_progress *self, uint64_t next);
@@ -294,7 +331,7 @@ void raft__tick_leader(struct raft_core *core);
 uint64_t raft__leader_deadline(struct raft_core *core);
 
 // --- events
-enum status raft__message_check(const struct raft_core *core, const struct raft_message *message);
+enum status raft__message_check(struct raft_core *core, const struct raft_message *message);
 enum status raft__on_message(struct raft_core *core, const struct raft_message *message);
 enum status raft__on_append(struct raft_core *core, const struct raft_message *message);
 enum status raft__on_append_reply(struct raft_core *core, const struct raft_message *message);

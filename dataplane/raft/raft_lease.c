@@ -63,7 +63,7 @@ uint64_t raft__promise_renew(struct raft_core *core, struct node_id leader, uint
     // new leader's node is not supported right now, nobody would be left to release it.
     if (!same) { *promise = (struct raft_promise){0}; }
     // A learner has no vote to withhold, so its word would fortify nobody.
-    if (epoch == 0 || !core->voter) { return 0; }
+    if (epoch == 0 || !(core->voter || core->outgoing)) { return 0; }
     promise->sequence = raft__max(promise->sequence, sequence);
     promise->leader = leader;
     promise->term = core->term;

@@ -6,15 +6,29 @@
 // against the core's state by raft__message_check.
 #include "dataplane/raft/raft_internal.h"
 
-enum { RAFT_WIRE_REJECT = 1, RAFT_WIRE_TRANSFER = 2, RAFT_WIRE_FLAGS = 3 };
+enum {
+    RAFT_WIRE_REJECT = 1,
+    RAFT_WIRE_TRANSFER = 2,
+    RAFT_WIRE_WANTS_SNAPSHOT = 4,
+    RAFT_WIRE_DAMAGED = 8,
+    RAFT_WIRE_FLAGS = 15,
+};
+
+static int raft_wire_flags(const struct raft_message *m) {
+    return (m->reject ? RAFT_WIRE_REJECT : 0) | (m->transfer ? RAFT_WIRE_TRANSFER : 0) |
+           (m->wants_snapshot ? RAFT_WIRE_WANTS_SNAPSHOT : 0) |
+           (m->damaged ? RAFT_WIRE_DAMAGED : 0);
+}
 
 void raft_message_encode(struct codec_writer *w, const struct raft_message *self) {
     ASSERT((unsigned)self->type < RAFT_MESSAGE_TYPE_COUNT);
     ASSERT(self->entry_count <= RAFT_APPEND_ENTRIES_MAX);
     ASSERT_IF(self->entry_count > 0, self->entries != NULL);
-    int flags = (self->reject ? RAFT_WIRE_REJECT : 0) | (self->transfer ? RAFT_WIRE_TRANSFER : 0);
+    ASSERT_IF(self->damaged, self->wants_snapshot);
     codec_put_u8(w, (uint8_t)self->type);
-    codec_put_u8(w, (uint8_t)flags);
+    codec_put_u8(w, (uint8_t)raft_wire_flags(self));
+    codec_put_varint(w, self->from_incarnation);
+    codec_put_varint(w, self->to_incarnation);
     codec_put_varint(w, self->term);
     codec_put_varint(w, self->sequence);
     codec_put_varint(w, self->index);
@@ -23,6 +37,7 @@ void raft_message_encode(struct codec_writer *w, const struct raft_message *self
     codec_put_varint(w, self->read_round);
     codec_put_varint(w, self->support_epoch);
     codec_put_varint(w, self->transfer_sequence);
+    if (self->wants_snapshot) { codec_put_varint(w, self->wanted_index); }
     codec_put_varint(w, self->entry_count);
     for (uint32_t i = 0; i < self->entry_count; i++) {
         ASSERT(self->entries[i].record.size > 0);
@@ -40,6 +55,10 @@ static void raft_message_decode_fields(struct codec_reader *r, struct raft_messa
     m->type = (enum raft_message_type)type;
     m->reject = (flags & RAFT_WIRE_REJECT) != 0;
     m->transfer = (flags & RAFT_WIRE_TRANSFER) != 0;
+    m->wants_snapshot = (flags & RAFT_WIRE_WANTS_SNAPSHOT) != 0;
+    m->damaged = (flags & RAFT_WIRE_DAMAGED) != 0;
+    m->from_incarnation = codec_get_varint(r);
+    m->to_incarnation = codec_get_varint(r);
     m->term = codec_get_varint(r);
     m->sequence = codec_get_varint(r);
     m->index = codec_get_varint(r);
@@ -48,6 +67,7 @@ static void raft_message_decode_fields(struct codec_reader *r, struct raft_messa
     m->read_round = codec_get_varint(r);
     m->support_epoch = codec_get_varint(r);
     m->transfer_sequence = codec_get_varint(r);
+    m->wanted_index = m->wants_snapshot ? codec_get_varint(r) : 0;
 }
 
 enum status raft_message_decode(struct codec_reader *r, struct bytes *owner,

@@ -1,21 +1,19 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Design note. What can be said of a message without looking at the log: it names this replica and
-// a member, its numbers are ones a correct peer can have, its entries are contiguous and their
-// terms do not fall. Handlers behind this door may compute with the fields without fear of
-// overflow. A sender or receiver outside the membership is STATUS_NOT_FOUND, since it may be a
-// correct node with another view of the membership; everything else refused here is
-// STATUS_CORRUPT.
+// Design note. What can be said of a message without looking at the log: its numbers are ones a
+// correct peer can have, its entries are contiguous and their terms do not fall, it names this
+// replica, and a reply comes from a peer. Handlers behind this door may compute with the fields
+// without fear of overflow. A message to another replica, another incarnation of this one
+// included, and a reply of a stranger are STATUS_NOT_FOUND, since their sender may be a correct
+// node with another view of the membership; everything else refused here is STATUS_CORRUPT.
 #include "dataplane/raft/raft_internal.h"
 
-static bool raft_is_member(const struct raft_core *core, struct node_id node) {
-    for (uint32_t i = 0; i < core->peer_count; i++) {
-        if (node_id_equal(core->peers[i].node, node)) { return true; }
-    }
-    return false;
+static bool raft_is_reply(enum raft_message_type type) {
+    return type == RAFT_PREVOTE_REPLY || type == RAFT_VOTE_REPLY || type == RAFT_APPEND_REPLY;
 }
 
 static bool raft_numbers_sane(const struct raft_message *m) {
+    if (m->from_incarnation == 0 || m->to_incarnation == 0) { return false; }
     // term + 1 of a pre-vote may be one more than any term.
     if (m->term == 0 || m->term > RAFT_NUMBER_MAX) { return false; }
     if (m->index > RAFT_NUMBER_MAX || m->commit > RAFT_NUMBER_MAX) { return false; }
@@ -52,25 +50,35 @@ static bool raft_fields_sane(const struct raft_message *m) {
     case RAFT_APPEND_REQUEST:
         return position && raft_entries_sane(m);
     case RAFT_APPEND_REPLY:
-        return empty;
+        return empty && m->wanted_index <= RAFT_NUMBER_MAX && (m->wants_snapshot || !m->damaged);
     case RAFT_TIMEOUT_NOW:
         return empty && m->sequence != 0;
+    case RAFT_SNAPSHOT_OFFER:
+        return empty && m->index > 0 && m->index_term > 0;
     case RAFT_MESSAGE_TYPE_COUNT:
         break;
     }
     return false;
 }
 
-enum status raft__message_check(const struct raft_core *core, const struct raft_message *m) {
+// Requests of others are answered, since they may know of a newer membership (Ongaro 4.1); replies
+// count for what was asked of a peer, and only of that incarnation of it.
+static bool raft_is_for_me(struct raft_core *core, const struct raft_message *m) {
+    if (!node_id_equal(m->to, core->config.self)) { return false; }
+    if (m->to_incarnation != core->config.incarnation) { return false; }
+    return m->from.v != 0 && (!raft_is_reply(m->type) || raft__sender(core, m) != NULL);
+}
+
+enum status raft__message_check(struct raft_core *core, const struct raft_message *m) {
     if ((unsigned)m->type >= RAFT_MESSAGE_TYPE_COUNT) { return STATUS_CORRUPT; }
     if (node_id_equal(m->from, m->to)) { return STATUS_CORRUPT; }
-    if (!node_id_equal(m->to, core->config.self) || !raft_is_member(core, m->from)) {
-        MARK("raft.message.of_stranger");
-        return STATUS_NOT_FOUND;
-    }
     if (!raft_numbers_sane(m) || !raft_fields_sane(m)) {
         MARK("raft.message.corrupt");
         return STATUS_CORRUPT;
+    }
+    if (!raft_is_for_me(core, m)) {
+        MARK("raft.message.of_stranger");
+        return STATUS_NOT_FOUND;
     }
     return STATUS_OK;
 }

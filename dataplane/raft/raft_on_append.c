@@ -61,7 +61,7 @@ static bool raft_append_plan(const struct raft_core *core, const struct raft_mes
 
 static struct raft_message raft_append_answer(const struct raft_core *core,
                                               const struct raft_message *m) {
-    struct raft_message reply = raft__message(core, RAFT_APPEND_REPLY, m->from);
+    struct raft_message reply = raft__answer(core, RAFT_APPEND_REPLY, m);
     reply.read_round = m->read_round;
     return reply;
 }

@@ -72,7 +72,7 @@ enum status raft__on_append_reply(struct raft_core *core, const struct raft_mess
         MARK("raft.reply.absurd");
         return STATUS_CORRUPT;
     }
-    struct raft_progress *peer = raft__progress(core, m->from);
+    struct raft_progress *peer = raft__sender(core, m);
     ASSERT(peer != NULL);
     peer->heard_ns = raft__max(core->now_ns, 1);
     peer->backoff = 0;

@@ -44,7 +44,7 @@ static void raft_vote_answer(struct raft_core *core, const struct raft_message *
     // A replica that has seen no term has none to name, and its refusal would teach nothing.
     if (!granted && core->term == 0) { return; }
     struct raft_message reply =
-        raft__message(core, prevote ? RAFT_PREVOTE_REPLY : RAFT_VOTE_REPLY, m->from);
+        raft__answer(core, prevote ? RAFT_PREVOTE_REPLY : RAFT_VOTE_REPLY, m);
     reply.reject = !granted;
     // A granted pre-vote names the term that was asked for, all else the own one.
     if (prevote && granted) { reply.term = m->term; }
@@ -77,12 +77,6 @@ static void raft_on_vote_request(struct raft_core *core, const struct raft_messa
 }
 
 enum status raft__on_vote(struct raft_core *core, const struct raft_message *m) {
-    if (!core->voter || !raft__is_voter(core, m->from)) {
-        // Learners neither vote nor stand for election.
-        MARK("raft.vote.learner");
-        raft_vote_answer(core, m, false);
-        return STATUS_OK;
-    }
     if (m->term < core->term) {
         raft_vote_answer(core, m, false);
         return STATUS_OK;
@@ -90,9 +84,8 @@ enum status raft__on_vote(struct raft_core *core, const struct raft_message *m) 
     raft__promise_end_by_request(core, m);
     if (raft_vote_withheld(core, m)) {
         raft_vote_answer(core, m, false);
-        if (core->role == RAFT_LEADER) {
-            raft__send_append(core, raft__progress(core, m->from), false);
-        }
+        struct raft_progress *peer = core->role == RAFT_LEADER ? raft__sender(core, m) : NULL;
+        if (peer != NULL) { raft__send_append(core, peer, false); }
         return STATUS_OK;
     }
     if (m->type == RAFT_PREVOTE_REQUEST) {

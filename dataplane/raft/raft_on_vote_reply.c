@@ -5,9 +5,9 @@
 #include "dataplane/raft/raft_internal.h"
 
 static void raft_record_vote(struct raft_core *core, const struct raft_message *m) {
-    struct raft_progress *peer = raft__progress(core, m->from);
+    struct raft_progress *peer = raft__sender(core, m);
     ASSERT(peer != NULL);
-    if (!peer->voter) {
+    if (!raft__counts(peer)) {
         MARK("raft.vote.of_learner_ignored");
         return;
     }

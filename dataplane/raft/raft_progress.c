@@ -19,10 +19,20 @@ struct raft_progress *raft__progress(struct raft_core *core, struct node_id node
     return NULL;
 }
 
+struct raft_progress *raft__sender(struct raft_core *core, const struct raft_message *message) {
+    struct raft_progress *peer = raft__progress(core, message->from);
+    return peer != NULL && peer->incarnation == message->from_incarnation ? peer : NULL;
+}
+
 void raft__progress_reset(struct raft_progress *self, uint64_t next) {
     ASSERT(next > 0);
-    *self = (struct raft_progress){
-        .node = self->node, .voter = self->voter, .state = RAFT_PROBE, .next = next};
+    *self = (struct raft_progress){.node = self->node,
+                                   .incarnation = self->incarnation,
+                                   .voter = self->voter,
+                                   .outgoing = self->outgoing,
+                                   .departed = self->departed,
+                                   .state = RAFT_PROBE,
+                                   .next = next};
 }
 
 void raft__progress_probe(struct raft_progress *self, uint64_t next) {

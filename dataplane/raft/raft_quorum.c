@@ -2,9 +2,9 @@
 //
 // Design note. Every quorum question of the core passes through here: what is committed, who was
 // heard, which read round is confirmed, until when the lease runs, who won. The first two
-// functions are pure arithmetic over one set of voters. Joint consensus changes only
-// raft__quorum_of and raft__quorum_votes: the smaller of the values of both sets, and a win only
-// with both.
+// functions are pure arithmetic over one set of voters. A joint membership has two (Ongaro 4.3):
+// then a value is the smaller of both sets' values, and a win needs both. A leader that is not in
+// the newer set counts in the older alone; once the joint membership is left, nowhere.
 #include "dataplane/raft/raft_internal.h"
 
 uint64_t raft__quorum_value(uint64_t *values, uint32_t count) {
@@ -53,43 +53,70 @@ static uint64_t raft_quantity_peer(const struct raft_core *core, const struct ra
     return 0;
 }
 
-uint64_t raft__quorum_of(const struct raft_core *core, enum raft_quantity quantity) {
+// The quorum value over one configuration: the older one of a joint membership, or the newer.
+static uint64_t raft_quorum_half(const struct raft_core *core, enum raft_quantity quantity,
+                                 bool older) {
     uint64_t values[RAFT_VOTERS_MAX] = {0};
     uint32_t count = 0;
-    if (core->voter) {
+    if (older ? core->outgoing : core->voter) {
         values[count] = raft_quantity_self(core, quantity);
         count++;
     }
     for (uint32_t i = 0; i < core->peer_count; i++) {
-        if (!core->peers[i].voter) { continue; }
-        values[count] = raft_quantity_peer(core, &core->peers[i], quantity);
+        const struct raft_progress *peer = &core->peers[i];
+        if (!(older ? peer->outgoing : peer->voter)) { continue; }
+        ASSERT(count < RAFT_VOTERS_MAX);
+        values[count] = raft_quantity_peer(core, peer, quantity);
         count++;
     }
-    ASSERT(count == core->config.membership.voter_count);
     return raft__quorum_value(values, count);
 }
 
-enum raft_vote raft__quorum_votes(const struct raft_core *core) {
-    ASSERT(core->voter);
-    uint32_t yes = core->self_vote == RAFT_VOTE_YES ? 1 : 0;
+uint64_t raft__quorum_of(const struct raft_core *core, enum raft_quantity quantity) {
+    uint64_t value = raft_quorum_half(core, quantity, false);
+    if (!raft__is_joint(core)) { return value; }
+    return raft__min(value, raft_quorum_half(core, quantity, true));
+}
+
+static enum raft_vote raft_votes_half(const struct raft_core *core, bool older) {
+    bool self = older ? core->outgoing : core->voter;
+    uint32_t count = self ? 1 : 0;
+    uint32_t yes = self && core->self_vote == RAFT_VOTE_YES ? 1 : 0;
     uint32_t no = 0;
     for (uint32_t i = 0; i < core->peer_count; i++) {
         const struct raft_progress *peer = &core->peers[i];
-        if (!peer->voter) { continue; }
+        if (!(older ? peer->outgoing : peer->voter)) { continue; }
+        count++;
         yes += peer->vote == RAFT_VOTE_YES ? 1 : 0;
         no += peer->vote == RAFT_VOTE_NO ? 1 : 0;
     }
-    return raft__quorum_vote(yes, no, core->config.membership.voter_count);
+    ASSERT(count > 0);
+    return raft__quorum_vote(yes, no, count);
 }
 
-bool raft__is_voter(const struct raft_core *core, struct node_id node) {
-    const struct raft_membership *m = &core->config.membership;
-    for (uint32_t i = 0; i < m->voter_count; i++) {
-        if (node_id_equal(m->voters[i], node)) { return true; }
+enum raft_vote raft__quorum_votes(const struct raft_core *core) {
+    enum raft_vote newer = raft_votes_half(core, false);
+    enum raft_vote older = raft__is_joint(core) ? raft_votes_half(core, true) : newer;
+    // Won with both, lost with one of them.
+    if (newer == RAFT_VOTE_NO || older == RAFT_VOTE_NO) { return RAFT_VOTE_NO; }
+    return newer == RAFT_VOTE_YES ? older : newer;
+}
+
+bool raft__is_joint(const struct raft_core *core) {
+    if (core->outgoing) { return true; }
+    for (uint32_t i = 0; i < core->peer_count; i++) {
+        if (core->peers[i].outgoing) { return true; }
     }
     return false;
 }
 
+bool raft__counts(const struct raft_progress *peer) {
+    return peer->voter || peer->outgoing;
+}
+
 bool raft__is_alone(const struct raft_core *core) {
-    return core->voter && core->config.membership.voter_count == 1;
+    for (uint32_t i = 0; i < core->peer_count; i++) {
+        if (raft__counts(&core->peers[i])) { return false; }
+    }
+    return core->voter;
 }

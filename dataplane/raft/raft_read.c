@@ -20,7 +20,7 @@ static void raft_reads_start(struct raft_core *core, uint64_t token) {
     reads->inflight_token = token;
     for (uint32_t i = 0; i < core->peer_count; i++) {
         struct raft_progress *peer = &core->peers[i];
-        if (peer->voter) { raft__send_append(core, peer, false); }
+        if (raft__counts(peer)) { raft__send_append(core, peer, false); }
     }
 }
 

@@ -39,7 +39,7 @@ void raft__send_append(struct raft_core *core, struct raft_progress *peer, bool 
         MARK("raft.progress.needs_snapshot");
         raft__progress_probe(peer, core->log.trim_index + 1);
     }
-    struct raft_message append = raft__message(core, RAFT_APPEND_REQUEST, peer->node);
+    struct raft_message append = raft__message(core, RAFT_APPEND_REQUEST, peer);
     append.index = peer->next - 1;
     append.index_term = raft__term_at(core, append.index);
     append.commit = core->commit;

@@ -68,7 +68,7 @@ void raft__become_leader(struct raft_core *core) {
 }
 
 bool raft__may_campaign(const struct raft_core *core) {
-    if (!core->voter || core->term >= RAFT_NUMBER_MAX) { return false; }
+    if (!raft__may_lead(core) || core->term >= RAFT_NUMBER_MAX) { return false; }
     // A node that withholds its requests for support is sick: it must not lead.
     if (core->config.support->withhold && !raft__is_alone(core)) { return false; }
     if (raft__is_quiet(core)) {
@@ -93,12 +93,16 @@ static void raft_campaign_reset(struct raft_core *core, enum raft_role role) {
     core->election_deadline_ns = raft__add(core->now_ns, raft__timeout(core));
 }
 
-static void raft_ask_voters(struct raft_core *core, struct raft_message request, uint64_t after) {
-    request.index = core->log.last;
-    request.index_term = raft__log_last_term(&core->log);
+static void raft_ask_voters(struct raft_core *core, const struct raft_message *form,
+                            uint64_t after) {
     for (uint32_t i = 0; i < core->peer_count; i++) {
-        if (!core->peers[i].voter) { continue; }
-        request.to = core->peers[i].node;
+        if (!raft__counts(&core->peers[i])) { continue; }
+        struct raft_message request = raft__message(core, form->type, &core->peers[i]);
+        request.term = form->term;
+        request.transfer = form->transfer;
+        request.transfer_sequence = form->transfer_sequence;
+        request.index = core->log.last;
+        request.index_term = raft__log_last_term(&core->log);
         raft__send(core, &request, after);
     }
 }
@@ -112,13 +116,12 @@ void raft__start_prevote(struct raft_core *core) {
         raft__start_election(core, 0);
         return;
     }
-    struct raft_message request = {.type = RAFT_PREVOTE_REQUEST, .from = core->config.self};
-    request.term = core->term + 1;
-    raft_ask_voters(core, request, 0);
+    struct raft_message request = {.type = RAFT_PREVOTE_REQUEST, .term = core->term + 1};
+    raft_ask_voters(core, &request, 0);
 }
 
 void raft__start_election(struct raft_core *core, uint64_t transfer_sequence) {
-    ASSERT(core->voter);
+    ASSERT(raft__may_lead(core));
     ASSERT(core->term < RAFT_NUMBER_MAX);
     raft_campaign_reset(core, RAFT_CANDIDATE);
     core->term++;
@@ -127,11 +130,11 @@ void raft__start_election(struct raft_core *core, uint64_t transfer_sequence) {
     core->verified = 0;
     core->heard_sequence = 0;
     raft__persist_hard_state(core);
-    struct raft_message request = {.type = RAFT_VOTE_REQUEST, .from = core->config.self};
-    request.term = core->term;
-    request.transfer = transfer_sequence != 0;
-    request.transfer_sequence = transfer_sequence;
-    raft_ask_voters(core, request, core->hard_sequence);
+    struct raft_message request = {.type = RAFT_VOTE_REQUEST,
+                                   .term = core->term,
+                                   .transfer = transfer_sequence != 0,
+                                   .transfer_sequence = transfer_sequence};
+    raft_ask_voters(core, &request, core->hard_sequence);
 }
 
 void raft__count_votes(struct raft_core *core) {
@@ -154,7 +157,7 @@ void raft__count_votes(struct raft_core *core) {
 }
 
 static uint64_t raft_follower_deadline(struct raft_core *core) {
-    if (!core->voter) { return UINT64_MAX; }
+    if (!raft__may_lead(core)) { return UINT64_MAX; }
     bool loyal = core->role == RAFT_FOLLOWER && core->leader.v != 0 &&
                  support_granted(core->config.support, core->leader, core->now_ns) != 0;
     if (loyal) {

@@ -41,7 +41,7 @@ static uint64_t raft_give_up_ns(const struct raft_core *core) {
 static bool raft_wants_fortification(const struct raft_core *core,
                                      const struct raft_progress *peer) {
     // While a transfer is under way its target must be able to win.
-    if (!peer->voter || core->transfer.told) { return false; }
+    if (!raft__counts(peer) || core->transfer.told) { return false; }
     const struct support *support = core->config.support;
     const struct support_peer *pair = support_find(support, peer->node);
     if (pair == NULL || pair->held_epoch == 0 || pair->held_epoch == peer->fort_epoch) {
@@ -56,7 +56,9 @@ static bool raft_is_waiting(const struct raft_core *core, const struct raft_prog
     // It came back since it acknowledged all that: an empty append tells it where it stands.
     if (peer->verified < peer->match) { return true; }
     const struct raft_reads *reads = &core->reads;
-    if (reads->inflight && peer->voter && peer->read_round < reads->inflight_round) { return true; }
+    if (reads->inflight && raft__counts(peer) && peer->read_round < reads->inflight_round) {
+        return true;
+    }
     return raft_wants_fortification(core, peer);
 }
 
@@ -117,7 +119,7 @@ enum status raft__on_tick(struct raft_core *core) {
         raft__tick_leader(core);
         return STATUS_OK;
     }
-    if (!core->voter || core->now_ns < core->election_deadline_ns) { return STATUS_OK; }
+    if (!raft__may_lead(core) || core->now_ns < core->election_deadline_ns) { return STATUS_OK; }
     if (raft__may_campaign(core)) {
         raft__start_prevote(core);
     } else {

@@ -15,11 +15,12 @@
 enum status raft__on_transfer(struct raft_core *core, struct node_id target) {
     if (core->role != RAFT_LEADER) { return STATUS_NOT_LEADER; }
     if (node_id_equal(target, core->config.self)) { return STATUS_OK; }
-    if (!raft__is_voter(core, target)) { return STATUS_INVALID_ARGUMENT; }
+    struct raft_progress *peer = raft__progress(core, target);
+    if (peer == NULL || !peer->voter) { return STATUS_INVALID_ARGUMENT; }
     if (core->transfer.target.v != 0) { return STATUS_UNAVAILABLE; }
     core->transfer.target = target;
     core->transfer.deadline_ns = raft__add(core->now_ns, 2 * core->config.election_ns_min);
-    raft__replicate(core, raft__progress(core, target), RAFT_SENDS_REPLY_MAX);
+    raft__replicate(core, peer, RAFT_SENDS_REPLY_MAX);
     raft__transfer_advance(core);
     return STATUS_OK;
 }
@@ -35,7 +36,7 @@ void raft__transfer_advance(struct raft_core *core) {
     for (uint32_t i = 0; i < core->peer_count; i++) {
         core->peers[i].fort_epoch = 0;
     }
-    struct raft_message message = raft__message(core, RAFT_TIMEOUT_NOW, transfer->target);
+    struct raft_message message = raft__message(core, RAFT_TIMEOUT_NOW, peer);
     raft__send(core, &message, 0);
 }
 
@@ -48,7 +49,7 @@ void raft__transfer_expire(struct raft_core *core) {
 enum status raft__on_timeout_now(struct raft_core *core, const struct raft_message *message) {
     bool of_leader = message->term == core->term && core->role == RAFT_FOLLOWER &&
                      node_id_equal(message->from, core->term_leader);
-    if (!of_leader || !core->voter) { return STATUS_OK; }
+    if (!of_leader || !raft__may_lead(core)) { return STATUS_OK; }
     if (core->term >= RAFT_NUMBER_MAX || core->config.support->withhold) { return STATUS_OK; }
     // One that was overtaken by a later append is void: that append was answered, which fortified
     // the leader again.

@@ -156,6 +156,9 @@ static void act(struct replica *self, const struct raft_action *action) {
     case RAFT_ACTION_ROLE:
         act_role(self, action);
         break;
+    case RAFT_ACTION_MEMBERSHIP:
+    case RAFT_ACTION_SNAPSHOT:
+        break;
     case RAFT_ACTION_TYPE_COUNT:
         ASSERT(false);
         break;

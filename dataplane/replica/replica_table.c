@@ -114,19 +114,28 @@ static void membership_from(const struct shard_descriptor *descriptor,
                             struct raft_membership *out) {
     *out = (struct raft_membership){.config_epoch = descriptor->config_epoch};
     for (uint32_t i = 0; i < descriptor->replica_count; i++) {
-        if (descriptor->replicas[i].role == SHARD_VOTER) {
-            out->voters[out->voter_count++] = descriptor->replicas[i].node;
-        } else {
-            out->learners[out->learner_count++] = descriptor->replicas[i].node;
-        }
+        const struct shard_replica *replica = &descriptor->replicas[i];
+        out->members[out->count] = (struct raft_member){
+            .node = replica->node,
+            .incarnation = 1,
+            .role = replica->role == SHARD_VOTER ? RAFT_VOTER : RAFT_LEARNER,
+        };
+        out->count++;
     }
 }
 
 static enum status raft_open(struct replica *self, const struct log_bounds *bounds) {
     const struct replica_table_config *config = &self->table->config;
+    struct raft_config_entry first = {.index = 0};
+    membership_from(&self->descriptor, &first.membership);
+    uint64_t written = bounds->hard_state.incarnation;
     struct raft_config raft = {
         .shard = self->descriptor.id,
         .self = config->self,
+        .incarnation = written == 0 ? 1 : written,
+        .health = RAFT_WHOLE,
+        .configs = &first,
+        .config_count = 1,
         .support = config->support,
         .log = config->log,
         .bounds = *bounds,
@@ -138,7 +147,6 @@ static enum status raft_open(struct replica *self, const struct log_bounds *boun
         .cache_count_max = CACHE_COUNT_MAX,
         .cache_size_max = CACHE_SIZE_MAX,
     };
-    membership_from(&self->descriptor, &raft.membership);
     return raft_create(&raft, replica__now(self), env_random(config->env), &self->raft);
 }
 
@@ -269,11 +277,6 @@ void replica_table_on_time(struct replica_table *self) {
             replica->campaign_ns = 0;
             if (raft_term(replica->raft) == 0) { event.type = RAFT_EVENT_CAMPAIGN; }
         }
-        if (self->sick && !raft_is_leader(replica->raft)) {
-            heap_put(&self->deadlines, first,
-                     now + self->config.election_ns_min);  // a sick node never campaigns
-            continue;
-        }
         // A node that may not campaign yet leaves it to the election timeout.
         (void)!replica__step(replica, &event);
     }
@@ -301,17 +304,6 @@ void replica_table_trim(struct replica_table *self, struct shard_id shard, uint6
     raft_trimmed(replica->raft, index, entry.term);
     replica->trim = index;
     log_entry_unref(&entry);
-}
-
-void replica_table_resign(struct replica_table *self, bool sick) {
-    self->sick = sick;
-    self->config.support->withhold = sick;
-    for (uint32_t i = 0; i < self->count; i++) {
-        if (!raft_is_leader(self->replicas[i]->raft)) { continue; }
-        struct raft_event event = {.type = RAFT_EVENT_STEP_DOWN};
-        enum status st = replica__step(self->replicas[i], &event);
-        ASSERT(st == STATUS_OK);
-    }
 }
 
 static void replica_check(const struct replica *self) {

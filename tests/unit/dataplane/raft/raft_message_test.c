@@ -58,6 +58,8 @@ static void test_raft_message_round_trip_keeps_every_field(void **state) {
         make_entries(entries, 3, 12, 5);
         struct raft_message m = {
             .type = (enum raft_message_type)type,
+            .from_incarnation = UINT64_MAX,
+            .to_incarnation = 300,
             .term = 7,
             .sequence = UINT64_MAX,
             .index = 11,
@@ -68,6 +70,9 @@ static void test_raft_message_round_trip_keeps_every_field(void **state) {
             .transfer_sequence = 77,
             .reject = type % 2 == 0,
             .transfer = type % 3 == 0,
+            .wants_snapshot = type % 2 == 1,
+            .damaged = type == RAFT_APPEND_REPLY,
+            .wanted_index = type % 2 == 1 ? UINT64_MAX - 2 : 0,
             .entry_count = type == RAFT_APPEND_REQUEST ? 3 : 0,
             .entries = entries,
         };
@@ -180,6 +185,8 @@ static struct raft_message valid_append(void) {
     return (struct raft_message){.type = RAFT_APPEND_REQUEST,
                                  .from = {1},
                                  .to = {2},
+                                 .from_incarnation = 1,
+                                 .to_incarnation = 1,
                                  .term = 1,
                                  .sequence = 1000,
                                  .index = 1,
@@ -201,6 +208,8 @@ static void test_raft_message_with_absurd_numbers_is_refused(void **state) {
     struct world_node *node = world_at(w, 2);
     for (int type = 0; type < RAFT_MESSAGE_TYPE_COUNT; type++) {
         struct raft_message m = {.type = (enum raft_message_type)type, .from = {1}, .to = {2}};
+        m.from_incarnation = 1;
+        m.to_incarnation = 1;
         m.sequence = 5;
         refused(node, &m, STATUS_CORRUPT);  // term 0
         m.term = UINT64_MAX;
@@ -227,8 +236,15 @@ static void test_raft_message_of_strangers_is_refused(void **state) {
     (void)state;
     struct world *w = led_world();
     struct world_node *node = world_at(w, 2);
-    struct raft_message m = valid_append();
-    m.from.v = 9;
+    struct raft_message m = {.type = RAFT_APPEND_REPLY, .from = {9}, .to = {2}, .term = 1};
+    m.from_incarnation = 1;
+    m.to_incarnation = 1;
+    refused(node, &m, STATUS_NOT_FOUND);
+    m.from.v = 1;
+    m.from_incarnation = 2;  // not the one that is a member
+    refused(node, &m, STATUS_NOT_FOUND);
+    m = valid_append();
+    m.to_incarnation = 2;  // the successor of this replica
     refused(node, &m, STATUS_NOT_FOUND);
     m = valid_append();
     m.to.v = 3;
@@ -269,6 +285,8 @@ static void test_raft_message_with_broken_entries_is_refused(void **state) {
     m.index_term = 0;  // a previous entry without a term
     refused(node, &m, STATUS_CORRUPT);
     struct raft_message vote = {.type = RAFT_VOTE_REQUEST, .from = {1}, .to = {2}, .term = 5};
+    vote.from_incarnation = 1;
+    vote.to_incarnation = 1;
     vote.entry_count = 1;
     vote.entries = entries;
     refused(node, &vote, STATUS_CORRUPT);
@@ -314,6 +332,8 @@ static void test_raft_message_reply_beyond_the_log_is_refused(void **state) {
     struct world *w = led_world();
     struct world_node *leader = world_at(w, 1);
     struct raft_message m = {.type = RAFT_APPEND_REPLY, .from = {2}, .to = {1}, .term = 1};
+    m.from_incarnation = 1;
+    m.to_incarnation = 1;
     m.index = 5;
     refused(leader, &m, STATUS_CORRUPT);
     m.index = 4;

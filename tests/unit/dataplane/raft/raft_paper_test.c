@@ -39,6 +39,8 @@ static void assert_log(const struct world_node *node, const char *terms) {
 
 static void deliver(struct world_node *node, struct raft_message m) {
     m.to.v = node->number;
+    m.to_incarnation = 1;
+    m.from_incarnation = 1;
     m.sequence = 1;
     struct raft_event event = {.type = RAFT_EVENT_MESSAGE};
     event.u.message = &m;

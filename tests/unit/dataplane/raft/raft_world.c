@@ -262,6 +262,9 @@ static void act(struct world_node *node, const struct raft_action *action) {
     case RAFT_ACTION_ROLE:
         act_role(node, action);
         break;
+    case RAFT_ACTION_MEMBERSHIP:
+    case RAFT_ACTION_SNAPSHOT:
+        break;
     case RAFT_ACTION_TYPE_COUNT:
         ASSERT(false);
     }
@@ -398,6 +401,7 @@ static void node_open(struct world_node *node, uint64_t flushed, enum status *ou
     struct raft_config config = {
         .shard = {7},
         .self = {node->number},
+        .incarnation = 1,
         .support = &node->support,
         .log = &node->store,
         .applied = flushed,
@@ -408,15 +412,14 @@ static void node_open(struct world_node *node, uint64_t flushed, enum status *ou
         .cache_count_max = o->cache_count_max == 0 ? 256 : o->cache_count_max,
         .cache_size_max = o->cache_size_max == 0 ? 1 << 20 : o->cache_size_max,
     };
-    config.membership.config_epoch = 1;
+    struct raft_config_entry first = {.membership = {.config_epoch = 1, .count = self->count}};
     for (uint32_t i = 1; i <= self->count; i++) {
         if (i != node->number) { ASSERT(support_add_peer(&node->support, (struct node_id){i})); }
-        if (i <= o->voters) {
-            config.membership.voters[config.membership.voter_count++].v = i;
-        } else {
-            config.membership.learners[config.membership.learner_count++].v = i;
-        }
+        first.membership.members[i - 1] = (struct raft_member){
+            .node = {i}, .incarnation = 1, .role = i <= o->voters ? RAFT_VOTER : RAFT_LEARNER};
     }
+    config.configs = &first;
+    config.config_count = 1;
     config.bounds = (struct log_bounds){
         .hard_state = node->hard_state,
         .trim_index = node->trim_index,

@@ -8,7 +8,8 @@
 enum { WORLD_DECODE_MAX = RAFT_APPEND_ENTRIES_MAX };
 
 static const char *const message_names[RAFT_MESSAGE_TYPE_COUNT] = {
-    "PREVOTE", "PREVOTE_REPLY", "VOTE", "VOTE_REPLY", "APPEND", "APPEND_REPLY", "TIMEOUT_NOW"};
+    "PREVOTE", "PREVOTE_REPLY", "VOTE",        "VOTE_REPLY",
+    "APPEND",  "APPEND_REPLY",  "TIMEOUT_NOW", "SNAPSHOT_OFFER"};
 static const char *const role_names[RAFT_ROLE_COUNT] = {"follower", "precandidate", "candidate",
                                                         "leader"};
 
