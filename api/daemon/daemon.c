@@ -121,18 +121,12 @@ static enum status check_listen(const struct daemon_options *options, struct err
                    options->rpc_listen);
 }
 
-static void on_burst_end(void *ctx) {
-    loop_ring_due(ctx);
-}
-
 static enum status start_server(struct daemon *self, const struct daemon_options *options,
                                 struct err *err) {
     struct rpc_config config = {
         .address = options->rpc_listen,
         .poller_count = options->poller_count,
         .calls_max = options->node.calls_max,
-        .burst_end = on_burst_end,
-        .burst_ctx = node_loop(self->node),
         .descriptors = slice_make(services_descriptor_set, services_descriptor_set_size),
     };
     enum status st = rpc_create(&config, &self->server, err);

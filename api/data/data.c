@@ -13,6 +13,11 @@ enum {
 };
 static const uint64_t DATA_DEADLINE_NS = UINT64_C(10000000000);
 
+static void data_on_burst_end(void *ctx) {
+    const struct data *self = ctx;
+    loop_ring_due(self->config.loop);
+}
+
 struct data *data_create(const struct data_config *config) {
     struct data *self = mem_alloc(sizeof(*self));
     self->config = *config;
@@ -29,6 +34,7 @@ struct data *data_create(const struct data_config *config) {
     data__unary_register(self);
     data__batch_register(self);
     data__scan_register(self);
+    rpc_set_burst_end(self->config.server, data_on_burst_end, self);
     return self;
 }
 

@@ -149,9 +149,9 @@ static void rpc_request(struct rpc_call *call) {
     } else {
         grpc_byte_buffer **payload =
             slot->method.kind == RPC_BIDI_STREAM ? NULL : &call->payload.buffer;
-        error =
-            grpc_server_request_registered_call(server, slot->handle, &call->call, &call->deadline,
-                                                &call->metadata, payload, call->poller->cq, call->poller->cq, tag);
+        error = grpc_server_request_registered_call(server, slot->handle, &call->call,
+                                                    &call->deadline, &call->metadata, payload,
+                                                    call->poller->cq, call->poller->cq, tag);
     }
     // Only a queue that is shut down refuses, and rpc_stop drains every accept before.
     ASSERT(error == GRPC_CALL_OK);

@@ -103,10 +103,6 @@ struct rpc_config {
     uint32_t streams_max;       // concurrent calls per connection; 0 = 4096
     uint32_t retry_after_ms;    // told to whom is refused; 0 = 50
     const struct rpc_tls *tls;  // NULL = plain text; borrowed for the call of rpc_create
-    // Told on a poller when a burst of calls has been handed to its handlers, before the poller
-    // sleeps: the time to wake whoever works on them. NULL = nobody.
-    void (*burst_end)(void *ctx);
-    void *burst_ctx;
     struct slice descriptors;  // serialized FileDescriptorSet for reflection; empty = no reflection
 };
 
@@ -116,6 +112,9 @@ NODISCARD enum status rpc_create(const struct rpc_config *config, struct rpc_ser
                                  struct err *err);
 // Before rpc_start. Copies the method, borrows its handler.
 void rpc_register(struct rpc_server *self, const struct rpc_method *method);
+// Before rpc_start. burst_end is told on a poller when the calls that came together have all been
+// handed to their handlers, before it sleeps: the time to wake whoever works on them.
+void rpc_set_burst_end(struct rpc_server *self, void (*burst_end)(void *ctx), void *ctx);
 // Serves.
 void rpc_start(struct rpc_server *self);
 // The bound port.

@@ -109,7 +109,7 @@ struct rpc_poller {
     grpc_completion_queue *cq;
     pthread_t thread;
     uint32_t index;
-    uint32_t burst;  // calls accepted since burst_end was told; the poller's thread
+    uint32_t burst;  // events since the first call of which burst_end was not told; its thread's
     // What wakes it: see poller.c.
     grpc_channel *lame;
     grpc_call *bell;
@@ -138,6 +138,8 @@ struct rpc_server {
     struct rpc_config config;  // address and tls are not kept
     char address[256];
     grpc_server *server;
+    void (*burst_end)(void *ctx);  // NULL = nobody is told
+    void *burst_ctx;
     struct rpc_slot *slots[RPC_METHODS_MAX + 1];
     uint32_t slot_count;
     struct rpc_poller pollers[RPC_POLLERS_MAX];

@@ -217,6 +217,12 @@ void rpc_register(struct rpc_server *self, const struct rpc_method *method) {
     rpc__health_add(self, method->path);
 }
 
+void rpc_set_burst_end(struct rpc_server *self, void (*burst_end)(void *ctx), void *ctx) {
+    ASSERT(!self->started);
+    self->burst_end = burst_end;
+    self->burst_ctx = ctx;
+}
+
 static void rpc_register_unknown(struct rpc_server *self) {
     struct rpc_method method = {.path = "", .handler = &rpc_unknown_handler, .ctx = self};
     struct rpc_slot *slot = rpc__slot_create(self, &method);

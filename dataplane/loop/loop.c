@@ -18,6 +18,7 @@
 #include "dataplane/base/assert.h"
 #include "dataplane/base/mem.h"
 #include "dataplane/base/prng.h"
+#include "dataplane/loop/thread.h"
 
 #include <uv.h>
 
@@ -41,7 +42,7 @@ struct loop {
     bool stopping;
     atomic_bool stop_asked;
     atomic_bool running;
-    atomic_bool bell_due;  // a quiet post found the mailbox empty
+    atomic_bool bell_due;      // a quiet post found the mailbox empty
     pthread_t thread;          // of the run; valid while running
     pthread_t thread_to_join;  // of loop_start
     bool started;
@@ -176,6 +177,7 @@ void loop_run(struct loop *self) {
 static void *thread_main(void *arg) {
     struct loop *self = arg;
     if (self->name[0] != '\0') { (void)pthread_setname_np(pthread_self(), self->name); }
+    thread_gather();
     loop_run(self);
     return NULL;
 }
