@@ -63,6 +63,14 @@ struct node_config {
     uint64_t election_timeout_ms;
     // clock.max_lead_ms: timestamps further ahead of the local clock are refused, 1000.
     uint64_t clock_max_lead_ms;
+    // disk.slow_ms: a sync that takes so long makes the node give its leaderships away, 500.
+    uint64_t disk_slow_ms;
+    // disk.sick_ms: and one that takes so long makes it lead nothing and count for nobody, 3000.
+    uint64_t disk_sick_ms;
+    // disk.stop_ms: and after so long the process stops, 10000.
+    uint64_t disk_stop_ms;
+    // disk.recover_ms: all is well again after so long without a sync as slow, 10000.
+    uint64_t disk_recover_ms;
     // log.level: debug, info, warn or error; info.
     enum log_level log_level;
 };

@@ -46,6 +46,10 @@ const struct config__setting CONFIG__SETTINGS[] = {
     NUMBER("support_duration_ms", support_duration_ms, 50, 60000),
     NUMBER("election_timeout_ms", election_timeout_ms, 10, 60000),
     NUMBER("clock.max_lead_ms", clock_max_lead_ms, 1, 60000),
+    NUMBER("disk.slow_ms", disk_slow_ms, 10, 600000),
+    NUMBER("disk.sick_ms", disk_sick_ms, 20, 600000),
+    NUMBER("disk.stop_ms", disk_stop_ms, 30, 600000),
+    NUMBER("disk.recover_ms", disk_recover_ms, 10, 3600000),
     {"log.level", CONFIG__LEVEL, FIELD(log_level), 0, LOG_LEVEL_COUNT - 1},
 };
 const uint32_t CONFIG__SETTING_COUNT = sizeof(CONFIG__SETTINGS) / sizeof(CONFIG__SETTINGS[0]);
@@ -61,6 +65,10 @@ void node_config_defaults(struct node_config *self) {
                                  .support_duration_ms = 1000,
                                  .election_timeout_ms = 150,
                                  .clock_max_lead_ms = 1000,
+                                 .disk_slow_ms = 500,
+                                 .disk_sick_ms = 3000,
+                                 .disk_stop_ms = 10000,
+                                 .disk_recover_ms = 10000,
                                  .log_level = LOG_LEVEL_INFO};
 }
 
@@ -356,6 +364,17 @@ static enum status config_check_advertise(const char *name, const char *listen,
                    name, name, listen);
 }
 
+// Each degree is worse than the one before.
+static enum status config_check_disk(const struct node_config *self, struct err *err) {
+    if (self->disk_slow_ms < self->disk_sick_ms && self->disk_sick_ms < self->disk_stop_ms) {
+        return STATUS_OK;
+    }
+    return err_set(err, STATUS_INVALID_ARGUMENT,
+                   "disk: slow_ms %llu, sick_ms %llu and stop_ms %llu must ascend",
+                   (unsigned long long)self->disk_slow_ms, (unsigned long long)self->disk_sick_ms,
+                   (unsigned long long)self->disk_stop_ms);
+}
+
 enum status node_config_check(const struct node_config *self, struct err *err) {
     for (uint32_t i = 0; i < CONFIG__SETTING_COUNT; i++) {
         enum status st = config_check_setting(&CONFIG__SETTINGS[i], self, err);
@@ -368,7 +387,9 @@ enum status node_config_check(const struct node_config *self, struct err *err) {
         return err_set(err, STATUS_INVALID_ARGUMENT, "join: more than the %d addresses allowed",
                        NODE_CONFIG_JOIN_MAX);
     }
-    enum status st = config_check_advertise("peer", self->listen_peer, self->advertise_peer, err);
+    enum status st = config_check_disk(self, err);
+    if (st != STATUS_OK) { return st; }
+    st = config_check_advertise("peer", self->listen_peer, self->advertise_peer, err);
     if (st != STATUS_OK) { return st; }
     return config_check_advertise("rpc", self->listen_rpc, self->advertise_rpc, err);
 }

@@ -52,6 +52,7 @@ static void log_job_run(struct worker_job *job) {
 
 static void log_job_done(struct worker_job *job) {
     struct node_log_job *log_job = (struct node_log_job *)job;
+    if (log_job->node->core != NULL) { node_core_on_sync_finished(log_job->node->core); }
     raftlog_group_done(log_job->node->log, log_job->group);
 }
 
@@ -63,11 +64,31 @@ static void log_start(void *ctx, struct raftlog_group *group) {
     self->log_job.job = (struct worker_job){.run = log_job_run, .done = log_job_done};
     enum status st = worker_submit(self->log_writer, &self->log_job.job, self->loop);
     ASSERT(st == STATUS_OK);  // one group at a time
+    if (self->core != NULL) { node_core_on_sync_started(self->core); }
 }
 
 static void log_durable(void *ctx, const struct log_completion *items, uint32_t count) {
     struct node *self = ctx;
     if (self->core != NULL) { node_core_on_durable(self->core, items, count); }
+}
+
+// --- disk
+
+// The log writer hangs in the kernel or has long syncs; this runs on the loop and sees both. What
+// was acknowledged is in the log, so stopping loses nothing, and the peers go on without this node.
+static void watch_disk(struct node *self) {
+    struct node_disk_status disk;
+    node_core_disk(self->core, &disk);
+    if (disk.state == self->disk) { return; }
+    LOG_WARN("node.disk.changed", LOG_STR("from", node_disk_state_text(self->disk)),
+             LOG_STR("to", node_disk_state_text(disk.state)),
+             LOG_U64("pending_ms", disk.pending_ns / 1000000),
+             LOG_U64("last_sync_ms", disk.last_ns / 1000000));
+    self->disk = disk.state;
+    if (disk.state == NODE_DISK_FAILED) {
+        FATAL("the disk under %s/log has not finished a sync for %llu ms (disk.stop_ms)",
+              self->data_dir, (unsigned long long)(disk.pending_ns / 1000000));
+    }
 }
 
 // --- loop hooks
@@ -85,7 +106,10 @@ static void schedule(struct node *self) {
 
 static void on_turn(void *ctx) {
     struct node *self = ctx;
-    if (self->core != NULL) { node_core_turn(self->core); }
+    if (self->core != NULL) {
+        node_core_turn(self->core);
+        watch_disk(self);
+    }
     if (self->transport != NULL) { transport_turn(self->transport); }
     if (self->options.turn != NULL) { self->options.turn(self->options.ctx); }
     schedule(self);
@@ -190,6 +214,7 @@ enum status node__start_core(struct node *self, struct err *err) {
         config.shard_pending_size_max = self->options.shard_bytes_max;
     }
     if (self->options.calls_max != 0) { config.calls_max = self->options.calls_max; }
+    config.disk = self->options.disk;
     config.catalog_changed = on_catalog_changed;
     config.ctx = self;
     enum status st = node_core_create(&config, &self->core, err);

@@ -147,6 +147,7 @@ enum status node_core_create(const struct node_core_config *config, struct node_
     buf_init(&self->register_payload, 1 << 16);
     hlc_init(&self->hlc, config->clock_lead_us_max);
     init_support(self);
+    node_watchdog_init(&self->watchdog, &config->disk);
     self->apply = apply_create(config->data);
     enum status st = create_catalog(self, err);
     if (st != STATUS_OK) { goto fail; }
@@ -250,6 +251,7 @@ uint64_t node_core_deadline_ns(const struct node_core *self) {
     uint64_t at =
         smaller(replica_table_deadline_ns(self->table), session_deadline_ns(self->session));
     at = smaller(at, smaller(self->gossip_due_ns, node_core__status_deadline(self)));
+    at = smaller(at, node_watchdog_deadline_ns(&self->watchdog));
     return self->registered || self->registering ? at : smaller(at, self->register_due_ns);
 }
 
@@ -264,6 +266,7 @@ void node_core_on_time(struct node_core *self) {
 }
 
 void node_core_turn(struct node_core *self) {
+    node_core__disk_turn(self);
     do {
         take_catalog(self);
         replica_table_turn(self->table);

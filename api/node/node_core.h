@@ -11,6 +11,7 @@
 // See:        api/node/README.md; docs/ARCHITECTURE.md; tests/sim
 #pragma once
 
+#include "api/node/node_watchdog.h"
 #include "controlplane/catalog/catalog.h"
 #include "dataplane/replica/replica_table.h"
 #include "storage/raftlog/raftlog.h"
@@ -39,6 +40,7 @@ struct node_core_config {
     uint32_t served_max;         // calls in flight for other gateways
     uint32_t shard_pending_max;  // proposals in flight per shard
     uint64_t shard_pending_size_max;
+    struct node_watchdog_config disk;  // thresholds of syncs of the raft log; 0 = the defaults
     // The catalogue changed: addresses, keyspaces or shards. May be NULL.
     void (*catalog_changed)(void *ctx);
     void *ctx;
@@ -58,6 +60,21 @@ NODISCARD enum status node_core_on_message(struct node_core *self, struct node_i
                                            struct slice body);
 void node_core_on_durable(struct node_core *self, const struct log_completion *items,
                           uint32_t count);
+// A sync of the raft log was handed to the disk (when raftlog asks the writer to start), and has
+// ended (before raftlog_group_done, which may start the next). Whoever runs the core calls both on
+// the loop; the core does the rest at its next turn.
+void node_core_on_sync_started(struct node_core *self);
+void node_core_on_sync_finished(struct node_core *self);
+
+// What the node thinks of the disk under its raft log.
+struct node_disk_status {
+    enum node_disk_state state;  // NODE_DISK_FAILED: whoever runs the core has to stop it
+    uint64_t pending_ns;         // age of the sync under way; 0 = none
+    uint64_t last_ns;            // how long the latest one took
+    uint64_t worst_ns;           // and the longest since the start
+};
+void node_core_disk(const struct node_core *self, struct node_disk_status *out);
+
 uint64_t node_core_deadline_ns(const struct node_core *self);
 void node_core_on_time(struct node_core *self);
 // Ends a turn: works everything off, then hands the gathered group to the log writer.

@@ -32,6 +32,9 @@ struct node_core {
     struct session *session;
     struct buf scratch;
 
+    struct node_watchdog watchdog;
+    enum node_disk_state disk;  // what was acted upon
+
     bool catalog_dirty;
     uint64_t opened_version;  // catalogue version up to which replicas were opened
     uint64_t gossip_due_ns;
@@ -58,6 +61,9 @@ struct node_core {
 };
 
 bool node_core__is_member(const struct node_core *self, struct node_id node);
+
+// node_disk.c
+void node_core__disk_turn(struct node_core *self);
 
 // node_gossip.c
 void node_core__gossip_on_time(struct node_core *self, uint64_t now_ns);

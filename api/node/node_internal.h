@@ -55,6 +55,7 @@ struct node {
     struct env env;
     struct node_log_job log_job;
     struct node_flush_job flush_job;
+    enum node_disk_state disk;  // as told to the log
     uint64_t flush_due_ns;
     uint64_t flush_log_size;  // of the raft log at the last flush
     uint64_t flush_catalog_version;

@@ -169,6 +169,15 @@ static void send_leads(struct replica_table *table, struct replica_peer *peer, u
     peer->leads_version = table->leads_version;
 }
 
+void replica__share_releases(struct replica_table *table) {
+    uint64_t now = env_now(table->config.env);
+    for (uint32_t i = 0; i < table->peer_count; i++) {
+        if (table->peers[i].leads_version != table->leads_version) {
+            send_leads(table, &table->peers[i], now);
+        }
+    }
+}
+
 // Whether the list of a peer names this replica's leadership of its term.
 static bool leads_has(struct codec_reader r, uint64_t count, const struct replica *replica) {
     for (uint64_t i = 0; i < count; i++) {
@@ -332,5 +341,6 @@ void replica__peers_on_time(struct replica_table *table, uint64_t now_ns) {
         replica__leader_lost(table, lapsed[i]);
     }
     ask_support(table, now_ns);
+    replica__resign_on_time(table, now_ns);
     share_frontiers(table, now_ns);
 }

@@ -75,6 +75,7 @@ static void test_config_every_setting_is_read(void **state) {
            "  max_inflight_bytes: 16777216\n  cache_mb: 8\n  write_buffer_mb: 1\n"
            "support_duration_ms: 2000\nelection_timeout_ms: 300\n"
            "clock:\n  max_lead_ms: 250\n"
+           "disk: {slow_ms: 400, sick_ms: 2000, stop_ms: 8000, recover_ms: 6000}\n"
            "log: {level: debug}\n",
            &config);
     assert_string_equal(config.data_dir, "/srv/a b");
@@ -99,7 +100,22 @@ static void test_config_every_setting_is_read(void **state) {
     assert_int_equal(config.support_duration_ms, 2000);
     assert_int_equal(config.election_timeout_ms, 300);
     assert_int_equal(config.clock_max_lead_ms, 250);
+    assert_int_equal(config.disk_slow_ms, 400);
+    assert_int_equal(config.disk_sick_ms, 2000);
+    assert_int_equal(config.disk_stop_ms, 8000);
+    assert_int_equal(config.disk_recover_ms, 6000);
     assert_int_equal(config.log_level, LOG_LEVEL_DEBUG);
+}
+
+// Goal: thresholds of the disk that do not ascend are refused, given or left at their default.
+static void test_config_disk_thresholds_ascend(void **state) {
+    (void)state;
+    struct node_config config;
+    accept("data_dir: /d\ndisk: {slow_ms: 2999, sick_ms: 3000, stop_ms: 3001}\n", &config);
+    refuse("disk: {slow_ms: 3000}\n",
+           "node.yaml: disk: slow_ms 3000, sick_ms 3000 and stop_ms 10000 must ascend");
+    refuse("disk: {stop_ms: 3000}\n",
+           "node.yaml: disk: slow_ms 500, sick_ms 3000 and stop_ms 3000 must ascend");
 }
 
 // Goal: the decimals become exact microdegrees; both ends of the range are inside.
@@ -223,6 +239,7 @@ static const struct {
     {"", "support_duration_ms", 50, 60000},
     {"", "election_timeout_ms", 10, 60000},
     {"clock", "max_lead_ms", 1, 60000},
+    {"disk", "recover_ms", 10, 3600000},
 };
 
 static void range_text(size_t i, uint64_t value, char out[128]) {
@@ -488,6 +505,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_config_minimal_file_gives_defaults),
         cmocka_unit_test(test_config_every_setting_is_read),
+        cmocka_unit_test(test_config_disk_thresholds_ascend),
         cmocka_unit_test(test_config_degrees_are_exact),
         cmocka_unit_test(test_config_unknown_key_names_key_and_line),
         cmocka_unit_test(test_config_repeated_key_names_both_lines),
