@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // replica.h - one Raft group on this node, driven: proposals, reads under a certificate, frontiers.
-// Invariants: T <= C, D <= E, A <= C, A <= E; closed < every timestamp still to be committed;
+// Invariants: T <= C, D <= E, A <= C, A <= E; a replica that is not whole applies nothing, serves
+//             nothing and leads nothing; closed < every timestamp still to be committed;
 //             ceiling >= every timestamp served or
 //             assigned; entries carry strictly increasing timestamps; a read at r is answered only
 //             when leadership held after it ran.
@@ -33,6 +34,19 @@ struct replica_frontiers {
     struct node_id leader;
     uint64_t lease_remaining_us;  // 0 = none
     uint64_t pending;             // proposals not yet answered
+    uint64_t incarnation;
+    uint64_t config_epoch;  // of the membership in use
+    enum raft_health health;
+    // A snapshot that is on its way to this replica, and those that it sends; totals are what the
+    // sender believed at the start, 0 = unknown.
+    bool snapshot_in;
+    uint64_t snapshot_in_bytes;
+    uint64_t snapshot_in_total;
+    uint32_t snapshots_out;
+    uint64_t snapshot_out_bytes;
+    uint64_t snapshot_out_total;
+    uint64_t digest_index;  // of the latest digest computed here; 0 = none
+    uint64_t digest;
 };
 
 // How one proposal ended. OK: applied at (term, index), result as the state machine said.
@@ -85,6 +99,11 @@ NODISCARD enum status replica_read_begin(struct replica *self, struct replica_re
 NODISCARD enum status replica_read_confirm(struct replica *self, struct replica_read *read);
 
 struct shard_id replica_shard(const struct replica *self);
+uint64_t replica_incarnation(const struct replica *self);
+// The membership in use, committed or not.
+const struct raft_membership *replica_members(const struct replica *self);
+// Anything but WHOLE: the state is not that of any index, do not read it.
+enum raft_health replica_health(const struct replica *self);
 bool replica_is_leader(const struct replica *self);
 // Known leader and its term; node 0 = unknown.
 struct node_id replica_leader(const struct replica *self, uint64_t *out_term);

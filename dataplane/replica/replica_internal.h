@@ -28,9 +28,14 @@ struct replica_held {
     struct raft_message message;
 };
 
+struct replica_incoming;
+struct replica_outgoing;
+struct replica_digest_round;
+
 struct replica {
     struct replica_table *table;
     struct shard_descriptor descriptor;
+    uint64_t incarnation;
     struct raft_core *raft;
     const struct state_machine *machine;
     struct heap_node deadline;
@@ -40,6 +45,7 @@ struct replica {
     bool dirty;
     bool was_leader;
     bool renew_wanted;
+    uint64_t resign_term;  // in which its leadership was offered to another; 0 = was not
     uint64_t campaign_ns;  // when the first leader of a new shard campaigns; 0 = not, or done
 
     // Proposals: sealed entries of this turn, then those in the log awaiting their apply, in index
@@ -59,11 +65,35 @@ struct replica {
 
     struct replica_held *held_head;
     struct replica_held *held_tail;
-    uint64_t durable_sequence;
+    uint64_t durable_sequence;  // as raft numbers them
+    // What raft calls persist n is write sequence_base + n of the log: the numbers go on across the
+    // incarnations of a shard, so that a late completion is never taken for a later one's.
+    uint64_t sequence_base;
+    uint64_t sequence_submitted;
+
+    // Not whole: nothing is applied, served or trimmed until a snapshot was installed; applied is
+    // 0 then.
+    bool hollow;
+    bool fence_wanted;     // a majority says that this state is wrong: give it up
+    uint64_t snapshot_id;  // of the snapshot installed last, to answer its sender again
+    uint64_t snapshot_index;
+    uint64_t snapshot_due_ns;  // leader: none is begun before, since one failed just now
+    const struct replica_incoming *installing;  // during the step that installs it
+
+    // Digests.
+    uint64_t written;       // index of the latest command applied
+    uint64_t digest_asked;  // index of the latest digest entry proposed here
+    uint32_t digest_retry;  // rounds that were repeated because somebody was missing
+    uint64_t digest_floor;  // entries up to it are replayed after a restart: not digested again
+    uint64_t digest_index;  // latest digest of this replica
+    uint64_t digest;
+    struct replica_digest_round *round;  // leader; NULL before the first
 
     // Frontiers.
     uint64_t applied;
+    uint64_t flush_applied;  // applied when the flush under way began
     uint64_t trim;
+    uint64_t trim_term;
     uint64_t trim_safe;         // no replica needs anything at or below (leader's word)
     struct hlc_ts closed;       // what this replica may rely on
     struct hlc_ts ceiling_log;  // largest ceiling in the log, committed or not
@@ -86,6 +116,16 @@ struct replica_peer {
     struct node_id node;
     uint64_t leads_sent_ns;
     uint64_t leads_version;  // of table->leads_version that was sent last
+};
+
+// A snapshot that raft asked for and that has not begun.
+struct replica_want {
+    struct replica *replica;
+    struct node_id node;
+    uint64_t incarnation;
+    uint64_t min_index;
+    uint64_t term;
+    uint64_t due_ns;  // not tried before
 };
 
 struct replica_table {
@@ -114,6 +154,7 @@ struct replica_table {
     uint64_t frontier_due_ns;
     uint64_t frontier_sent_ns;  // the round before: idle shards ride when a second began since
     bool sick;
+    uint64_t resign_due_ns;  // who was offered and still leads then steps down; 0 = nobody was
 };
 
 static inline uint64_t replica__now(const struct replica *self) {
@@ -136,6 +177,8 @@ void replica__reschedule(struct replica *self);
 
 // replica_propose.c
 void replica__flush_gathered(struct replica *self);
+// An entry for which nobody waits; dropped when this replica cannot take it now.
+void replica__append(struct replica *self, enum log_entry_kind kind, struct slice payload);
 void replica__append_empty(struct replica *self);
 void replica__fail_pending(struct replica *self, uint64_t first_index, enum status status);
 void replica__fail_all(struct replica *self);
@@ -143,7 +186,21 @@ void replica__fail_all(struct replica *self);
 // replica_read.c
 void replica__reads_confirmed(struct replica *self, uint64_t token, bool confirmed);
 
+// replica_open.c: what the stores hold becomes a replica.
+NODISCARD enum status replica__recover(struct replica *self, const struct shard_descriptor *at);
+// The replica that a message to that incarnation is for, opened when the owner of the table wants
+// it; NULL = none here.
+struct replica *replica__wanted(struct replica_table *table, struct shard_id shard,
+                                uint64_t incarnation);
+
+// replica_trim.c
+// Leader: entries up to here may go, as far as the other replicas are concerned.
+uint64_t replica__trim_safe(const struct replica *self);
+// Term of an entry at or above the trim point; 0 = it cannot be read.
+uint64_t replica__term_at(const struct replica *self, uint64_t index);
+
 // replica_apply.c
+void replica__touch_machine(struct replica_table *table, const struct state_machine *machine);
 void replica__apply(struct replica *self);
 void replica__tell_outcomes(struct replica_table *table);
 
@@ -158,9 +215,23 @@ void replica__advance_closed(struct replica *self);
 void replica__adopt_frontier(struct replica *self);
 bool replica__ready(const struct replica *self);
 
+// replica_digest.c
+void replica__digest_on_time(struct replica_table *table, uint64_t now_ns);
+// The entry at self->applied asks for a digest.
+void replica__digest_applied(struct replica *self, const struct log_entry *entry);
+enum status replica__on_digest(struct replica_table *table, struct node_id from, struct slice body);
+// Gives up a state that a majority contradicts, and the leadership with it.
+void replica__fence(struct replica *self);
+void replica__digest_free(struct replica *self);
+
 // replica_peers.c: support, leads, frontier messages of the table.
 void replica__add_peer(struct replica_table *table, struct node_id node);
+// Tells every peer at once what is not led any more.
+void replica__share_releases(struct replica_table *table);
 void replica__peers_on_time(struct replica_table *table, uint64_t now_ns);
 void replica__leader_lost(struct replica_table *table, struct node_id node);
 void replica__send_message(struct replica *self, const struct raft_message *message,
                            uint64_t first_index);
+
+// replica_resign.c
+void replica__resign_on_time(struct replica_table *table, uint64_t now_ns);
