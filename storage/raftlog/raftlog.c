@@ -30,7 +30,7 @@ unsigned raftlog__hash(const void *key) {
     return (unsigned)hash64_u64(id);
 }
 
-struct raftlog_shard *raftlog__find(struct raftlog *self, struct shard_id shard) {
+struct raftlog_shard *raftlog__find(const struct raftlog *self, struct shard_id shard) {
     struct raftlog_shard *found = NULL;
     HASH_FIND(hh, self->shards, &shard.v, sizeof(shard.v), found);
     return found;
@@ -49,7 +49,31 @@ struct raftlog_shard *raftlog__ensure(struct raftlog *self, struct shard_id shar
 static void shard_free(struct raftlog *self, struct raftlog_shard *shard) {
     HASH_DEL(self->shards, shard);
     raftlog__pending_deinit(shard);
+    raftlog__marks_deinit(shard);
     mem_free(shard);
+}
+
+void raftlog__settle(struct raftlog_shard *shard) {
+    struct log_bounds *bounds = &shard->bounds;
+    const bool at_base = shard->base.index != 0 && bounds->last_index == shard->base.index;
+    const struct hlc_ts zero = {0};
+    bounds->base_ceiling = at_base ? shard->base.ceiling : zero;
+    bounds->base_timestamp = at_base ? shard->base.timestamp : zero;
+    // What was cut away since the damage was found may have been acknowledged: the larger of
+    // damaged_from and last_index never falls below the end found then.
+    const struct raftlog_damage *damage = &shard->damage;
+    bounds->damaged_from = damage->from;
+    if (damage->from != 0 && bounds->last_index < damage->last) {
+        bounds->damaged_from = damage->last;
+    }
+}
+
+void raftlog__put_scratch(struct raftlog *self, const struct raftlog_shard *shard,
+                          enum raftlog_key_kind kind) {
+    uint8_t key[RAFTLOG_SHARD_KEY_SIZE];
+    engine_put(self->gathering->batch, ENGINE_LOG,
+               raftlog__shard_key((struct shard_id){shard->id}, kind, key),
+               buf_slice(&self->scratch));
 }
 
 static uint64_t entry_count(const struct raftlog_shard *shard) {
@@ -99,6 +123,7 @@ static void truncate(struct raftlog *self, struct raftlog_shard *shard, uint64_t
     const uint32_t pending = shard->pending_count;
     shard_shrink(self, shard, n);
     raftlog__pending_pop_newest(shard, n < pending ? (uint32_t)n : pending);
+    raftlog__marks_truncate(shard, from);
     shard->bounds.last_index = from - 1;
 }
 
@@ -111,6 +136,9 @@ static void append(struct raftlog *self, struct raftlog_shard *shard,
     engine_put(group->batch, ENGINE_LOG,
                raftlog__entry_key((struct shard_id){shard->id}, entry->index, key), entry->record);
     raftlog__pending_push(shard, entry, group->number);
+    if (entry->kind == LOG_ENTRY_CONFIG) {
+        raftlog__mark_push(shard, entry->index, entry->payload);
+    }
     shard->bounds.last_index = entry->index;
     shard->size += entry->record.size;
     self->size += entry->record.size;
@@ -120,19 +148,68 @@ static void append(struct raftlog *self, struct raftlog_shard *shard,
 
 static void put_hard_state(struct raftlog *self, struct raftlog_shard *shard,
                            const struct log_hard_state *state) {
-    uint8_t key[RAFTLOG_SHARD_KEY_SIZE];
     ASSERT(state->term >= shard->bounds.hard_state.term);
     shard->bounds.hard_state = *state;
     raftlog__hard_state_encode(&self->scratch, state);
-    engine_put(self->gathering->batch, ENGINE_LOG,
-               raftlog__shard_key((struct shard_id){shard->id}, RAFTLOG_HARD_STATE, key),
-               buf_slice(&self->scratch));
+    raftlog__put_scratch(self, shard, RAFTLOG_HARD_STATE);
+}
+
+// The record of where the entries begin, with the membership in force there.
+static void put_start(struct raftlog *self, const struct raftlog_shard *shard) {
+    const struct log_bounds *bounds = &shard->bounds;
+    struct raftlog_start start = {.index = bounds->trim_index, .term = bounds->trim_term};
+    if (shard->base.index == start.index) {
+        start.ceiling = shard->base.ceiling;
+        start.timestamp = shard->base.timestamp;
+    }
+    if (shard->mark_count > 0 && shard->marks[0].index <= start.index) {
+        start.membership_index = shard->marks[0].index;
+        start.membership = bytes_slice(shard->marks[0].encoded);
+    }
+    raftlog__start_encode(&self->scratch, &start);
+    raftlog__put_scratch(self, shard, RAFTLOG_START);
+}
+
+// Everything that the store holds of the shard's entries goes by range: also those of a damaged
+// log, whose indexes nobody knows.
+static void begin_anew(struct raftlog *self, struct raftlog_shard *shard,
+                       const struct log_base *base) {
+    uint8_t low[RAFTLOG_KEY_SIZE];
+    uint8_t high[RAFTLOG_KEY_SIZE];
+    const struct shard_id id = {shard->id};
+    struct log_bounds *bounds = &shard->bounds;
+    MARK("raftlog.base");
+    ASSERT(base->index > 0 && base->index < UINT64_MAX);
+    engine_remove_range(self->gathering->batch, ENGINE_LOG, raftlog__entry_key(id, 0, low),
+                        raftlog__entry_key(id, UINT64_MAX, high));
+    engine_remove(self->gathering->batch, ENGINE_LOG, raftlog__shard_key(id, RAFTLOG_DAMAGE, low));
+    raftlog__pending_pop_newest(shard, shard->pending_count);
+    raftlog__marks_truncate(shard, 0);
+    self->size -= shard->size;
+    shard->size = 0;
+    shard->damage = (struct raftlog_damage){0};
+    shard->damage_text = NULL;
+    shard->base = (struct raftlog_base){base->index, base->ceiling, base->timestamp};
+    bounds->trim_index = base->index;
+    bounds->trim_term = base->term;
+    bounds->last_index = base->index;
+    if (base->membership.size > 0) { raftlog__mark_push(shard, base->index, base->membership); }
+    put_start(self, shard);
 }
 
 static void submit_one(struct raftlog *self, const struct log_write *write) {
     struct raftlog_shard *shard = raftlog__ensure(self, write->shard);
+    ASSERT_IF(write->base != NULL, write->truncate_from == 0);
+    shard->alive = true;
+    if (write->base != NULL) { begin_anew(self, shard, write->base); }
     const uint64_t old_last = shard->bounds.last_index;
-    if (write->hard_state != NULL) { put_hard_state(self, shard, write->hard_state); }
+    if (write->hard_state != NULL) {
+        put_hard_state(self, shard, write->hard_state);
+    } else if (write->base != NULL) {
+        // The record on disk may be what was damaged.
+        const struct log_hard_state present = shard->bounds.hard_state;
+        put_hard_state(self, shard, &present);
+    }
     if (write->truncate_from > 0) { truncate(self, shard, write->truncate_from); }
     for (uint32_t i = 0; i < write->entry_count; i++) {
         append(self, shard, &write->entries[i]);
@@ -141,6 +218,7 @@ static void submit_one(struct raftlog *self, const struct log_write *write) {
         remove_entries(self->gathering->batch, write->shard, shard->bounds.last_index + 1,
                        old_last);
     }
+    raftlog__settle(shard);
     complete_later(self->gathering, write->shard, write->sequence);
     self->stats.writes++;
 }
@@ -156,17 +234,17 @@ static void store_submit(void *ctx, const struct log_write *writes, uint32_t cou
 static enum status store_bounds(void *ctx, struct shard_id shard, struct log_bounds *out) {
     const struct raftlog_shard *found = raftlog__find(ctx, shard);
     *out = found != NULL ? found->bounds : (struct log_bounds){0};
-    return STATUS_OK;  // what could not be trusted did not open
+    return STATUS_OK;  // what cannot be trusted is named in the bounds
 }
 
 static void store_trim(void *ctx, struct shard_id id, uint64_t index, uint64_t term) {
     struct raftlog *self = ctx;
     struct raftlog_shard *shard = raftlog__ensure(self, id);
     struct log_bounds *bounds = &shard->bounds;
-    uint8_t key[RAFTLOG_SHARD_KEY_SIZE];
     ASSERT(index < UINT64_MAX);
     if (index <= bounds->trim_index) { return; }
     ASSERT(term >= bounds->trim_term);
+    shard->alive = true;
     const uint64_t last = index < bounds->last_index ? index : bounds->last_index;
     if (last > bounds->trim_index) {
         const uint64_t pending = raftlog__pending_first(shard);
@@ -177,9 +255,9 @@ static void store_trim(void *ctx, struct shard_id id, uint64_t index, uint64_t t
     bounds->trim_index = index;
     bounds->trim_term = term;
     if (bounds->last_index < index) { bounds->last_index = index; }
-    raftlog__trim_encode(&self->scratch, index, term);
-    engine_put(self->gathering->batch, ENGINE_LOG, raftlog__shard_key(id, RAFTLOG_TRIM, key),
-               buf_slice(&self->scratch));
+    raftlog__marks_trim(shard, index);
+    put_start(self, shard);
+    raftlog__settle(shard);
 }
 
 // A removed shard's owner is gone; and the id may come back with sequences of its own.
@@ -193,12 +271,15 @@ static void forget_completions(struct raftlog_group *group, struct shard_id shar
     group->count = kept;
 }
 
-static void store_remove(void *ctx, struct shard_id id) {
+// The range removal and the tombstone are of one batch: there is no moment without either the
+// shard or its tombstone.
+static void store_remove(void *ctx, struct shard_id id, uint64_t incarnation) {
     struct raftlog *self = ctx;
-    struct raftlog_shard *shard = raftlog__find(self, id);
-    if (shard == NULL) { return; }
+    struct raftlog_shard *shard = raftlog__ensure(self, id);
     uint8_t low[RAFTLOG_SHARD_KEY_SIZE];
     uint8_t high[RAFTLOG_SHARD_KEY_SIZE];
+    const uint64_t before = shard->bounds.removed_incarnation;
+    const uint64_t removed = incarnation > before ? incarnation : before;
     engine_remove_range(self->gathering->batch, ENGINE_LOG,
                         raftlog__shard_key(id, RAFTLOG_HARD_STATE, low),
                         raftlog__shard_key(id, RAFTLOG_KEY_END, high));
@@ -207,6 +288,11 @@ static void store_remove(void *ctx, struct shard_id id) {
     if (self->writing != NULL && !self->delivering) { forget_completions(self->writing, id); }
     self->size -= shard->size;
     shard_free(self, shard);
+    if (removed == 0) { return; }
+    shard = raftlog__ensure(self, id);
+    shard->bounds.removed_incarnation = removed;
+    raftlog__tombstone_encode(&self->scratch, removed);
+    raftlog__put_scratch(self, shard, RAFTLOG_TOMBSTONE);
 }
 
 // --- Groups ---
@@ -295,9 +381,10 @@ enum status raftlog_open(const struct raftlog_config *config, struct raftlog **o
         .bounds = store_bounds,
         .read = raftlog__read,
         .trim = store_trim,
+        .memberships = raftlog__memberships,
         .remove = store_remove,
     };
-    buf_init(&self->scratch, RAFTLOG_RECORD_SIZE_MAX);
+    buf_init(&self->scratch, RAFTLOG_RECORD_SIZE_MAX + CODEC_ENVELOPE_SIZE);
     self->cursor = engine_cursor_create(config->engine, ENGINE_LOG);
     group_init(&self->groups[0], config->engine);
     group_init(&self->groups[1], config->engine);
@@ -337,8 +424,13 @@ void raftlog_each(struct raftlog *self,
     struct raftlog_shard *shard = NULL;
     struct raftlog_shard *next = NULL;
     HASH_ITER (hh, self->shards, shard, next) {
-        visit(ctx, (struct shard_id){shard->id}, &shard->bounds);
+        if (shard->alive) { visit(ctx, (struct shard_id){shard->id}, &shard->bounds); }
     }
+}
+
+const char *raftlog_damage_text(const struct raftlog *self, struct shard_id shard) {
+    const struct raftlog_shard *found = raftlog__find(self, shard);
+    return found != NULL && found->damage.from != 0 ? found->damage_text : NULL;
 }
 
 uint64_t raftlog_size(const struct raftlog *self) {
@@ -353,12 +445,22 @@ struct raftlog_stats raftlog_stats(const struct raftlog *self) {
     return self->stats;
 }
 
+static void check_marks(const struct raftlog_shard *shard) {
+    for (uint32_t i = 0; i < shard->mark_count; i++) {
+        ASSERT(shard->marks[i].index <= shard->bounds.last_index);
+        ASSERT_IF(i > 0, shard->marks[i].index > shard->bounds.trim_index);
+        ASSERT_IF(i > 0, shard->marks[i].index > shard->marks[i - (i > 0)].index);
+    }
+    ASSERT_IF(!shard->alive, shard->bounds.last_index == 0 && shard->mark_count == 0);
+}
+
 void raftlog_check(const struct raftlog *self) {
     uint64_t size = 0;
     for (const struct raftlog_shard *s = self->shards; s != NULL; s = s->hh.next) {
         ASSERT(s->bounds.trim_index <= s->bounds.last_index);
         ASSERT(s->pending_count <= entry_count(s));
         ASSERT_IF(entry_count(s) == 0, s->size == 0);
+        check_marks(s);
         for (uint32_t i = 0; i < s->pending_count; i++) {
             const struct raftlog_pending *p = raftlog__pending_at(s, i);
             ASSERT(p->entry.index == raftlog__pending_first(s) + i);

@@ -33,8 +33,10 @@ struct raftlog_config {
     void *durable_ctx;
 };
 
-// Reads and checks every record of every shard's log, and keeps the bounds. STATUS_CORRUPT names
-// the shard and the index in err; STATUS_IO.
+// Reads and checks every record of every shard's log, and keeps the bounds. Damage that concerns
+// one shard is told in its bounds (damaged_from) and kept on record until the log begins anew, and
+// the others go on. STATUS_CORRUPT: the store is unreadable where more than one shard may be;
+// STATUS_NOT_SUPPORTED: a newer program wrote it; STATUS_IO. err says where.
 NODISCARD enum status raftlog_open(const struct raftlog_config *config, struct raftlog **out_log,
                                    struct err *err);
 // The writer must be idle for good: a group that was started and not done is forgotten.
@@ -51,10 +53,12 @@ void raftlog_group_write(struct raftlog_group *group);
 // On the loop after raftlog_group_write: completions, then the next group starts.
 void raftlog_group_done(struct raftlog *self, struct raftlog_group *group);
 // Every shard that has a log, for recovery; calls visit for each, in the order of their ids after
-// an open.
+// an open. Of a removed shard only the tombstone is left: it is not visited.
 void raftlog_each(struct raftlog *self,
                   void (*visit)(void *ctx, struct shard_id shard, const struct log_bounds *bounds),
                   void *ctx);
+// What recovery found wrong with a shard's log, for people; NULL while it is whole.
+const char *raftlog_damage_text(const struct raftlog *self, struct shard_id shard);
 // Bytes of all logs held, approximately (decides when to flush `data` and trim).
 uint64_t raftlog_size(const struct raftlog *self);
 // True while a group is being written or waits for it.

@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 // raftlog_internal.h - what the files of the raft log share; nobody else includes it.
-// Invariants: entries (trim_index, last_index] of a shard exist; the newest pending_count of them
-//             are in memory, the others are in the store; groups of pending entries never fall.
-// Ownership:  the log owns shards, groups and one reference on each pending entry.
+// Invariants: entries (trim_index, last_index] of a shard exist, unless it is damaged; the newest
+//             pending_count of them are in memory, the others are in the store; groups of pending
+//             entries never fall; marks ascend, and only the first may lie at or below trim_index.
+// Ownership:  the log owns shards, groups, one reference on each pending entry, and copies of the
+//             memberships.
 // Thread:     the shard loop; a group's batch belongs to the writer between start and done.
 // See:        storage/raftlog/README.md
 #pragma once
@@ -18,16 +20,42 @@
 enum {
     RAFTLOG_KEY_SIZE = 8 + 1 + 8,    // shard, kind, index
     RAFTLOG_SHARD_KEY_SIZE = 8 + 1,  // shard, kind: hard state, trim point, bounds of ranges
-    RAFTLOG_RECORD_SIZE_MAX = 64,    // of a hard state or trim point
     RAFTLOG_POINT_REMOVES_MAX = 32,  // beyond that many, one range costs readers less
+    // Of a record other than an entry. A start holds a membership, once an entry's payload.
+    RAFTLOG_RECORD_SIZE_MAX = LOG_ENTRY_PAYLOAD_SIZE_MAX + 128,
 };
 
 // In the order in which recovery wants to meet them.
 enum raftlog_key_kind {
     RAFTLOG_HARD_STATE = 1,
-    RAFTLOG_TRIM = 2,
+    RAFTLOG_START = 2,  // where the entries begin, by a trim or a base
     RAFTLOG_ENTRY = 3,
+    RAFTLOG_TOMBSTONE = 4,
+    RAFTLOG_DAMAGE = 5,
     RAFTLOG_KEY_END = 255  // after everything of the shard
+};
+
+// What the record of a start holds beside index and term.
+struct raftlog_start {
+    uint64_t index;
+    uint64_t term;
+    struct hlc_ts ceiling;  // of a log_base; zero after a trim
+    struct hlc_ts timestamp;
+    uint64_t membership_index;  // 0 = no membership is known there
+    struct slice membership;
+};
+
+// Damage once found stays on record until the log begins anew: what is written later must not make
+// the log look whole.
+struct raftlog_damage {
+    uint64_t from;
+    uint64_t last;  // end of the log when it was found: so much may have been acknowledged
+};
+
+// A membership put in force at index.
+struct raftlog_mark {
+    uint64_t index;
+    struct bytes *encoded;
 };
 
 // Submitted, not known to be durable.
@@ -36,10 +64,24 @@ struct raftlog_pending {
     uint64_t group;
 };
 
+struct raftlog_base {
+    uint64_t index;
+    struct hlc_ts ceiling;
+    struct hlc_ts timestamp;
+};
+
 struct raftlog_shard {
     uint64_t id;
     struct log_bounds bounds;
     uint64_t size;  // bytes of the records, approximately
+    bool alive;     // written and not removed since; else only the tombstone is left
+    // Of the latest log_base, reported while no entry follows it; index 0 = none, or trimmed past.
+    struct raftlog_base base;
+    struct raftlog_damage damage;  // from 0 = none
+    const char *damage_text;       // of what recovery found; NULL = none
+    struct raftlog_mark *marks;
+    uint32_t mark_count;
+    uint32_t mark_capacity;
     // Ring of a power of two, oldest at head.
     struct raftlog_pending *pending;
     uint32_t pending_head;
@@ -73,7 +115,7 @@ struct raftlog {
 };
 
 unsigned raftlog__hash(const void *key);
-struct raftlog_shard *raftlog__find(struct raftlog *self, struct shard_id shard);
+struct raftlog_shard *raftlog__find(const struct raftlog *self, struct shard_id shard);
 // Finds or makes it.
 struct raftlog_shard *raftlog__ensure(struct raftlog *self, struct shard_id shard);
 
@@ -88,9 +130,13 @@ NODISCARD enum status raftlog__key_decode(struct slice key, struct shard_id *out
                                           enum raftlog_key_kind *out_kind, uint64_t *out_index);
 void raftlog__hard_state_encode(struct buf *out, const struct log_hard_state *state);
 NODISCARD enum status raftlog__hard_state_decode(struct slice record, struct log_hard_state *out);
-void raftlog__trim_encode(struct buf *out, uint64_t index, uint64_t term);
-NODISCARD enum status raftlog__trim_decode(struct slice record, uint64_t *out_index,
-                                           uint64_t *out_term);
+void raftlog__start_encode(struct buf *out, const struct raftlog_start *start);
+// The membership is a view into the record.
+NODISCARD enum status raftlog__start_decode(struct slice record, struct raftlog_start *out);
+void raftlog__tombstone_encode(struct buf *out, uint64_t incarnation);
+NODISCARD enum status raftlog__tombstone_decode(struct slice record, uint64_t *out_incarnation);
+void raftlog__damage_encode(struct buf *out, const struct raftlog_damage *damage);
+NODISCARD enum status raftlog__damage_decode(struct slice record, struct raftlog_damage *out);
 // An entry as stored, which must be the one of that index; copies the record.
 NODISCARD enum status raftlog__entry_decode(struct slice record, uint64_t index,
                                             struct log_entry *out);
@@ -102,6 +148,24 @@ NODISCARD enum status raftlog__recover(struct raftlog *self, struct err *err);
 enum status raftlog__read(void *ctx, struct shard_id shard, uint64_t low, uint64_t high,
                           uint32_t count_max, uint64_t size_max, struct log_entry *out,
                           uint32_t *out_count);
+
+// Puts a record of the shard itself into the gathering group; the value is in scratch.
+void raftlog__put_scratch(struct raftlog *self, const struct raftlog_shard *shard,
+                          enum raftlog_key_kind kind);
+// Sets what bounds say about base and damage, from what the shard keeps. After each change of its
+// ends.
+void raftlog__settle(struct raftlog_shard *shard);
+
+// --- Memberships (raftlog_marks.c) ---
+
+void raftlog__mark_push(struct raftlog_shard *shard, uint64_t index, struct slice encoded);
+// Forgets those at or above index.
+void raftlog__marks_truncate(struct raftlog_shard *shard, uint64_t index);
+// Forgets those that are not in force at index or later.
+void raftlog__marks_trim(struct raftlog_shard *shard, uint64_t index);
+void raftlog__marks_deinit(struct raftlog_shard *shard);
+enum status raftlog__memberships(void *ctx, struct shard_id shard, struct log_membership *out,
+                                 uint32_t *out_count);
 
 // --- Pending entries (raftlog_pending.c) ---
 

@@ -86,12 +86,8 @@ enum status raftlog__read(void *ctx, struct shard_id id, uint64_t low, uint64_t 
     if (low < pending) {
         const struct span span = {id, low, smaller(high, pending)};
         const enum status st = read_store(self, &span, &budget, out);
-        if (st != STATUS_OK) {
-            for (uint32_t i = 0; i < budget.count; i++) {
-                log_entry_unref(&out[i]);
-            }
-            return st;
-        }
+        // What precedes a damaged record is as good as ever; the next read begins at the damage.
+        if (st != STATUS_OK && budget.count == 0) { return st; }
     }
     // Only when everything before it was taken.
     if (low + budget.count >= pending) {

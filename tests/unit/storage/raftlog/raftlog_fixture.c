@@ -120,7 +120,7 @@ void submit(struct fixture *f, struct shard_id shard, uint64_t low, uint64_t hig
     for (uint64_t i = low; i <= high; i++) {
         entries[count++] = make_entry(i, term);
     }
-    const struct log_hard_state hard_state = {term, {3}, low - 1};
+    const struct log_hard_state hard_state = {term, {3}, low - 1, 1};
     const struct log_write write = {
         .shard = shard,
         .sequence = ++f->sequence,
@@ -137,10 +137,56 @@ void submit(struct fixture *f, struct shard_id shard, uint64_t low, uint64_t hig
 }
 
 void submit_hard_state(struct fixture *f, struct shard_id shard, uint64_t term) {
-    const struct log_hard_state hard_state = {term, {0}, 0};
+    const struct log_hard_state hard_state = {term, {0}, 0, 1};
     const struct log_write write = {
         .shard = shard, .sequence = ++f->sequence, .hard_state = &hard_state};
     f->store->submit(f->store->ctx, &write, 1);
+}
+
+void submit_base(struct fixture *f, struct shard_id shard, uint64_t index, uint64_t term,
+                 struct slice membership) {
+    const struct log_base base = {index, term, {10 * index}, {5 * index}, membership};
+    const struct log_write write = {.shard = shard, .sequence = ++f->sequence, .base = &base};
+    f->store->submit(f->store->ctx, &write, 1);
+    raftlog_check(f->log);
+}
+
+void submit_config(struct fixture *f, struct shard_id shard, uint64_t index, uint64_t term,
+                   const char *membership) {
+    struct log_entry e = {
+        .index = index,
+        .term = term,
+        .kind = LOG_ENTRY_CONFIG,
+        .payload = slice_from_string(membership),
+    };
+    log_entry_seal(&e);
+    const struct log_hard_state hard_state = {term, {3}, 0, 1};
+    const struct log_write write = {
+        .shard = shard,
+        .sequence = ++f->sequence,
+        .truncate_from = index,
+        .hard_state = &hard_state,
+        .entries = &e,
+        .entry_count = 1,
+    };
+    f->store->submit(f->store->ctx, &write, 1);
+    log_entry_unref(&e);
+    raftlog_check(f->log);
+}
+
+void assert_memberships(struct fixture *f, struct shard_id shard, const char *wanted) {
+    struct log_membership out[LOG_MEMBERSHIPS_MAX];
+    uint32_t count = 0;
+    char text[1024] = "";
+    size_t size = 0;
+    assert_int_equal(f->store->memberships(f->store->ctx, shard, out, &count), STATUS_OK);
+    for (uint32_t i = 0; i < count; i++) {
+        size += (size_t)snprintf(text + size, sizeof(text) - size, "%llu=%.*s ",
+                                 (unsigned long long)out[i].index, (int)out[i].encoded.size,
+                                 (const char *)out[i].encoded.data);
+        bytes_unref(out[i].owner);
+    }
+    assert_string_equal(text, wanted);
 }
 
 struct log_bounds bounds_of(struct fixture *f, struct shard_id shard) {
@@ -164,6 +210,19 @@ enum status read_status(struct fixture *f, struct shard_id shard, uint64_t low, 
         log_entry_unref(&out[i]);
     }
     return st;
+}
+
+uint32_t read_count(struct fixture *f, struct shard_id shard, uint64_t low, uint64_t high) {
+    struct log_entry out[ENTRIES_MAX];
+    uint32_t count = 0;
+    assert_int_equal(
+        f->store->read(f->store->ctx, shard, low, high, ENTRIES_MAX, UINT64_MAX, out, &count),
+        STATUS_OK);
+    for (uint32_t i = 0; i < count; i++) {
+        assert_int_equal(out[i].index, low + i);
+        log_entry_unref(&out[i]);
+    }
+    return count;
 }
 
 void assert_entries(struct fixture *f, struct shard_id shard, uint64_t low, uint64_t high,

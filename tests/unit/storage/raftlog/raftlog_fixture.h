@@ -4,7 +4,7 @@
 // Invariants: at most one group waits; completions are kept in the order delivered.
 // Ownership:  setup allocates the fixture, teardown frees it.
 // Thread:     one thread.
-// See:        raftlog_test.c, raftlog_recover_test.c
+// See:        raftlog_test.c, raftlog_recover_test.c, raftlog_marks_test.c
 #pragma once
 
 #include "dataplane/base/prng.h"
@@ -45,9 +45,19 @@ struct log_entry make_entry(uint64_t index, uint64_t term);
 // Entries [low, high] of one term; truncates from low first when it is inside the log.
 void submit(struct fixture *f, struct shard_id shard, uint64_t low, uint64_t high, uint64_t term);
 void submit_hard_state(struct fixture *f, struct shard_id shard, uint64_t term);
+// The log begins anew behind index; ceiling and timestamp are 10 and 5 times the index.
+void submit_base(struct fixture *f, struct shard_id shard, uint64_t index, uint64_t term,
+                 struct slice membership);
+// One entry of kind CONFIG; truncates from index first.
+void submit_config(struct fixture *f, struct shard_id shard, uint64_t index, uint64_t term,
+                   const char *membership);
+// "index=membership" of each that is known, oldest first, each followed by a blank.
+void assert_memberships(struct fixture *f, struct shard_id shard, const char *wanted);
 struct log_bounds bounds_of(struct fixture *f, struct shard_id shard);
 void assert_bounds(struct fixture *f, struct shard_id shard, uint64_t trim, uint64_t last);
 enum status read_status(struct fixture *f, struct shard_id shard, uint64_t low, uint64_t high);
+// Of a read that must succeed.
+uint32_t read_count(struct fixture *f, struct shard_id shard, uint64_t low, uint64_t high);
 // Entries [low, high] are there, of that term, with their payloads.
 void assert_entries(struct fixture *f, struct shard_id shard, uint64_t low, uint64_t high,
                     uint64_t term);

@@ -285,20 +285,92 @@ static void test_raftlog_trim_of_pending_entries(void **state) {
 
 // --- Removal ---
 
-static void test_raftlog_removed_shard_is_gone(void **state) {
+static void count_visit(void *ctx, struct shard_id shard, const struct log_bounds *bounds) {
+    assert_int_equal(shard.v, B.v);
+    assert_int_equal(bounds->last_index, 3);
+    ++*(int *)ctx;
+}
+
+// All that is left is the tombstone, which a visitor does not meet and nothing lowers.
+static void test_raftlog_removed_shard_leaves_its_tombstone(void **state) {
     struct fixture *f = *state;
+    int visits = 0;
     submit(f, A, 1, 3, 5);
     submit(f, B, 1, 3, 1);
     raftlog_turn(f->log);
-    f->store->remove(f->store->ctx, A);
-    f->store->remove(f->store->ctx, A);
+    f->store->remove(f->store->ctx, A, 4);
+    f->store->remove(f->store->ctx, A, 2);
+    f->store->remove(f->store->ctx, (struct shard_id){99}, 0);
     assert_bounds(f, A, 0, 0);
     assert_int_equal(bounds_of(f, A).hard_state.term, 0);
+    assert_int_equal(bounds_of(f, A).removed_incarnation, 4);
     raftlog_turn(f->log);
     reopen(f);
     assert_bounds(f, A, 0, 0);
+    assert_int_equal(bounds_of(f, A).removed_incarnation, 4);
+    assert_int_equal(bounds_of(f, A).damaged_from, 0);
+    raftlog_each(f->log, count_visit, &visits);
+    assert_int_equal(visits, 1);
     assert_entries(f, B, 1, 3, 1);
-    assert_int_equal(sim_engine_count(f->engine), 4);
+    assert_int_equal(sim_engine_count(f->engine), 5);
+}
+
+// A shard that was never written here can be removed all the same: an invitation may come late.
+static void test_raftlog_tombstone_of_an_unknown_shard(void **state) {
+    struct fixture *f = *state;
+    f->store->remove(f->store->ctx, A, 7);
+    raftlog_turn(f->log);
+    reopen(f);
+    assert_int_equal(bounds_of(f, A).removed_incarnation, 7);
+}
+
+// A later replica of the shard lives on the same node; the tombstone of the first stays beside it.
+static void test_raftlog_new_write_keeps_the_tombstone(void **state) {
+    struct fixture *f = *state;
+    submit(f, A, 1, 3, 5);
+    f->store->remove(f->store->ctx, A, 3);
+    submit(f, A, 1, 2, 1);
+    raftlog_turn(f->log);
+    reopen(f);
+    assert_int_equal(bounds_of(f, A).removed_incarnation, 3);
+    assert_int_equal(bounds_of(f, A).hard_state.term, 1);
+    assert_entries(f, A, 1, 2, 1);
+    submit_base(f, A, 10, 3, SLICE_EMPTY);
+    raftlog_turn(f->log);
+    reopen(f);
+    assert_int_equal(bounds_of(f, A).removed_incarnation, 3);
+    assert_bounds(f, A, 10, 10);
+}
+
+// A removal that never reached the disk leaves the shard; one that did leaves the tombstone.
+static void test_raftlog_removal_is_atomic(void **state) {
+    struct fixture *f = *state;
+    struct prng prng;
+    bool seen[2] = {false, false};
+    raftlog_destroy(f->log);
+    engine_close(f->engine);
+    for (uint64_t seed = 1; seed <= 20; seed++) {
+        f->engine = sim_engine_create(&(struct sim_engine_options){.deferred = true});
+        prng_init(&prng, seed);
+        assert_int_equal(try_open(f), STATUS_OK);
+        submit(f, A, 1, 3, 5);
+        raftlog_turn(f->log);
+        finish(f);
+        sim_engine_make_durable(f->engine, sim_engine_sequence(f->engine));
+        f->store->remove(f->store->ctx, A, 4);
+        raftlog_turn(f->log);
+        finish(f);
+        crash(f, &prng);
+        const struct log_bounds b = bounds_of(f, A);
+        seen[b.removed_incarnation == 4] = true;
+        assert_int_equal(b.last_index, b.removed_incarnation == 4 ? 0 : 3);
+        assert_int_equal(b.hard_state.term, b.removed_incarnation == 4 ? 0 : 5);
+        raftlog_destroy(f->log);
+        engine_close(f->engine);
+    }
+    assert_true(seen[0] && seen[1]);
+    f->engine = sim_engine_create(&(struct sim_engine_options){0});
+    assert_int_equal(try_open(f), STATUS_OK);
 }
 
 // Removed and made anew before its old writes are done: the old completions are not delivered.
@@ -308,7 +380,7 @@ static void test_raftlog_shard_removed_in_flight_can_come_back(void **state) {
     submit(f, B, 1, 1, 1);
     raftlog_turn(f->log);
     submit(f, A, 4, 4, 5);
-    f->store->remove(f->store->ctx, A);
+    f->store->remove(f->store->ctx, A, 1);
     submit(f, A, 1, 1, 1);
     assert_entries(f, A, 1, 1, 1);
     finish(f);
@@ -358,7 +430,10 @@ int main(void) {
         IMMEDIATE(test_raftlog_trim_drops_the_beginning),
         DELAYED(test_raftlog_trim_beyond_the_end_moves_the_start),
         DELAYED(test_raftlog_trim_of_pending_entries),
-        IMMEDIATE(test_raftlog_removed_shard_is_gone),
+        IMMEDIATE(test_raftlog_removed_shard_leaves_its_tombstone),
+        IMMEDIATE(test_raftlog_tombstone_of_an_unknown_shard),
+        IMMEDIATE(test_raftlog_new_write_keeps_the_tombstone),
+        DELAYED(test_raftlog_removal_is_atomic),
         DELAYED(test_raftlog_shard_removed_in_flight_can_come_back),
         DELAYED(test_raftlog_failed_write_stops_the_process),
     };
