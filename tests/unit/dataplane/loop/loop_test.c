@@ -105,6 +105,30 @@ static void test_loop_burst_runs_in_one_turn(void **state) {
     loop_destroy(f.loop);
 }
 
+// Goal: quiet posts wake nobody until the bell that is due is rung, once for all of them.
+static void test_loop_quiet_posts_share_one_bell(void **state) {
+    (void)state;
+    struct fixture f;
+    struct loop_stats stats;
+    fixture_init(&f, 3);
+    struct trace_task tasks[4] = {0};
+    for (int i = 0; i < 4; i++) {
+        tasks[i] = (struct trace_task){{NULL, run_trace_task}, &f, i == 2, false};
+        assert_int_equal(loop_post_quietly(f.loop, &tasks[i].task),
+                         i < 3 ? STATUS_OK : STATUS_RESOURCE_EXHAUSTED);
+    }
+    loop_stats(f.loop, &stats);
+    assert_int_equal(stats.wakeups, 0);
+    loop_ring_due(f.loop);
+    loop_ring_due(f.loop);
+    loop_stats(f.loop, &stats);
+    assert_int_equal(stats.wakeups, 1);
+    assert_int_equal(stats.posts_refused, 1);
+    loop_run(f.loop);
+    assert_string_equal(f.trace, "tkkks");
+    loop_destroy(f.loop);
+}
+
 // Goal: a task posted by a task runs in the next turn, after the turn hook.
 static void test_loop_task_posting_itself_comes_next_turn(void **state) {
     (void)state;
@@ -254,10 +278,17 @@ static void *post_sums(void *arg) {
     for (uint64_t i = 0; i < POSTS; i++) {
         struct sum_task *task = mem_alloc(sizeof(*task));
         *task = (struct sum_task){{NULL, run_sum}, self->shared, self->first + i};
-        while (loop_post(self->shared->loop, &task->task) != STATUS_OK) {
-            sched_yield();
+        // Every other thread posts quietly, a few at a time.
+        bool quiet = (self->first / POSTS) % 2 == 0;
+        enum status st = STATUS_RESOURCE_EXHAUSTED;
+        while (st != STATUS_OK) {
+            st = quiet ? loop_post_quietly(self->shared->loop, &task->task)
+                       : loop_post(self->shared->loop, &task->task);
+            if (st != STATUS_OK || i % 7 == 0) { loop_ring_due(self->shared->loop); }
+            if (st != STATUS_OK) { sched_yield(); }
         }
     }
+    loop_ring_due(self->shared->loop);
     assert_false(loop_is_here(self->shared->loop));
     return NULL;
 }
@@ -290,6 +321,7 @@ static void test_loop_thread_runs_every_post_of_four_threads(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_loop_burst_runs_in_one_turn),
+        cmocka_unit_test(test_loop_quiet_posts_share_one_bell),
         cmocka_unit_test(test_loop_task_posting_itself_comes_next_turn),
         cmocka_unit_test(test_loop_stop_runs_accepted_tasks),
         cmocka_unit_test(test_loop_destroy_without_run_keeps_the_promise),
