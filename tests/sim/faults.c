@@ -34,13 +34,28 @@ static void apply_blocks(struct sim_world *world, const struct sim_partition *se
     }
 }
 
+static void set_blocking(struct sim_world *world, struct sim_partition *self, bool on) {
+    if (self->blocking == on) { return; }
+    self->blocking = on;
+    apply_blocks(world, self, on);
+}
+
 static void end_partition(struct sim_world *world, struct sim_partition *self) {
     if (!self->active) { return; }
     self->active = false;
     sim_world_cancel(world, &self->end);
-    apply_blocks(world, self, false);
+    sim_world_cancel(world, &self->flap);
+    set_blocking(world, self, false);
     memset(self->blocks, 0, sizeof(self->blocks));
     SIM_NOTE(world, NULL, SIM_TRACE_FAULT, "links open", 0, 0, 0);
+}
+
+static void on_flap(struct sim_world *world, struct sim_event *event) {
+    struct sim_partition *self =
+        (struct sim_partition *)((char *)event - offsetof(struct sim_partition, flap));
+    set_blocking(world, self, !self->blocking);
+    uint64_t after = prng_between(&world->faults.prng, self->flap_ns / 4, self->flap_ns);
+    sim_world_put(world, &self->flap, world->now_ns + after);
 }
 
 static void on_partition_end(struct sim_world *world, struct sim_event *event) {
@@ -72,6 +87,20 @@ static void cut_off(struct sim_faults *self, struct sim_partition *partition, ui
     }
 }
 
+// Each node hears just enough others for a majority, and no two hear the same ones. Three of them
+// hear one neighbour each, in a circle.
+static void ring(struct sim_faults *self, struct sim_partition *partition) {
+    uint32_t count = self->world->plan.node_count;
+    uint32_t stride = (uint32_t)prng_between(&self->prng, 1, count / 2);
+    for (uint32_t a = 0; a < count; a++) {
+        for (uint32_t b = 0; b < count; b++) {
+            uint32_t apart = (b + count - a) % count;
+            bool hears = apart == stride || (count > 3 && apart == count - stride);
+            if (!hears) { block(partition, a, b); }
+        }
+    }
+}
+
 static uint32_t some_leader(struct sim_faults *self) {
     struct sim_world *world = self->world;
     const struct sim_shard_record *shard =
@@ -93,6 +122,8 @@ static void draw_partition(struct sim_faults *self, struct sim_partition *p, enu
         split_groups(p, count, side, UINT32_MAX);
     } else if (kind == SIM_FAULT_BRIDGE) {
         split_groups(p, count, side, draw_node(self));
+    } else if (kind == SIM_FAULT_RING) {
+        ring(self, p);
     } else if (kind == SIM_FAULT_ISOLATE) {
         cut_off(self, p, some_leader(self));
     } else if (kind == SIM_FAULT_CATALOG) {
@@ -111,7 +142,9 @@ static void draw_partition(struct sim_faults *self, struct sim_partition *p, enu
 
 static void start_partition(struct sim_faults *self, struct sim_partition *p, enum sim_fault kind) {
     p->active = true;
-    apply_blocks(self->world, p, true);
+    p->end = (struct sim_event){.fire = on_partition_end};
+    p->flap = (struct sim_event){.fire = on_flap};
+    set_blocking(self->world, p, true);
     uint64_t bits = 0;
     for (uint32_t a = 0; a < SIM_NODES_MAX; a++) {
         for (uint32_t b = 0; b < SIM_NODES_MAX; b++) {
@@ -119,8 +152,10 @@ static void start_partition(struct sim_faults *self, struct sim_partition *p, en
         }
     }
     SIM_NOTE(self->world, NULL, SIM_TRACE_FAULT, sim_fault_name(kind), 0, 0, bits);
-    p->end = (struct sim_event){.fire = on_partition_end};
     sim_world_put(self->world, &p->end, self->world->now_ns + draw_duration(self));
+    if (kind != SIM_FAULT_FLAP) { return; }
+    p->flap_ns = prng_between(&self->prng, 4000000, 400000000);
+    sim_world_put(self->world, &p->flap, self->world->now_ns + p->flap_ns);
 }
 
 static void partition(struct sim_faults *self, enum sim_fault kind) {
@@ -128,6 +163,18 @@ static void partition(struct sim_faults *self, enum sim_fault kind) {
     if (p == NULL) { return; }
     draw_partition(self, p, kind);
     start_partition(self, p, kind);
+}
+
+static void slow_links(struct sim_faults *self) {
+    struct sim_net *net = &self->world->net;
+    uint64_t until = self->world->now_ns + draw_duration(self);
+    for (uint64_t left = prng_between(&self->prng, 1, 4); left > 0; left--) {
+        uint32_t from = draw_node(self);
+        uint32_t to = draw_node(self);
+        net->slower_ns[from][to] = prng_between(&self->prng, 5000000, 800000000);
+        net->slower_until_ns[from][to] = until;
+        SIM_NOTE(self->world, NULL, SIM_TRACE_FAULT, "slow_link", from + 1, to + 1, 0);
+    }
 }
 
 // --- Nodes ---
@@ -142,6 +189,29 @@ static void crash_all(struct sim_faults *self) {
     for (uint32_t i = 0; i < self->world->plan.node_count; i++) {
         crash(self, &self->world->nodes[i]);
     }
+}
+
+// One node after the other, as an upgrade does it.
+static void on_rolling(struct sim_world *world, struct sim_event *event) {
+    (void)event;
+    struct sim_faults *self = &world->faults;
+    if (self->rolling_left == 0) { return; }
+    struct sim_node *node = &world->nodes[--self->rolling_left];
+    uint64_t down = prng_between(&self->prng, 1, 400) * 1000000;
+    if (node->up) {
+        sim_node_crash(node);
+        sim_world_put(world, &node->restart, world->now_ns + down);
+    }
+    uint64_t next = down + prng_between(&self->prng, 1, 3000) * 1000000;
+    sim_world_put(world, &self->rolling, world->now_ns + next);
+}
+
+static void rolling(struct sim_faults *self) {
+    if (heap_has(&self->rolling.heap)) { return; }
+    self->rolling_left = self->world->plan.node_count;
+    self->rolling.fire = on_rolling;
+    SIM_NOTE(self->world, NULL, SIM_TRACE_FAULT, "rolling", 0, 0, 0);
+    sim_world_put(self->world, &self->rolling, self->world->now_ns);
 }
 
 // The sharpest test of promises that must survive a restart: whoever fortified the leader comes
@@ -180,6 +250,37 @@ static void clock_jump(struct sim_faults *self) {
     SIM_NOTE(self->world, node, SIM_TRACE_FAULT, "clock_jump", node->wall_offset_us, 0, 0);
 }
 
+static void on_strobe(struct sim_world *world, struct sim_event *event) {
+    struct sim_strobe *self = (struct sim_strobe *)event;
+    if (world->now_ns >= self->until_ns) { return; }
+    self->node->wall_offset_us = self->offsets_us[self->turn++ % 2];
+    sim_world_put(world, &self->next, world->now_ns + self->every_ns);
+}
+
+static void strobe(struct sim_faults *self) {
+    struct sim_node *node = &self->world->nodes[draw_node(self)];
+    struct sim_strobe *strobe = &self->strobes[node->position];
+    uint64_t apart = prng_between(&self->prng, 1000, 400000);
+    uint64_t every = prng_between(&self->prng, 1, 300) * 1000000;
+    if (heap_has(&strobe->next.heap)) { return; }
+    *strobe = (struct sim_strobe){.next = {.fire = on_strobe}, .node = node, .every_ns = every};
+    strobe->offsets_us[0] = (int64_t)prng_between(&self->prng, 0, apart) - (int64_t)(apart / 2);
+    strobe->offsets_us[1] =
+        strobe->offsets_us[0] > 0 ? -(int64_t)(apart / 2) : (int64_t)(apart / 2);
+    strobe->until_ns = self->world->now_ns + draw_duration(self);
+    SIM_NOTE(self->world, node, SIM_TRACE_FAULT, "strobe", apart, every, 0);
+    sim_world_put(self->world, &strobe->next, self->world->now_ns);
+}
+
+static void break_disk(struct sim_faults *self, enum sim_disk_trouble trouble) {
+    struct sim_node *node = &self->world->nodes[draw_node(self)];
+    uint64_t down = draw_duration(self);
+    if (!node->up || node->trouble != SIM_DISK_WELL) { return; }
+    node->trouble = trouble;
+    node->trouble_down_ns = down;
+    SIM_NOTE(self->world, node, SIM_TRACE_FAULT, "disk", (uint64_t)trouble, 0, 0);
+}
+
 static void slow_disk(struct sim_faults *self) {
     struct sim_node *node = &self->world->nodes[draw_node(self)];
     node->slow_disk_until_ns = self->world->now_ns + draw_duration(self);
@@ -216,13 +317,31 @@ static void resign(struct sim_faults *self) {
 
 static void begin(struct sim_faults *self, enum sim_fault kind) {
     self->counts[kind]++;
+    self->begun++;
     switch (kind) {
     case SIM_FAULT_HALVES:
     case SIM_FAULT_ONE_WAY:
     case SIM_FAULT_BRIDGE:
     case SIM_FAULT_ISOLATE:
     case SIM_FAULT_CATALOG:
+    case SIM_FAULT_RING:
+    case SIM_FAULT_FLAP:
         partition(self, kind);
+        break;
+    case SIM_FAULT_SLOW_LINK:
+        slow_links(self);
+        break;
+    case SIM_FAULT_STROBE:
+        strobe(self);
+        break;
+    case SIM_FAULT_ROLLING:
+        rolling(self);
+        break;
+    case SIM_FAULT_FULL_DISK:
+        break_disk(self, SIM_DISK_FULL);
+        break;
+    case SIM_FAULT_SYNC_ERROR:
+        break_disk(self, SIM_DISK_SYNC_FAILS);
         break;
     case SIM_FAULT_CRASH:
         crash(self, &self->world->nodes[draw_node(self)]);
@@ -254,6 +373,7 @@ static void begin(struct sim_faults *self, enum sim_fault kind) {
     case SIM_FAULT_SLOW_NET:
     case SIM_FAULT_CLOCK_RATE:
     case SIM_FAULT_SLOW_CPU:
+    case SIM_FAULT_REPLAY:
     case SIM_FAULT_COUNT:
         break;
     }
@@ -268,6 +388,7 @@ static void schedule(struct sim_faults *self) {
 static void on_next(struct sim_world *world, struct sim_event *event) {
     (void)event;
     struct sim_faults *self = &world->faults;
+    if (self->begun >= world->plan.fault_max) { return; }
     enum sim_fault kind = (enum sim_fault)prng_below(&self->prng, SIM_FAULT_COUNT);
     for (uint32_t i = 0; i < SIM_FAULT_COUNT; i++) {  // the next one that the plan has
         if ((world->plan.faults >> kind & 1) != 0) {
@@ -290,6 +411,10 @@ void sim_faults_start(struct sim_faults *self) {
 
 void sim_faults_stop(struct sim_faults *self) {
     sim_world_cancel(self->world, &self->next);
+    sim_world_cancel(self->world, &self->rolling);
+    for (uint32_t i = 0; i < SIM_NODES_MAX; i++) {
+        sim_world_cancel(self->world, &self->strobes[i].next);
+    }
     for (uint32_t i = 0; i < SIM_FAULTS_ACTIVE_MAX; i++) {
         end_partition(self->world, &self->partitions[i]);
     }
@@ -303,6 +428,7 @@ void sim_faults_heal(struct sim_faults *self) {
         node->wall_offset_us = 0;
         node->wall_ppm = 0;
         node->slow_disk_until_ns = 0;
+        node->trouble = SIM_DISK_WELL;
         if (!node->up) { sim_node_start(node); }
     }
     world->net.calm = true;

@@ -16,6 +16,19 @@ struct sim_partition {
     struct sim_event end;
     bool active;
     bool blocks[SIM_NODES_MAX][SIM_NODES_MAX];
+    bool blocking;  // now; flapping links open in between
+    uint64_t flap_ns;
+    struct sim_event flap;
+};
+
+// A wall clock that jumps between two offsets.
+struct sim_strobe {
+    struct sim_event next;
+    struct sim_node *node;
+    int64_t offsets_us[2];
+    uint64_t every_ns;
+    uint64_t until_ns;
+    uint32_t turn;
 };
 
 struct sim_faults {
@@ -23,7 +36,11 @@ struct sim_faults {
     struct prng prng;
     struct sim_event next;
     struct sim_partition partitions[SIM_FAULTS_ACTIVE_MAX];
+    struct sim_strobe strobes[SIM_NODES_MAX];
+    struct sim_event rolling;
+    uint32_t rolling_left;  // nodes that the rolling restart has still to stop
     uint64_t counts[SIM_FAULT_COUNT];
+    uint32_t begun;
 };
 
 void sim_faults_init(struct sim_faults *self, struct sim_world *world);

@@ -9,7 +9,7 @@
 struct mutant_case {
     enum sim_mutant mutant;
     uint32_t seeds_max;
-    uint32_t faults;  // only these, and only seeds that have one of them; 0 = whatever is drawn
+    uint64_t faults;  // only these, and only seeds that have one of them; 0 = whatever is drawn
 };
 
 static const struct mutant_case cases[] = {

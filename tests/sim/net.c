@@ -15,6 +15,7 @@ struct message {
     struct sim_event event;  // first
     struct sim_node *from;
     uint32_t to_boot;
+    struct hlc_ts causal;  // of the sender when it was sent
     enum peer_message_type type;
     struct bytes *body;
 };
@@ -72,6 +73,7 @@ static void fire(struct sim_world *world, struct sim_event *event) {
     bool old = to->boot != self->to_boot && world->plan.mutant != SIM_MUTANT_OLD_BOOT;
     bool lost = !to->up || old || world->net.blocked[link][to->position] > 0;
     uint64_t hash = hash64(bytes_slice(self->body), self->type);
+    if (!lost) { to->causal = hlc_larger(to->causal, self->causal); }
     SIM_NOTE(world, to, lost ? SIM_TRACE_LOST : SIM_TRACE_DELIVER, type_names[self->type],
              self->from->id.v, self->body->size, hash);
     if (world->trace.echo && self->type == PEER_RAFT) { print_raft(self); }
@@ -106,20 +108,27 @@ static uint64_t draw_delay(struct sim_net *self, uint32_t from, uint32_t to) {
     delay += scale(bits, (plan->delay_ns_max - plan->delay_ns_min) / 2);
     uint64_t slow = prng_next(&self->prng);
     if (self->calm) { return delay; }
+    if (self->world->now_ns < self->slower_until_ns[from][to]) {
+        delay += self->slower_ns[from][to];
+    }
     return delay + (happens(slow, plan->slow_ppm) ? scale(slow >> 32, plan->slow_ns_max) : 0);
 }
 
-static void post(struct sim_net *self, struct sim_node *from, struct sim_node *to,
-                 const struct message *what) {
+static void put(struct sim_net *self, struct sim_node *to, const struct message *what,
+                uint64_t at) {
     struct message *message = mem_alloc(sizeof(*message));
     *message = *what;
     message->event = (struct sim_event){.fire = fire, .node = to};
     (void)bytes_ref(message->body);
-    uint64_t *last = &self->last_ns[from->position][to->position];
-    uint64_t at = self->world->now_ns + draw_delay(self, from->position, to->position);
+    sim_world_put(self->world, &message->event, at);
+}
+
+static void post(struct sim_net *self, struct sim_node *to, const struct message *what) {
+    uint64_t *last = &self->last_ns[what->from->position][to->position];
+    uint64_t at = self->world->now_ns + draw_delay(self, what->from->position, to->position);
     if ((!self->world->plan.reorder || self->calm) && at < *last) { at = *last; }
     if (at > *last) { *last = at; }
-    sim_world_put(self->world, &message->event, at);
+    put(self, to, what, at);
 }
 
 void sim_net_send(struct sim_net *self, struct sim_node *from, struct node_id to_id,
@@ -137,14 +146,20 @@ void sim_net_send(struct sim_net *self, struct sim_node *from, struct node_id to
     }
     uint64_t bits = prng_next(&self->prng);
     bool drop = happens(bits, plan->drop_ppm) && !self->calm;
-    bool twice = happens(bits >> 32, plan->duplicate_ppm) && !self->calm;
+    bool twice = happens(bits >> 20, plan->duplicate_ppm) && !self->calm;
+    bool replay = happens(bits >> 40, plan->replay_ppm) && !self->calm;
     if (drop || self->blocked[from->position][to->position] > 0) {
         self->lost++;
         return;
     }
     struct message message = {
         .from = from, .to_boot = to->boot, .type = type, .body = bytes_copy(body)};
-    post(self, from, to, &message);
-    if (twice) { post(self, from, to, &message); }
+    message.causal = from->causal;
+    post(self, to, &message);
+    if (twice) { post(self, to, &message); }
+    if (replay) {  // it keeps nothing waiting, and no order
+        uint64_t later = prng_below(&self->prng, plan->replay_ns_max);
+        put(self, to, &message, self->world->now_ns + later);
+    }
     bytes_unref(message.body);
 }

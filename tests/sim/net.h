@@ -19,8 +19,10 @@ struct sim_net {
     struct sim_world *world;
     struct prng prng;
     uint64_t base_ns[SIM_NODES_MAX][SIM_NODES_MAX];
-    uint64_t last_ns[SIM_NODES_MAX][SIM_NODES_MAX];  // of the latest delivery, to keep the order
-    uint32_t blocked[SIM_NODES_MAX][SIM_NODES_MAX];  // causes
+    uint64_t last_ns[SIM_NODES_MAX][SIM_NODES_MAX];    // of the latest delivery, to keep the order
+    uint32_t blocked[SIM_NODES_MAX][SIM_NODES_MAX];    // causes
+    uint64_t slower_ns[SIM_NODES_MAX][SIM_NODES_MAX];  // of a slow link
+    uint64_t slower_until_ns[SIM_NODES_MAX][SIM_NODES_MAX];  // that ends then
     bool calm;  // after healing: nothing is lost, late or out of order
     uint64_t sent;
     uint64_t lost;

@@ -72,7 +72,12 @@ static void writer_start(void *ctx, struct raftlog_group *group) {
     struct sim_node *self = ctx;
     ASSERT(self->group == NULL);
     self->group = group;
-    raftlog_group_write(group);
+    // A full disk takes nothing of it; after a sync that failed any part of it may be there.
+    if (self->trouble != SIM_DISK_FULL) { raftlog_group_write(group); }
+    if (self->trouble != SIM_DISK_WELL) {
+        sim_world_put(self->world, &self->stop, self->world->now_ns);
+        return;
+    }
     self->group_sequence = sim_engine_sequence(self->log_engine);
     sim_world_put(self->world, &self->sync_done, self->world->now_ns + sync_time(self));
 }
@@ -168,6 +173,13 @@ static void on_restart(struct sim_world *world, struct sim_event *event) {
     sim_node_start((struct sim_node *)((char *)event - offsetof(struct sim_node, restart)));
 }
 
+static void on_stop(struct sim_world *world, struct sim_event *event) {
+    struct sim_node *self = event->node;
+    self->trouble = SIM_DISK_WELL;
+    sim_node_crash(self);
+    sim_world_put(world, &self->restart, world->now_ns + self->trouble_down_ns);
+}
+
 static void draw_clocks(struct sim_node *self) {
     const struct sim_plan *plan = &self->world->plan;
     self->mono_base_ns = prng_between(&self->prng, 1, 1000000) * 1000000;
@@ -205,6 +217,7 @@ void sim_node_init(struct sim_node *self, struct sim_world *world, uint32_t posi
     self->turn = (struct sim_event){.fire = on_turn, .node = self};
     self->sync_done = (struct sim_event){.fire = on_sync_done, .node = self};
     self->flush = (struct sim_event){.fire = on_flush, .node = self};
+    self->stop = (struct sim_event){.fire = on_stop, .node = self};
     self->restart = (struct sim_event){.fire = on_restart};
 }
 
@@ -214,6 +227,7 @@ static void stop_core(struct sim_node *self) {
     sim_world_cancel(self->world, &self->turn);
     sim_world_cancel(self->world, &self->sync_done);
     sim_world_cancel(self->world, &self->flush);
+    sim_world_cancel(self->world, &self->stop);
     sim_calls_lost(self->world, self);
     node_core_destroy(self->core);
     raftlog_destroy(self->log);

@@ -23,6 +23,9 @@ struct sim_event {
     struct sim_node *node;  // of which this is an event; waits while it is paused. NULL = none
 };
 
+// What the next write meets; a node stops on it, since it cannot know what its disk holds.
+enum sim_disk_trouble { SIM_DISK_WELL, SIM_DISK_FULL, SIM_DISK_SYNC_FAILS };
+
 struct sim_node {
     struct sim_world *world;
     struct node_id id;
@@ -50,7 +53,9 @@ struct sim_node {
     uint64_t flush_sequence;
     bool flushing;
     uint64_t slow_disk_until_ns;
-    uint64_t sync_scale;  // how much slower than the plan says
+    enum sim_disk_trouble trouble;
+    uint64_t trouble_down_ns;  // how long the node is down after it
+    uint64_t sync_scale;       // how much slower than the plan says
 
     struct env env;
     struct node_core *core;
@@ -58,9 +63,11 @@ struct sim_node {
     struct sim_event turn;
     struct sim_event sync_done;
     struct sim_event flush;
+    struct sim_event stop;  // by its own doing
     struct sim_event restart;
 
     uint64_t last_hlc;
+    struct hlc_ts causal;  // largest HLC of anything that came before, here or by a message
 };
 
 // What the node registers as.

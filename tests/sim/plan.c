@@ -13,14 +13,15 @@
 #define MS UINT64_C(1000000)
 
 static const char *const fault_names[SIM_FAULT_COUNT] = {
-    "drop",      "duplicate", "reorder",  "slow_net",  "halves", "one_way",    "bridge",
-    "isolate",   "catalog",   "crash",    "crash_all", "pause",  "clock_jump", "clock_rate",
-    "slow_disk", "slow_cpu",  "transfer", "resign",    "orphan",
+    "drop",      "duplicate", "reorder",  "slow_net",  "halves",    "one_way",    "bridge",
+    "isolate",   "catalog",   "crash",    "crash_all", "pause",     "clock_jump", "clock_rate",
+    "slow_disk", "slow_cpu",  "transfer", "resign",    "orphan",    "ring",       "flap",
+    "slow_link", "replay",    "strobe",   "rolling",   "full_disk", "sync_error",
 };
 
 static const char *const mutant_names[SIM_MUTANT_COUNT] = {
-    "none",     "lying_disk", "unknown_failed", "new_id",
-    "old_boot", "wild_clock", "same_boot",      "stale_read",
+    "none",       "lying_disk", "unknown_failed", "new_id",     "old_boot",
+    "wild_clock", "same_boot",  "stale_read",     "eager_node",
 };
 
 const char *sim_fault_name(enum sim_fault fault) {
@@ -73,18 +74,18 @@ static void draw_load(struct sim_plan *self, struct prng *prng) {
 
 // Half of the worlds know few kinds of faults: too many at once leave no quorum anywhere, and then
 // nothing happens that could be wrong.
-static uint32_t draw_set(struct prng *prng) {
+static uint64_t draw_set(struct prng *prng) {
     if (prng_chance(prng, 1, 2)) {
-        uint32_t few = 0;
+        uint64_t few = 0;
         for (uint64_t left = prng_between(prng, 1, 3); left > 0; left--) {
-            few |= UINT32_C(1) << prng_below(prng, SIM_FAULT_COUNT);
+            few |= UINT64_C(1) << prng_below(prng, SIM_FAULT_COUNT);
         }
         return few;
     }
     uint32_t odds = (uint32_t)prng_between(prng, 1, 6);  // of 8, for each fault
-    uint32_t set = 0;
+    uint64_t set = 0;
     for (uint32_t i = 0; i < SIM_FAULT_COUNT; i++) {
-        if (prng_chance(prng, odds, 8)) { set |= UINT32_C(1) << i; }
+        if (prng_chance(prng, odds, 8)) { set |= UINT64_C(1) << i; }
     }
     return set;
 }
@@ -95,6 +96,8 @@ static void draw_faults(struct sim_plan *self, struct prng *prng) {
     self->duplicate_ppm = (uint32_t)prng_between(prng, 1000, 100000);
     self->slow_ppm = (uint32_t)prng_between(prng, 1000, 30000);
     self->slow_ns_max = prng_between(prng, 20, 3000) * MS;
+    self->replay_ppm = (uint32_t)prng_between(prng, 100, 20000);
+    self->replay_ns_max = prng_between(prng, 100, prng_chance(prng, 1, 2) ? 2000 : 180000) * MS;
     self->turn_ns_max = prng_between(prng, 100, 20000) * 1000;
     // Half the time the extremes that the leases allow for: 10 % (time.md, Leases).
     self->rate_ppm = prng_chance(prng, 1, 2) ? 95000 : (uint32_t)prng_between(prng, 1000, 50000);
@@ -109,28 +112,30 @@ static void draw_faults(struct sim_plan *self, struct prng *prng) {
         self->fault_every_ns = self->fault_lasts_ns + prng_between(prng, 100, 1000) * MS;
     }
     self->clock_hours = prng_chance(prng, 1, 4);
+    self->fault_max = UINT32_MAX;
 }
 
-// Hours only where clocks jump at all.
-static void clear_hours(struct sim_plan *self) {
-    if ((self->faults & (1U << SIM_FAULT_CLOCK_JUMP)) == 0) { self->clock_hours = false; }
+static bool has(const struct sim_plan *self, enum sim_fault fault) {
+    return (self->faults >> fault & 1) != 0;
 }
 
 // What is not among the faults does not happen at all.
 static void clear_absent(struct sim_plan *self) {
-    if ((self->faults & (1U << SIM_FAULT_DROP)) == 0) { self->drop_ppm = 0; }
-    if ((self->faults & (1U << SIM_FAULT_DUPLICATE)) == 0) { self->duplicate_ppm = 0; }
-    if ((self->faults & (1U << SIM_FAULT_SLOW_NET)) == 0) { self->slow_ppm = 0; }
-    self->reorder = (self->faults & (1U << SIM_FAULT_REORDER)) != 0;
-    if ((self->faults & (1U << SIM_FAULT_SLOW_CPU)) == 0) { self->turn_ns_max = 0; }
-    if ((self->faults & (1U << SIM_FAULT_CLOCK_RATE)) == 0) {
+    if (!has(self, SIM_FAULT_CLOCK_JUMP)) { self->clock_hours = false; }
+    if (!has(self, SIM_FAULT_DROP)) { self->drop_ppm = 0; }
+    if (!has(self, SIM_FAULT_DUPLICATE)) { self->duplicate_ppm = 0; }
+    if (!has(self, SIM_FAULT_SLOW_NET)) { self->slow_ppm = 0; }
+    if (!has(self, SIM_FAULT_REPLAY)) { self->replay_ppm = 0; }
+    self->reorder = has(self, SIM_FAULT_REORDER);
+    if (!has(self, SIM_FAULT_SLOW_CPU)) { self->turn_ns_max = 0; }
+    if (!has(self, SIM_FAULT_CLOCK_RATE)) {
         self->rate_ppm = 0;
         self->drift_ppm = 0;
         self->wall_us_max = 1000;
     }
 }
 
-void sim_plan_draw(struct sim_plan *self, uint64_t seed, uint32_t faults_allowed) {
+void sim_plan_draw(struct sim_plan *self, uint64_t seed, uint64_t faults_allowed) {
     struct prng prng;
     prng_init(&prng, seed);
     *self = (struct sim_plan){.seed = seed};
@@ -139,7 +144,6 @@ void sim_plan_draw(struct sim_plan *self, uint64_t seed, uint32_t faults_allowed
     draw_faults(self, &prng);
     self->faults &= faults_allowed;
     clear_absent(self);
-    clear_hours(self);
 }
 
 void sim_plan_ordinary(struct sim_plan *self) {
@@ -162,7 +166,7 @@ void sim_plan_print(const struct sim_plan *self) {
                  self->replicas, self->keys_per_shard, self->client_count, self->support_ns / MS);
     const char *comma = "";
     for (uint32_t i = 0; i < SIM_FAULT_COUNT; i++) {
-        if ((self->faults & (UINT32_C(1) << i)) == 0) { continue; }
+        if (!has(self, (enum sim_fault)i)) { continue; }
         (void)printf("%s%s", comma, fault_names[i]);
         comma = ",";
     }

@@ -32,9 +32,17 @@ enum sim_fault {
     SIM_FAULT_TRANSFER,    // leaderships are handed over
     SIM_FAULT_RESIGN,      // a node gives all its leaderships away
     SIM_FAULT_ORPHAN,      // a leader is cut off while all others restart at once
+    SIM_FAULT_RING,        // each node hears a majority, no two the same one
+    SIM_FAULT_FLAP,        // links go down and up again, many times a second
+    SIM_FAULT_SLOW_LINK,   // some links take long, for a while
+    SIM_FAULT_REPLAY,      // messages arrive once more up to minutes later
+    SIM_FAULT_STROBE,      // a wall clock jumps to and fro many times a second
+    SIM_FAULT_ROLLING,     // all nodes restart, one after the other
+    SIM_FAULT_FULL_DISK,   // a node stops on its next write, and comes back with room
+    SIM_FAULT_SYNC_ERROR,  // a node stops on a sync that failed
     SIM_FAULT_COUNT
 };
-enum { SIM_FAULTS_ALL = (1 << SIM_FAULT_COUNT) - 1 };
+#define SIM_FAULTS_ALL ((UINT64_C(1) << SIM_FAULT_COUNT) - 1)
 
 // Seeded bugs of the simulator's own ports; each must be caught (mutants_test).
 enum sim_mutant {
@@ -46,6 +54,7 @@ enum sim_mutant {
     SIM_MUTANT_WILD_CLOCK,      // monotonic clocks beyond what leases allow for
     SIM_MUTANT_SAME_BOOT,       // a restarted node claims its old boot number
     SIM_MUTANT_STALE_READ,      // a gateway answers a read from what it saw last
+    SIM_MUTANT_EAGER_NODE,      // clients use a node before its catalogue is current
     SIM_MUTANT_COUNT
 };
 
@@ -70,6 +79,8 @@ struct sim_plan {
     uint32_t duplicate_ppm;
     uint32_t slow_ppm;
     uint64_t slow_ns_max;
+    uint32_t replay_ppm;
+    uint64_t replay_ns_max;
     bool reorder;
 
     // Nodes.
@@ -93,14 +104,15 @@ struct sim_plan {
     bool sticky;                 // each client keeps to one gateway, mostly
 
     // Faults.
-    uint32_t faults;  // bits of enum sim_fault
+    uint64_t faults;     // bits of enum sim_fault
+    uint32_t fault_max;  // no more than so many are begun; shrinking lowers it
     uint64_t fault_every_ns;
     uint64_t fault_lasts_ns;
     bool clock_hours;
 };
 
 // faults_allowed masks what may be drawn (SIM_FAULTS_ALL for everything).
-void sim_plan_draw(struct sim_plan *self, uint64_t seed, uint32_t faults_allowed);
+void sim_plan_draw(struct sim_plan *self, uint64_t seed, uint64_t faults_allowed);
 // What the speed of the simulator is measured with: the same faults, but three nodes, two shards,
 // four clients that think a quarter of a second, and two minutes.
 void sim_plan_ordinary(struct sim_plan *self);

@@ -22,11 +22,11 @@ struct options {
     int ordinary;
     char *faults;
     char *mutant;
-    uint32_t fault_mask;
+    uint64_t fault_mask;
     enum sim_mutant mutant_kind;
 };
 
-static bool parse_faults(const char *text, uint32_t *out_mask) {
+static bool parse_faults(const char *text, uint64_t *out_mask) {
     *out_mask = 0;
     char *copy = strdup(text);
     char *rest = copy;
@@ -37,7 +37,7 @@ static bool parse_faults(const char *text, uint32_t *out_mask) {
             if (strcmp(name, sim_fault_name((enum sim_fault)i)) == 0) { found = i; }
         }
         good = good && (found < SIM_FAULT_COUNT || strcmp(name, "none") == 0);
-        if (found < SIM_FAULT_COUNT) { *out_mask |= UINT32_C(1) << found; }
+        if (found < SIM_FAULT_COUNT) { *out_mask |= UINT64_C(1) << found; }
     }
     free(copy);  // lint: allow allocation: strdup's
     return good;
@@ -107,10 +107,9 @@ static void shrink(const struct options *options) {
     struct options smaller = *options;
     struct sim_plan plan;
     make_plan(&smaller, (uint64_t)options->seed, &plan);
-    uint32_t drawn = plan.faults;
-    smaller.fault_mask = drawn;
+    smaller.fault_mask = plan.faults;
     for (uint32_t i = 0; i < SIM_FAULT_COUNT; i++) {
-        uint32_t without = smaller.fault_mask & ~(UINT32_C(1) << i);
+        uint64_t without = smaller.fault_mask & ~(UINT64_C(1) << i);
         if (without == smaller.fault_mask) { continue; }
         struct options tried = smaller;
         tried.fault_mask = without;

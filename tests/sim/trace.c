@@ -14,6 +14,11 @@ static const char *const kind_names[SIM_TRACE_KIND_COUNT] = {
     "role",    "call", "answer", "CRASH", "BOOT", "FAULT", "PHASE",
 };
 
+struct picked {
+    const struct sim_trace_line *line;
+    uint64_t number;
+};
+
 void sim_trace_init(struct sim_trace *self, bool echo) {
     self->hash = 0;
     self->count = 0;
@@ -47,14 +52,13 @@ void sim_trace_add(struct sim_trace *self, const struct sim_trace_line *line) {
     if (self->echo) { print_line(line); }
 }
 
+// HLCs respect what caused what, since messages carry them; among equal ones the order in which
+// the lines came does, which the ring keeps.
 static int by_hlc(const void *a, const void *b) {
-    const struct sim_trace_line *x = *(const struct sim_trace_line *const *)a;
-    const struct sim_trace_line *y = *(const struct sim_trace_line *const *)b;
-    if (x->hlc.v != y->hlc.v && x->hlc.v != 0 && y->hlc.v != 0) {
-        return x->hlc.v < y->hlc.v ? -1 : 1;
-    }
-    if (x->now_ns != y->now_ns) { return x->now_ns < y->now_ns ? -1 : 1; }
-    return x < y ? -1 : x > y;  // neighbours in the ring keep their order
+    const struct picked *x = a;
+    const struct picked *y = b;
+    if (x->line->hlc.v != y->line->hlc.v) { return x->line->hlc.v < y->line->hlc.v ? -1 : 1; }
+    return x->number < y->number ? -1 : x->number > y->number;
 }
 
 static bool is_noise(const struct sim_trace_line *line) {
@@ -62,19 +66,18 @@ static bool is_noise(const struct sim_trace_line *line) {
 }
 
 void sim_trace_print(const struct sim_trace *self, uint32_t count_max) {
-    const struct sim_trace_line **picked =
-        mem_alloc_array(SIM_TRACE_LINES_MAX, sizeof(struct sim_trace_line *));
+    struct picked *items = mem_alloc_array(SIM_TRACE_LINES_MAX, sizeof(*items));
     uint64_t held = self->count < SIM_TRACE_LINES_MAX ? self->count : SIM_TRACE_LINES_MAX;
     uint32_t count = 0;
     for (uint64_t back = 1; back <= held && count < count_max; back++) {
-        const struct sim_trace_line *line =
-            &self->lines[(self->count - back) % SIM_TRACE_LINES_MAX];
-        if (!is_noise(line)) { picked[count++] = line; }
+        uint64_t number = self->count - back;
+        const struct sim_trace_line *line = &self->lines[number % SIM_TRACE_LINES_MAX];
+        if (!is_noise(line)) { items[count++] = (struct picked){line, number}; }
     }
-    qsort(picked, count, sizeof(struct sim_trace_line *), by_hlc);
-    (void)printf("   seconds  hlc of the node                   node event    what\n");
+    if (count > 0) { qsort(items, count, sizeof(*items), by_hlc); }
+    (void)printf("   seconds  largest hlc known there           node event    what\n");
     for (uint32_t i = 0; i < count; i++) {
-        print_line(picked[i]);
+        print_line(items[i].line);
     }
-    mem_free(picked);
+    mem_free(items);
 }

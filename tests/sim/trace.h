@@ -32,7 +32,7 @@ enum sim_trace_kind {
 
 struct sim_trace_line {
     uint64_t now_ns;
-    struct hlc_ts hlc;  // of the node at that moment
+    struct hlc_ts hlc;  // largest of what the node knew of; of the line before for the world's own
     uint32_t node;      // 0 = the world itself
     enum sim_trace_kind kind;
     const char *what;  // literal

@@ -30,7 +30,7 @@ void sim_fail(struct sim_world *self, const char *format, ...) {
     va_end(args);
 }
 
-void sim_note(struct sim_world *self, const struct sim_node *node, enum sim_trace_kind kind,
+void sim_note(struct sim_world *self, struct sim_node *node, enum sim_trace_kind kind,
               const char *what, const uint64_t values[3]) {
     struct sim_trace_line line = {.now_ns = self->now_ns,
                                   .kind = kind,
@@ -40,7 +40,14 @@ void sim_note(struct sim_world *self, const struct sim_node *node, enum sim_trac
                                   .c = values[2]};
     if (node != NULL) {
         line.node = node->id.v;
-        if (node->core != NULL) { line.hlc = node_core_hlc(node->core)->last; }
+        line.hlc = node->causal;
+        if (node->core != NULL) {
+            line.hlc = hlc_larger(line.hlc, node_core_hlc(node->core)->last);
+        }
+        node->causal = line.hlc;
+        self->line_hlc = line.hlc;
+    } else {
+        line.hlc = self->line_hlc;
     }
     sim_trace_add(&self->trace, &line);
 }

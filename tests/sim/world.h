@@ -23,6 +23,7 @@ struct sim_world {
     uint64_t events_at_once;  // at this very instant
     struct heap heap;
     struct sim_trace trace;
+    struct hlc_ts line_hlc;  // of the latest line
     struct sim_net net;
     struct sim_node nodes[SIM_NODES_MAX];
     struct sim_faults faults;
@@ -72,7 +73,7 @@ bool sim_world_until(struct sim_world *self, uint64_t for_ns,
 void sim_fail(struct sim_world *self, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
 // Adds to the hash and the time line. node may be NULL.
-void sim_note(struct sim_world *self, const struct sim_node *node, enum sim_trace_kind kind,
+void sim_note(struct sim_world *self, struct sim_node *node, enum sim_trace_kind kind,
               const char *what, const uint64_t values[3]);
 #define SIM_NOTE(world, node, kind, what, a, b, c) \
     sim_note((world), (node), (kind), (what),      \
