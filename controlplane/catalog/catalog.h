@@ -170,8 +170,8 @@ NODISCARD enum status catalog_place_shard_check(const struct catalog *catalog,
 NODISCARD enum status catalog_apply(struct catalog *self, struct slice command,
                                     struct buf *out_result);
 
-// Result of a command: encoded { varint id (node, keyspace or shard), slice detail }; the detail is empty
-// for OK and a sentence for people otherwise.
+// Result of a command: encoded { varint id (node, keyspace or shard), slice detail }; the detail is
+// empty for OK and a sentence for people otherwise.
 struct catalog_result {
     uint64_t id;
     struct slice detail;

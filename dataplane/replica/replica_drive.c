@@ -157,6 +157,8 @@ static void act(struct replica *self, const struct raft_action *action) {
         act_role(self, action);
         break;
     case RAFT_ACTION_MEMBERSHIP:
+        replica__members_changed(self);
+        break;
     case RAFT_ACTION_SNAPSHOT:
         break;
     case RAFT_ACTION_TYPE_COUNT:

@@ -187,7 +187,7 @@ void replica__fail_all(struct replica *self);
 void replica__reads_confirmed(struct replica *self, uint64_t token, bool confirmed);
 
 // replica_open.c: what the stores hold becomes a replica.
-NODISCARD enum status replica__recover(struct replica *self, const struct shard_descriptor *at);
+NODISCARD enum status replica__recover(struct replica *self, const struct log_bounds *bounds);
 // The replica that a message to that incarnation is for, opened when the owner of the table wants
 // it; NULL = none here.
 struct replica *replica__wanted(struct replica_table *table, struct shard_id shard,
@@ -235,3 +235,6 @@ void replica__send_message(struct replica *self, const struct raft_message *mess
 
 // replica_resign.c
 void replica__resign_on_time(struct replica_table *table, uint64_t now_ns);
+
+// replica_members.c: the membership in use is another; replica_descriptor follows it.
+void replica__members_changed(struct replica *self);

@@ -22,6 +22,9 @@ struct replica_table_config {
     const struct state_machine *(*machine_for)(void *ctx, struct shard_id shard);
     // Leadership of a shard changed or became known (may be NULL): for routing.
     void (*leader_changed)(void *ctx, struct shard_id shard, struct node_id leader, uint64_t term);
+    // The membership that a shard uses here is another (may be NULL). Not to be answered by opening
+    // or closing replicas.
+    void (*members_changed)(void *ctx, struct shard_id shard);
     void *ctx;
     uint64_t election_ns_min;
     uint64_t resend_ns;

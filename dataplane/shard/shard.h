@@ -103,8 +103,8 @@ struct shard_descriptor {
 bool shard_descriptor_is_empty(const struct shard_descriptor *self);
 // True when both hold at least one key in common; an empty range overlaps nothing.
 bool shard_descriptor_overlaps(const struct shard_descriptor *a, const struct shard_descriptor *b);
-// The invariants of one descriptor: ids, key sizes, order of the range, replicas and targets without
-// repetition.
+// The invariants of one descriptor: ids, key sizes, order of the range, replicas and targets
+// without repetition.
 bool shard_descriptor_check(const struct shard_descriptor *self);
 // Copies src into dst (dst must be zeroed or deinitialised); references the keys.
 void shard_descriptor_copy(struct shard_descriptor *dst, const struct shard_descriptor *src);
