@@ -32,6 +32,7 @@ static void port_apply(void *ctx, struct shard_id id, const struct log_entry *en
                        struct apply_result *out) {
     struct apply *self = ctx;
     struct apply_shard *shard = apply__shard(self, id);
+    ASSERT(!shard->hollow);
     ASSERT(entry->index == shard->applied + 1);
     *out = (struct apply_result){.status = STATUS_OK, .payload = SLICE_EMPTY};
     if (entry->kind == LOG_ENTRY_COMMAND) { apply__command(self, shard, entry, out); }
@@ -72,6 +73,7 @@ struct apply *apply_create(struct engine *engine) {
                                         .apply = port_apply,
                                         .end = port_end,
                                         .remove = port_remove};
+    apply__snapshot_port(&self->port);
     return self;
 }
 

@@ -30,12 +30,15 @@ void apply_destroy(struct apply *self);
 // met more than COMMAND_OPS_MAX keys). Without a payload: STALE_SHARD_MAP when the epoch did not
 // match, INVALID_ARGUMENT when the id was used before with another body or the bytes are no commit.
 // applied() counts what the store holds: entries of a turn count after its end(). A store that
-// fails to read or write stops the process: a replica that skips an entry has diverged.
+// fails to read or write stops the process: a replica that skips an entry has diverged. (Taking in
+// a snapshot gives the store's error back instead: the shard is hollow then anyway.)
+// ingest_end() before the last chunk was taken changes nothing: hollow() still says so.
 const struct state_machine *apply_machine(struct apply *self);
 // The epoch under which entries of the shard are valid (set when a replica opens; later by split
 // entries). Must be known before a command of the shard is applied.
 void apply_set_epoch(struct apply *self, struct shard_id shard, uint64_t epoch);
-// The keys of the shard, which remove() then drops; both are copied, an empty end is unbounded.
+// The keys of the shard; both are copied, an empty end is unbounded. Must be known before a
+// snapshot of the shard is exported or taken in.
 // LIMIT: without this, remove() drops what is kept by shard id, and the versions stay in the store.
 void apply_set_range(struct apply *self, struct shard_id shard, struct slice start,
                      struct slice end);

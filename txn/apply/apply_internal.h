@@ -9,11 +9,20 @@
 #pragma once
 
 #include "dataplane/base/err.h"
+#include "storage/snapshot/snapshot.h"
 #include "txn/apply/apply.h"
 #include "txn/apply/apply_touched.h"
 
 // First byte of this package's keys in ENGINE_LOCAL; other packages use other bytes there.
-enum { APPLY_LOCAL_APPLIED = 0x10, APPLY_LOCAL_OUTCOME = 0x11 };
+enum {
+    APPLY_LOCAL_APPLIED = 0x10,
+    APPLY_LOCAL_OUTCOME = 0x11,
+    APPLY_LOCAL_HOLLOW = 0x12,  // there while a snapshot is being taken in
+    APPLY_LOCAL_BASE = 0x13,    // of the latest snapshot that was
+    APPLY_LOCAL_FORMAT = 1,     // first byte of each value
+    APPLY_SHARD_KEY_SIZE = 1 + sizeof(uint64_t),
+    APPLY_OUTCOME_KEY_SIZE = APPLY_SHARD_KEY_SIZE + sizeof(struct txn_id),
+};
 
 struct apply_shard;
 
@@ -33,7 +42,7 @@ struct apply {
     struct buf outcomes;             // of the gathered entries: key, then value with its size
     struct buf result;               // payload of the last apply()
     struct slice collect_after;      // view into collect_key: where apply_collect stopped
-    uint8_t collect_key[1 + sizeof(uint64_t) + sizeof(struct txn_id)];
+    uint8_t collect_key[APPLY_OUTCOME_KEY_SIZE];
     struct hlc_ts collect_least;  // smallest outcome that the pass under way has kept
     struct hlc_ts collect_due;    // no pass begins before a shard has got that far
     struct hlc_ts largest;        // timestamp of any shard
@@ -50,6 +59,9 @@ struct apply_shard {
     struct bytes *range_end;
     bool dirty;
     struct apply_shard *next_dirty;
+    // Its data were dropped, and no snapshot has replaced them: nothing may be applied or read.
+    bool hollow;
+    struct snapshot_ingest *ingest;  // while one is being taken in
 };
 
 struct apply_shard *apply__shard(struct apply *self, struct shard_id id);
@@ -58,6 +70,35 @@ void apply__mark_dirty(struct apply *self, struct apply_shard *shard);
 // Writes the gathered batch with the applied indexes, if there is anything to write.
 void apply__write(struct apply *self);
 void apply__remove_shard(struct apply *self, struct shard_id id);
+
+// A key of ENGINE_LOCAL of one shard; out has APPLY_SHARD_KEY_SIZE bytes.
+struct slice apply__shard_key(uint8_t kind, struct shard_id shard, uint8_t *out);
+// An outcome's record without its shard. STATUS_CORRUPT.
+NODISCARD enum status apply__outcome_decode(struct slice value, struct command_outcome *out);
+bool apply__outcome_is_old(struct hlc_ts outcome, struct hlc_ts now);
+// The record of the applied index into the batch.
+void apply__put_applied(struct apply *self, const struct apply_shard *shard);
+// Writes the batch as it is; FATAL when the store refuses.
+void apply__write_batch(struct apply *self);
+
+// --- Everything kept of one shard (apply_snapshot.c) ---
+
+enum { APPLY_SPAN_OUTCOMES, APPLY_SPAN_VERSIONS, APPLY_SPAN_LOCKS, APPLY_SPAN_COUNT };
+
+// Without a range told, the outcomes alone.
+struct apply__spans {
+    struct snapshot_span items[APPLY_SPAN_COUNT];
+    uint32_t count;
+    uint8_t outcomes_low[APPLY_SHARD_KEY_SIZE];
+    uint8_t outcomes_high[APPLY_OUTCOME_KEY_SIZE + 1];
+    uint8_t low[MVCC_KEY_SIZE_MAX];
+    uint8_t high[MVCC_KEY_SIZE_MAX];
+};
+void apply__spans(const struct apply_shard *shard, struct apply__spans *out);
+// Removes all of it, and the records of the shard itself, in the batch.
+void apply__drop(struct apply *self, const struct apply_shard *shard);
+// Fills in the part of the port that is about snapshots.
+void apply__snapshot_port(struct state_machine *port);
 
 // The outcome that counts for an entry at `now`: too old ones do not. STATUS_NOT_FOUND. What the
 // gathered batch holds is seen.

@@ -3,6 +3,8 @@
 //
 //   0x10 | be64 shard             -> u8 format | u64 applied index | u64 largest command timestamp
 //   0x11 | be64 shard | id        -> u8 format | outcome
+//   0x12 | be64 shard             -> u8 format                 while hollow (apply_snapshot.c)
+//   0x13 | be64 shard             -> u8 format | base of the latest snapshot taken in
 //
 // An outcome older than APPLY_OUTCOME_KEPT_US counts as absent, judged by the timestamps of the
 // entries alone, so that all replicas agree. Its removal then decides nothing and may happen at any
@@ -21,13 +23,7 @@
 
 #include <string.h>
 
-enum {
-    LOCAL_FORMAT = 1,
-    SHARD_KEY_SIZE = 1 + sizeof(uint64_t),
-    OUTCOME_KEY_SIZE = SHARD_KEY_SIZE + sizeof(struct txn_id),
-    SPACE_TXN = 2,
-    COLLECT_DISTANCE_US = 60000000,
-};
+enum { SPACE_TXN = 2, COLLECT_DISTANCE_US = 60000000 };
 
 // A uthash handle cannot live in the struct that the internal header shows without the header
 // including uthash everywhere.
@@ -36,19 +32,19 @@ struct shard_node {
     UT_hash_handle hh;
 };
 
-static size_t shard_key(uint8_t kind, struct shard_id id, uint8_t *out) {
+struct slice apply__shard_key(uint8_t kind, struct shard_id id, uint8_t *out) {
     out[0] = kind;
     for (unsigned i = 0; i < sizeof(id.v); i++) {
         out[1 + i] = (uint8_t)(id.v >> (8 * (sizeof(id.v) - 1 - i)));
     }
-    return SHARD_KEY_SIZE;
+    return slice_make(out, APPLY_SHARD_KEY_SIZE);
 }
 
 static struct slice outcome_key(struct shard_id shard, struct txn_id txn,
-                                uint8_t out[OUTCOME_KEY_SIZE]) {
-    (void)shard_key(APPLY_LOCAL_OUTCOME, shard, out);
-    memcpy(out + SHARD_KEY_SIZE, txn.v, sizeof(txn.v));
-    return slice_make(out, OUTCOME_KEY_SIZE);
+                                uint8_t out[APPLY_OUTCOME_KEY_SIZE]) {
+    (void)apply__shard_key(APPLY_LOCAL_OUTCOME, shard, out);
+    memcpy(out + APPLY_SHARD_KEY_SIZE, txn.v, sizeof(txn.v));
+    return slice_make(out, APPLY_OUTCOME_KEY_SIZE);
 }
 
 // Reads one record into scratch and opens a reader behind its format byte. Anything but OK and
@@ -58,15 +54,22 @@ static enum status local_get(struct apply *self, struct slice key, struct codec_
     if (st == STATUS_NOT_FOUND) { return st; }
     if (st != STATUS_OK) { FATAL("the data store cannot be read: %s", status_text(st)); }
     codec_reader_init(out, buf_slice(&self->scratch));
-    if (codec_get_u8(out) != LOCAL_FORMAT) { FATAL("a local record has an unknown format"); }
+    if (codec_get_u8(out) != APPLY_LOCAL_FORMAT) { FATAL("a local record has an unknown format"); }
     return STATUS_OK;
 }
 
 static void load(struct apply *self, struct apply_shard *shard) {
-    uint8_t key[SHARD_KEY_SIZE];
-    const struct slice name = slice_make(key, shard_key(APPLY_LOCAL_APPLIED, shard->id, key));
+    uint8_t key[APPLY_SHARD_KEY_SIZE];
     struct codec_reader r;
-    if (local_get(self, name, &r) == STATUS_NOT_FOUND) { return; }
+    // The mark first: what stands beside it is a part of something.
+    if (local_get(self, apply__shard_key(APPLY_LOCAL_HOLLOW, shard->id, key), &r) == STATUS_OK) {
+        shard->hollow = true;
+        return;
+    }
+    if (local_get(self, apply__shard_key(APPLY_LOCAL_APPLIED, shard->id, key), &r) ==
+        STATUS_NOT_FOUND) {
+        return;
+    }
     shard->applied = codec_get_u64(&r);
     shard->written = shard->applied;
     shard->timestamp.v = codec_get_u64(&r);
@@ -107,6 +110,7 @@ static void node_destroy(struct apply *self, struct shard_node *node) {
     self->shards = head == NULL ? NULL : &head->shard;
     bytes_unref(node->shard.range_start);
     bytes_unref(node->shard.range_end);
+    snapshot_ingest_destroy(node->shard.ingest);
     mem_free(node);
 }
 
@@ -134,18 +138,17 @@ void apply__mark_dirty(struct apply *self, struct apply_shard *shard) {
     self->dirty = shard;
 }
 
-static void put_applied(struct apply *self, const struct apply_shard *shard) {
-    uint8_t key[SHARD_KEY_SIZE];
+void apply__put_applied(struct apply *self, const struct apply_shard *shard) {
+    uint8_t key[APPLY_SHARD_KEY_SIZE];
     uint8_t value[1 + 2 * sizeof(uint64_t)];
-    value[0] = LOCAL_FORMAT;
+    value[0] = APPLY_LOCAL_FORMAT;
     codec_store_u64(value + 1, shard->applied);
     codec_store_u64(value + 1 + sizeof(uint64_t), shard->timestamp.v);
-    engine_put(self->batch, ENGINE_LOCAL,
-               slice_make(key, shard_key(APPLY_LOCAL_APPLIED, shard->id, key)),
+    engine_put(self->batch, ENGINE_LOCAL, apply__shard_key(APPLY_LOCAL_APPLIED, shard->id, key),
                slice_make(value, sizeof(value)));
 }
 
-static void write_batch(struct apply *self) {
+void apply__write_batch(struct apply *self) {
     const enum status st = engine_write(self->engine, self->batch, false);
     if (st != STATUS_OK) {
         FATAL("the data store refuses what the log has committed: %s", status_text(st));
@@ -155,15 +158,13 @@ static void write_batch(struct apply *self) {
 }
 
 // Outcomes go in behind everything else of the batch: those of one shard lie beside one another in
-// the
-// store (their ids begin with the time), and RocksDB's memtable finds the place of a key that
-// follows
-// the one before it without a search.
+// the store (their ids begin with the time), and RocksDB's memtable finds the place of a key that
+// follows the one before it without a search.
 static void put_outcomes(struct apply *self) {
     struct codec_reader r;
     codec_reader_init(&r, buf_slice(&self->outcomes));
     while (codec_remaining(&r) > 0) {
-        const struct slice key = codec_get_raw(&r, OUTCOME_KEY_SIZE);
+        const struct slice key = codec_get_raw(&r, APPLY_OUTCOME_KEY_SIZE);
         const struct slice value = codec_get_slice(&r, LOCAL_VALUE_SIZE_MAX);
         ASSERT(r.status == STATUS_OK);
         engine_put(self->batch, ENGINE_LOCAL, key, value);
@@ -182,20 +183,20 @@ void apply__write(struct apply *self) {
         self->dirty = shard->next_dirty;
         shard->dirty = false;
         shard->next_dirty = NULL;
-        put_applied(self, shard);
+        apply__put_applied(self, shard);
         shard->written = shard->applied;
     }
-    write_batch(self);
+    apply__write_batch(self);
     apply_touched_clear(&self->touched);
 }
 
-static bool outcome_is_old(struct hlc_ts outcome, struct hlc_ts now) {
+bool apply__outcome_is_old(struct hlc_ts outcome, struct hlc_ts now) {
     return hlc_before(hlc_add_us(outcome, APPLY_OUTCOME_KEPT_US), now);
 }
 
 static enum status outcome_get(struct apply *self, struct shard_id shard, struct txn_id txn,
                                struct command_outcome *out) {
-    uint8_t key[OUTCOME_KEY_SIZE];
+    uint8_t key[APPLY_OUTCOME_KEY_SIZE];
     struct codec_reader r;
     const enum status st = local_get(self, outcome_key(shard, txn, key), &r);
     if (st != STATUS_OK) { return st; }
@@ -214,7 +215,7 @@ enum status apply__outcome_find(struct apply *self, struct shard_id shard, struc
         apply__write(self);
     }
     const enum status st = outcome_get(self, shard, txn, out);
-    if (st == STATUS_OK && outcome_is_old(out->timestamp, now)) {
+    if (st == STATUS_OK && apply__outcome_is_old(out->timestamp, now)) {
         MARK("apply.outcome_too_old");
         return STATUS_NOT_FOUND;
     }
@@ -223,11 +224,11 @@ enum status apply__outcome_find(struct apply *self, struct shard_id shard, struc
 
 void apply__outcome_put(struct apply *self, struct shard_id shard, struct txn_id txn,
                         const struct command_outcome *outcome) {
-    uint8_t key[OUTCOME_KEY_SIZE];
+    uint8_t key[APPLY_OUTCOME_KEY_SIZE];
     buf_reset(&self->scratch);
     struct codec_writer w;
     codec_writer_init(&w, &self->scratch);
-    codec_put_u8(&w, LOCAL_FORMAT);
+    codec_put_u8(&w, APPLY_LOCAL_FORMAT);
     command_outcome_encode(&w, outcome);
     ASSERT(w.status == STATUS_OK);
     codec_writer_init(&w, &self->outcomes);
@@ -243,28 +244,35 @@ enum status apply_outcome(struct apply *self, struct shard_id shard, struct txn_
     apply__write(self);
     struct command_outcome found;
     const enum status st = outcome_get(self, shard, txn, &found);
-    if (st == STATUS_OK && outcome_is_old(found.timestamp, apply__shard(self, shard)->timestamp)) {
+    if (st == STATUS_OK &&
+        apply__outcome_is_old(found.timestamp, apply__shard(self, shard)->timestamp)) {
         return STATUS_NOT_FOUND;
     }
     if (st == STATUS_OK) { *out = found; }
     return st;
 }
 
+enum status apply__outcome_decode(struct slice value, struct command_outcome *out) {
+    struct codec_reader r;
+    codec_reader_init(&r, value);
+    if (codec_get_u8(&r) != APPLY_LOCAL_FORMAT) { return STATUS_CORRUPT; }
+    const enum status st = command_outcome_decode(&r, out);
+    return st == STATUS_OK ? codec_finish(&r) : st;
+}
+
 // True when the record at the cursor is an outcome that no later entry of its shard can count.
 static bool collectable(struct apply *self, const struct engine_cursor *cursor) {
     const struct slice key = engine_cursor_key(cursor);
-    ASSERT(key.size == OUTCOME_KEY_SIZE);
+    ASSERT(key.size == APPLY_OUTCOME_KEY_SIZE);
     struct shard_id shard = {0};
     for (unsigned i = 0; i < sizeof(shard.v); i++) {
         shard.v = shard.v << 8 | key.data[1 + i];
     }
-    struct codec_reader r;
-    codec_reader_init(&r, engine_cursor_value(cursor));
     struct command_outcome outcome;
-    if (codec_get_u8(&r) != LOCAL_FORMAT || command_outcome_decode(&r, &outcome) != STATUS_OK) {
-        return false;
+    if (apply__outcome_decode(engine_cursor_value(cursor), &outcome) != STATUS_OK) { return false; }
+    if (apply__outcome_is_old(outcome.timestamp, apply__shard(self, shard)->timestamp)) {
+        return true;
     }
-    if (outcome_is_old(outcome.timestamp, apply__shard(self, shard)->timestamp)) { return true; }
     if (hlc_before(outcome.timestamp, self->collect_least)) {
         self->collect_least = outcome.timestamp;
     }
@@ -297,7 +305,7 @@ uint32_t apply_collect(struct apply *self, uint32_t count_max) {
     self->collect_after = SLICE_EMPTY;
     for (; engine_cursor_valid(cursor); engine_cursor_next(cursor)) {
         const struct slice key = engine_cursor_key(cursor);
-        if (key.size != OUTCOME_KEY_SIZE || key.data[0] != APPLY_LOCAL_OUTCOME) { break; }
+        if (key.size != APPLY_OUTCOME_KEY_SIZE || key.data[0] != APPLY_LOCAL_OUTCOME) { break; }
         if (seen++ == count_max) {
             memcpy(self->collect_key, key.data, key.size);
             self->collect_after = slice_make(self->collect_key, key.size);
@@ -309,45 +317,16 @@ uint32_t apply_collect(struct apply *self, uint32_t count_max) {
         }
     }
     engine_cursor_destroy(cursor);
-    if (removed > 0) { write_batch(self); }
+    if (removed > 0) { apply__write_batch(self); }
     if (self->collect_after.size == 0) { collect_later(self); }
     return removed;
-}
-
-static void remove_outcomes(struct apply *self, struct shard_id id) {
-    uint8_t low[SHARD_KEY_SIZE];
-    uint8_t high[OUTCOME_KEY_SIZE + 1];
-    (void)shard_key(APPLY_LOCAL_OUTCOME, id, low);
-    (void)shard_key(APPLY_LOCAL_OUTCOME, id, high);
-    memset(high + SHARD_KEY_SIZE, 0xFF, sizeof(high) - SHARD_KEY_SIZE);
-    engine_remove_range(self->batch, ENGINE_LOCAL, slice_make(low, sizeof(low)),
-                        slice_make(high, sizeof(high)));
-}
-
-static void remove_versions(struct apply *self, const struct apply_shard *shard) {
-    const struct slice start = bytes_slice(shard->range_start);
-    const struct slice end = bytes_slice(shard->range_end);
-    if (end.size > 0 && slice_compare(start, end) >= 0) { return; }
-    uint8_t low[MVCC_KEY_SIZE_MAX];
-    uint8_t high[MVCC_KEY_SIZE_MAX];
-    size_t high_size = sizeof(high);
-    // No encoded key is as large as this many 0xFF.
-    memset(high, 0xFF, sizeof(high));
-    if (end.size > 0) { high_size = mvcc_key_encode(end, HLC_MAX, high); }
-    engine_remove_range(self->batch, ENGINE_VERSION,
-                        slice_make(low, mvcc_key_encode(start, HLC_MAX, low)),
-                        slice_make(high, high_size));
 }
 
 void apply__remove_shard(struct apply *self, struct shard_id id) {
     struct apply_shard *shard = apply__shard(self, id);
     ASSERT(!shard->dirty && engine_batch_count(self->batch) == 0);
-    uint8_t key[SHARD_KEY_SIZE];
-    engine_remove(self->batch, ENGINE_LOCAL,
-                  slice_make(key, shard_key(APPLY_LOCAL_APPLIED, id, key)));
-    remove_outcomes(self, id);
-    if (shard->range_start != NULL) { remove_versions(self, shard); }
-    write_batch(self);
+    apply__drop(self, shard);
+    apply__write_batch(self);
     self->last_shard = NULL;
     node_destroy(self, (struct shard_node *)shard);
 }
