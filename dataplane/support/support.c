@@ -212,6 +212,7 @@ void support_on_reply(struct support *self, struct node_id from, const struct su
     peer->held_epoch = reply->epoch;
     peer->held_sent_ns = reply->sent_ns;
     peer->held_duration_ns = reply->duration_ns;
+    peer->held_live = true;
 }
 
 uint64_t support_granted(const struct support *self, struct node_id peer, uint64_t now_ns) {
@@ -250,6 +251,18 @@ uint32_t support_expire(struct support *self, uint64_t now_ns, struct node_id *o
     if (self->quiet && !support_boot_quiet(self, now_ns)) { self->quiet = false; }
     ASSERT(count <= self->peer_count);
     return count;
+}
+
+bool support_held_lapsed(struct support *self, uint64_t now_ns) {
+    bool lapsed = false;
+    for (uint32_t i = 0; i < self->peer_count; i++) {
+        struct support_peer *peer = &self->peers[i];
+        if (!peer->held_live) { continue; }
+        if (now_ns < support_held_until(self, peer->node, peer->held_epoch)) { continue; }
+        peer->held_live = false;
+        lapsed = true;
+    }
+    return lapsed;
 }
 
 uint64_t support_deadline_ns(const struct support *self) {

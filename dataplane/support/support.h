@@ -55,6 +55,7 @@ struct support_peer {
     uint64_t held_epoch;        // what the peer granted this node
     uint64_t held_sent_ns;      // send time of the request that was answered
     uint64_t held_duration_ns;  // for which the peer granted it
+    bool held_live;             // private: its end has not been told yet
     uint64_t heard_ns;          // last message of the peer
     uint64_t round_trip_ns;     // of the latest exchange; 0 = unknown
     int64_t wall_offset_us;     // peer's wall clock minus ours, by the latest exchange
@@ -105,6 +106,10 @@ bool support_boot_quiet(const struct support *self, uint64_t now_ns);
 // have themselves fortified again. Writes the peers that lapsed (at most SUPPORT_PEERS_MAX) and
 // returns their number.
 uint32_t support_expire(struct support *self, uint64_t now_ns, struct node_id *out_lapsed);
+
+// True once after what some peer granted this node has ended, by the side that must not trust it
+// any longer: leaders that counted on it have to look for their quorum.
+bool support_held_lapsed(struct support *self, uint64_t now_ns);
 // Earliest of: next request due (unless withholding), next grant to lapse, end of the boot quiet
 // time (until expire saw it).
 uint64_t support_deadline_ns(const struct support *self);

@@ -69,6 +69,27 @@ static void test_support_granter_outlasts_holder(void **state) {
     assert_true(support_held_until(&a, (struct node_id){9}, reply.epoch) == 0);
 }
 
+// Told once, from the instant at which a lease may no longer count on it, and again after each
+// grant that was renewed in between. A peer that boots anew takes its grant with it.
+static void test_support_tells_once_that_a_holding_ended(void **state) {
+    (void)state;
+    struct support a;
+    struct support b;
+    boot(&a, A, 1, 0);
+    boot(&b, B, 1, 0);
+    assert_false(support_held_lapsed(&a, 5000 * MS));  // nothing was ever held
+    (void)exchange(&a, &b, 10 * MS);
+    assert_false(support_held_lapsed(&a, 10 * MS + 800 * MS - 1));
+    assert_true(support_held_lapsed(&a, 10 * MS + 800 * MS));
+    assert_false(support_held_lapsed(&a, 9000 * MS));
+    (void)exchange(&a, &b, 9000 * MS);
+    assert_false(support_held_lapsed(&a, 9001 * MS));
+    struct support again;
+    boot(&again, B, 2, 9002 * MS);
+    (void)exchange(&again, &a, 9002 * MS);
+    assert_true(support_held_lapsed(&a, 9003 * MS));
+}
+
 // Renewals keep the epoch; a lapse ends it for ever, whether or not anybody looked in between.
 static void test_support_lapsed_epoch_never_returns(void **state) {
     (void)state;
