@@ -229,6 +229,7 @@ void sim_checks_turn(struct sim_checks *self, struct sim_node *node) {
 struct convergence {
     struct sim_checks *checks;
     uint64_t applied[SIM_CHECK_SHARDS_MAX];
+    uint32_t replicas[SIM_CHECK_SHARDS_MAX];
     bool equal;
 };
 
@@ -238,8 +239,21 @@ static void compare_applied(void *ctx, struct replica *replica) {
     struct replica_frontiers f;
     replica_frontiers(replica, &f);
     uint64_t *applied = &self->applied[record - self->checks->shards];
+    self->replicas[record - self->checks->shards]++;
     if (*applied == 0) { *applied = f.applied; }
     if (f.applied != *applied || f.applied != f.last) { self->equal = false; }
+}
+
+// A node that does not know its shards yet holds nothing that could differ.
+static bool all_open(const struct convergence *self) {
+    const struct sim_world *world = self->checks->world;
+    bool whole = self->checks->shard_count == world->plan.shard_count + 1;
+    for (uint32_t i = 0; i < self->checks->shard_count; i++) {
+        bool catalog = shard_id_equal(self->checks->shards[i].id, SHARD_CATALOG);
+        uint32_t wanted = catalog ? world->plan.member_count : world->plan.replicas;
+        whole = whole && self->replicas[i] == wanted;
+    }
+    return whole;
 }
 
 bool sim_checks_converged(struct sim_checks *self) {
@@ -249,7 +263,7 @@ bool sim_checks_converged(struct sim_checks *self) {
         if (!node->up) { return false; }
         replica_table_each(node_core_table(node->core), compare_applied, &convergence);
     }
-    return convergence.equal;
+    return convergence.equal && all_open(&convergence);
 }
 
 static void look_at_digest(void *ctx, struct replica *replica) {

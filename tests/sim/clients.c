@@ -13,6 +13,8 @@
 #include <string.h>
 
 enum { VALUE_PAD_MAX = 24, FINAL_TRIES_MAX = 300 };
+// Clocks run 10 % apart; a process waits 3 s.
+#define CURRENT_WAIT_NS UINT64_C(2700000000)
 #define FINAL_BUDGET_NS UINT64_C(10000000000)
 #define HOURS_BUDGET_NS UINT64_C(300000000)
 
@@ -315,6 +317,21 @@ static void op_end(struct sim_client *self) {
     sim_world_put(self->world, &self->step, self->world->now_ns + (self->final ? 0 : think));
 }
 
+// What a process asks before it serves: whether its catalogue is as new as others say. Then it knows
+// what was created long ago, unless it has waited in vain for others to tell it.
+static bool serves(struct sim_client *self, struct sim_node *node) {
+    struct sim_world *world = self->world;
+    bool eager = world->plan.mutant == SIM_MUTANT_EAGER_NODE;
+    if (!node->up || (self->final && (world->broken >> node->position & 1) != 0)) { return false; }
+    if (!eager && !node_core_is_current(node->core)) { return false; }
+    const struct catalog_keyspace *keyspace =
+        catalog_keyspace_by_name(node_core_catalog(node->core), SLICE_LITERAL("sim"));
+    if (keyspace == NULL && world->now_ns - node->started_ns < CURRENT_WAIT_NS) {
+        sim_fail(world, "node %" PRIu32 " serves and knows nothing of the keyspace", node->id.v);
+    }
+    return keyspace != NULL;
+}
+
 static struct sim_node *draw_gateway(struct sim_client *self) {
     struct sim_world *world = self->world;
     uint32_t first = (uint32_t)prng_below(&self->prng, world->plan.node_count);
@@ -322,7 +339,7 @@ static struct sim_node *draw_gateway(struct sim_client *self) {
     if (stays) { first = self->index % world->plan.node_count; }
     for (uint32_t i = 0; i < world->plan.node_count; i++) {
         struct sim_node *node = &world->nodes[(first + i) % world->plan.node_count];
-        if (node->up) { return node; }
+        if (!sim_node_is_paused(node) && serves(self, node)) { return node; }
     }
     return NULL;
 }
@@ -544,13 +561,13 @@ static void final_step(struct sim_client *self) {
 static void on_step(struct sim_world *world, struct sim_event *event) {
     struct sim_client *self =
         (struct sim_client *)((char *)event - offsetof(struct sim_client, step));
-    if (self->final) {
-        final_step(self);
+    if (world->clients_stop && !self->final) { return; }
+    if (draw_gateway(self) == NULL) {  // all nodes are down, or know too little
+        sim_world_put(world, &self->step, world->now_ns + 50000000);
         return;
     }
-    if (world->clients_stop) { return; }
-    if (draw_gateway(self) == NULL) {  // all nodes are down
-        sim_world_put(world, &self->step, world->now_ns + 50000000);
+    if (self->final) {
+        final_step(self);
         return;
     }
     random_step(self);

@@ -420,16 +420,47 @@ void sim_faults_stop(struct sim_faults *self) {
     }
 }
 
-void sim_faults_heal(struct sim_faults *self) {
+static void heal_node(struct sim_node *node) {
+    node->wall_offset_us = 0;
+    node->wall_ppm = 0;
+    node->slow_disk_until_ns = 0;
+    node->trouble = SIM_DISK_WELL;
+    if (!node->up) { sim_node_start(node); }
+}
+
+static void break_for_good(struct sim_faults *self, struct sim_node *node) {
+    struct sim_world *world = self->world;
+    uint64_t way = prng_below(&self->prng, 4);
+    struct sim_partition *p = free_partition(self);
+    node->paused_until_ns = 0;
+    SIM_NOTE(world, node, SIM_TRACE_FAULT, "broken for good", way, 0, 0);
+    if (way == 0 || p == NULL) {
+        if (node->up) { sim_node_crash(node); }
+        sim_world_cancel(world, &node->restart);
+        return;
+    }
+    for (uint32_t other = 0; other < world->plan.node_count; other++) {
+        if (way != 2) { block(p, node->position, other); }
+        if (way != 3) { block(p, other, node->position); }
+    }
+    p->active = true;
+    set_blocking(world, p, true);
+    if (!node->up) { sim_node_start(node); }
+}
+
+void sim_faults_heal_but(struct sim_faults *self, uint32_t broken) {
     struct sim_world *world = self->world;
     sim_faults_stop(self);
     for (uint32_t i = 0; i < world->plan.node_count; i++) {
-        struct sim_node *node = &world->nodes[i];
-        node->wall_offset_us = 0;
-        node->wall_ppm = 0;
-        node->slow_disk_until_ns = 0;
-        node->trouble = SIM_DISK_WELL;
-        if (!node->up) { sim_node_start(node); }
+        if ((broken >> i & 1) != 0) {
+            break_for_good(self, &world->nodes[i]);
+        } else {
+            heal_node(&world->nodes[i]);
+        }
     }
     world->net.calm = true;
+}
+
+void sim_faults_heal(struct sim_faults *self) {
+    sim_faults_heal_but(self, 0);
 }

@@ -47,5 +47,8 @@ void sim_faults_init(struct sim_faults *self, struct sim_world *world);
 void sim_faults_start(struct sim_faults *self);
 // Begins nothing more, and opens all links.
 void sim_faults_stop(struct sim_faults *self);
-// Ends everything: links open, nodes up, clocks right.
+// Ends everything but for some nodes (bit = position): links open, nodes up, clocks right. Those
+// left out are down, or cut off, or hear nothing, or are heard by nobody, for good.
+void sim_faults_heal_but(struct sim_faults *self, uint32_t broken);
+// Ends everything.
 void sim_faults_heal(struct sim_faults *self);

@@ -288,6 +288,7 @@ void sim_node_start(struct sim_node *self) {
     sim_world_cancel(world, &self->restart);
     if (self->boot > 0) { world->restarts++; }
     if (self->boot == 0 || world->plan.mutant != SIM_MUTANT_SAME_BOOT) { self->boot++; }
+    self->started_ns = world->now_ns;
     SIM_NOTE(world, self, SIM_TRACE_BOOT, "boot", self->boot, 0, 0);
     struct raftlog_config log = {.engine = self->log_engine,
                                  .writer = {.ctx = self, .start = writer_start},

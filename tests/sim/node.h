@@ -32,6 +32,7 @@ struct sim_node {
     uint32_t position;
     uint64_t incarnation;
     uint32_t boot;
+    uint64_t started_ns;
     bool up;
     bool touched;  // a turn is due at the end of this event
     uint64_t paused_until_ns;

@@ -113,6 +113,7 @@ static void draw_faults(struct sim_plan *self, struct prng *prng) {
     }
     self->clock_hours = prng_chance(prng, 1, 4);
     self->fault_max = UINT32_MAX;
+    self->heal_all = prng_chance(prng, 1, 4);
 }
 
 static bool has(const struct sim_plan *self, enum sim_fault fault) {

@@ -109,6 +109,7 @@ struct sim_plan {
     uint64_t fault_every_ns;
     uint64_t fault_lasts_ns;
     bool clock_hours;
+    bool heal_all;  // before liveness is asked for; else only a majority of each group
 };
 
 // faults_allowed masks what may be drawn (SIM_FAULTS_ALL for everything).

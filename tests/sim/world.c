@@ -327,14 +327,68 @@ static void load(struct sim_world *self) {
     (void)sim_world_until(self, self->plan.fault_ns, never);
 }
 
+// Whether a set of nodes leaves a group its majority.
+static bool spares(const struct node_id *nodes, uint32_t count, const struct sim_world *self,
+                   uint32_t broken) {
+    uint32_t left = 0;
+    for (uint32_t i = 0; i < count; i++) {
+        for (uint32_t n = 0; n < self->plan.node_count; n++) {
+            bool here = node_id_equal(self->nodes[n].id, nodes[i]);
+            left += here && (broken >> n & 1) == 0;
+        }
+    }
+    return left > count / 2;
+}
+
+// By the catalogue of a node that is up.
+static bool spares_all(const struct sim_world *self, const struct catalog *catalog,
+                       uint32_t broken) {
+    struct node_id nodes[SHARD_REPLICAS_MAX];
+    for (uint32_t i = 0; i < self->plan.member_count; i++) {
+        nodes[i] = self->nodes[i].id;
+    }
+    if (!spares(nodes, self->plan.member_count, self, broken)) { return false; }
+    for (uint32_t s = 0; s < catalog_shard_count(catalog); s++) {
+        const struct shard_descriptor *shard = catalog_shard_at(catalog, s);
+        for (uint32_t i = 0; i < shard->replica_count; i++) {
+            nodes[i] = shard->replicas[i].node;
+        }
+        if (!spares(nodes, shard->replica_count, self, broken)) { return false; }
+    }
+    return true;
+}
+
+// As many nodes as can be missed, drawn from the plan: liveness must not need them.
+static uint32_t draw_broken(struct sim_world *self) {
+    const struct sim_node *up = NULL;
+    for (uint32_t i = 0; i < self->plan.node_count; i++) {
+        bool knows = self->nodes[i].up && node_core_is_current(self->nodes[i].core);
+        if (knows) { up = &self->nodes[i]; }
+    }
+    uint32_t broken = 0;
+    uint32_t first = (uint32_t)(hash64_u64(self->plan.seed) % self->plan.node_count);
+    for (uint32_t i = 0; up != NULL && i < self->plan.node_count; i++) {
+        uint32_t more = broken | UINT32_C(1) << (first + i) % self->plan.node_count;
+        if (spares_all(self, node_core_catalog(up->core), more)) { broken = more; }
+    }
+    return self->plan.heal_all ? 0 : broken;
+}
+
+static bool settle_majority(struct sim_world *self) {
+    self->broken = draw_broken(self);
+    sim_faults_heal_but(&self->faults, self->broken);
+    if (!within(self, 15, clients_idle, "all calls ended")) { return false; }
+    sim_client_finish(&self->clients[self->plan.client_count]);
+    uint64_t longest = self->plan.clock_hours ? 100 : 40;
+    return within(self, longest, clients_idle, "a write and a read on every shard");
+}
+
 static void settle(struct sim_world *self) {
     if (self->failed) { return; }
     self->clients_stop = true;
+    if (!settle_majority(self)) { return; }
+    self->broken = 0;
     sim_faults_heal(&self->faults);
-    if (!within(self, 15, clients_idle, "all calls ended")) { return; }
-    sim_client_finish(&self->clients[self->plan.client_count]);
-    uint64_t longest = self->plan.clock_hours ? 100 : 40;
-    if (!within(self, longest, clients_idle, "a write and a read on every shard")) { return; }
     if (!within(self, 20, converged, "all replicas equal")) { return; }
     sim_checks_equality(&self->checks);
 }

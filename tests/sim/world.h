@@ -35,6 +35,7 @@ struct sim_world {
     struct sim_client_stats stats;
     uint32_t keyspace;
     bool clients_stop;
+    uint32_t broken;   // nodes that stay broken while the others must do
     uint32_t touched;  // nodes whose turn is due at the end of this event
     uint64_t restarts;
     bool failed;
