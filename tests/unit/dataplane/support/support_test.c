@@ -406,6 +406,7 @@ static int reset_marks(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_support_granter_outlasts_holder),
+        cmocka_unit_test_setup(test_support_tells_once_that_a_holding_ended, reset_marks),
         cmocka_unit_test_setup(test_support_lapsed_epoch_never_returns, reset_marks),
         cmocka_unit_test(test_support_epochs_are_unique_across_boots),
         cmocka_unit_test_setup(test_support_new_boot_of_peer_voids_its_grant, reset_marks),
