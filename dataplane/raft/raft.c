@@ -29,13 +29,17 @@ static bool raft_bounds_valid(const struct raft_config *config) {
     if (hard->term > RAFT_NUMBER_MAX || bounds->trim_term > hard->term) { return false; }
     if ((bounds->trim_index == 0) != (bounds->trim_term == 0)) { return false; }
     if (hard->term == 0 && (hard->vote.v != 0 || bounds->last_index != 0)) { return false; }
+    // A damaged log may end before what was committed; a hollow state machine holds nothing.
+    if (config->health == RAFT_DAMAGED) { return config->applied <= RAFT_NUMBER_MAX; }
     if (hard->commit > bounds->last_index) { return false; }
+    if (config->health == RAFT_HOLLOW) { return true; }
     return config->applied >= bounds->trim_index && config->applied <= bounds->last_index;
 }
 
 static enum status raft_read_last_term(const struct raft_config *config, uint64_t *out_term) {
     const struct log_bounds *bounds = &config->bounds;
-    if (bounds->last_index == bounds->trim_index) {
+    bool unread = config->health == RAFT_DAMAGED || bounds->last_index == bounds->trim_index;
+    if (unread) {
         *out_term = bounds->trim_term;
         return STATUS_OK;
     }
@@ -49,6 +53,26 @@ static enum status raft_read_last_term(const struct raft_config *config, uint64_
     *out_term = entry.term;
     log_entry_unref(&entry);
     return valid ? STATUS_OK : STATUS_CORRUPT;
+}
+
+// What is trimmed was applied once. A hollow replica counts as having applied that much, for the
+// sake of the frontiers' order; its driver applies nothing before a snapshot is installed. A damaged
+// one announces nothing more, since its entries cannot be read.
+static void raft_init_frontiers(struct raft_core *core) {
+    const struct log_bounds *bounds = &core->config.bounds;
+    uint64_t applied = core->health == RAFT_HOLLOW ? 0 : core->config.applied;
+    core->applied = raft__max(applied, bounds->trim_index);
+    core->announced = core->applied;
+    core->commit = core->applied;
+    if (core->health != RAFT_DAMAGED) {
+        core->commit = raft__max(core->commit, bounds->hard_state.commit);
+        return;
+    }
+    // All that it may have acknowledged.
+    core->log.last = raft__max(core->log.last, bounds->hard_state.commit);
+    core->log.last = raft__max(core->log.last, core->applied);
+    core->log.first = core->log.last + 1;
+    core->log.durable = core->log.last;
 }
 
 enum status raft_create(const struct raft_config *config, uint64_t now_ns, uint64_t random,
@@ -79,13 +103,12 @@ enum status raft_create(const struct raft_config *config, uint64_t now_ns, uint6
     core->random = random;
     core->term = config->bounds.hard_state.term;
     core->vote = config->bounds.hard_state.vote;
-    core->commit = raft__max(config->applied, config->bounds.hard_state.commit);
-    core->announced = config->applied;
-    core->applied = config->applied;
     core->told_term = core->term;
     raft__log_init(&core->log, config, last_term);
+    raft_init_frontiers(core);
     raft__configs_init(core, config);
     core->told_config_version = core->config_version;
+    core->told_config_committed = core->configs[0].index;
     // One voter waits for nobody; the others first listen for a leader.
     core->election_deadline_ns = raft__is_alone(core) ? now_ns : now_ns + raft__timeout(core);
     raft__update_deadline(core);
@@ -111,7 +134,9 @@ static uint64_t raft_soft_pin(const struct raft_core *core) {
     if (core->role != RAFT_LEADER) { return pin; }
     for (uint32_t i = 0; i < core->peer_count; i++) {
         const struct raft_progress *peer = &core->peers[i];
-        if (peer->state == RAFT_REPLICATE) { pin = raft__min(pin, peer->next - 1); }
+        if (peer->state == RAFT_REPLICATE && !peer->departed) {
+            pin = raft__min(pin, peer->next - 1);
+        }
     }
     return pin;
 }
@@ -135,20 +160,36 @@ static void raft_step_begin(struct raft_core *core, const struct raft_event *eve
     raft__log_evict(&core->log, raft_soft_pin(core), raft_event_need(event));
 }
 
-static void raft_step_end(struct raft_core *core) {
-    raft__announce(core);
-    raft__reads_advance(core);
+static void raft_tell_membership(struct raft_core *core) {
+    uint64_t committed = core->configs[0].index;
+    bool changed = core->config_version != core->told_config_version ||
+                   committed != core->told_config_committed;
+    if (!changed) { return; }
+    raft__emit(core, RAFT_ACTION_MEMBERSHIP);
+    core->told_config_version = core->config_version;
+    core->told_config_committed = committed;
+}
+
+static void raft_tell_role(struct raft_core *core) {
     bool changed = core->role != core->told_role || core->term != core->told_term ||
                    !node_id_equal(core->leader, core->told_leader);
-    if (changed) {
-        struct raft_action *action = raft__emit(core, RAFT_ACTION_ROLE);
-        action->u.role.role = core->role;
-        action->u.role.term = core->term;
-        action->u.role.leader = core->leader;
-        core->told_role = core->role;
-        core->told_term = core->term;
-        core->told_leader = core->leader;
-    }
+    if (!changed) { return; }
+    struct raft_action *action = raft__emit(core, RAFT_ACTION_ROLE);
+    action->u.role.role = core->role;
+    action->u.role.term = core->term;
+    action->u.role.leader = core->leader;
+    core->told_role = core->role;
+    core->told_term = core->term;
+    core->told_leader = core->leader;
+}
+
+static void raft_step_end(struct raft_core *core) {
+    raft__configs_committed(core);
+    raft__announce(core);
+    raft__leave_office(core);
+    raft__reads_advance(core);
+    raft_tell_role(core);
+    raft_tell_membership(core);
     raft__update_deadline(core);
     core->out = NULL;
 }
@@ -178,8 +219,11 @@ static enum status raft_dispatch(struct raft_core *core, const struct raft_event
     case RAFT_EVENT_STEP_DOWN:
         return raft__on_step_down(core);
     case RAFT_EVENT_SNAPSHOT_SENT:
+        return raft__on_snapshot_sent(core, event);
     case RAFT_EVENT_SNAPSHOT_INSTALLED:
-        return STATUS_NOT_SUPPORTED;
+        return raft__on_snapshot_installed(core, event);
+    case RAFT_EVENT_HOLLOWED:
+        return raft__on_hollowed(core);
     case RAFT_EVENT_TYPE_COUNT:
         break;
     }
@@ -270,11 +314,38 @@ uint64_t raft_needed_index(const struct raft_core *core) {
     uint64_t needed = core->log.durable + 1;
     for (uint32_t i = 0; i < core->peer_count; i++) {
         const struct raft_progress *peer = &core->peers[i];
+        if (peer->departed) { continue; }
+        if (peer->sending) { needed = raft__min(needed, peer->sending_floor + 1); }
+        if (peer->state == RAFT_SNAPSHOT) { continue; }
         // Until the place where the logs meet is known, the peer may need anything.
         if (peer->state == RAFT_PROBE && peer->match == 0) { return 0; }
         needed = raft__min(needed, peer->match + 1);
     }
     return needed;
+}
+
+uint64_t raft_trim_limit(const struct raft_core *core, uint64_t now_ns, uint64_t lag_max) {
+    if (core->role != RAFT_LEADER) { return 0; }
+    uint64_t limit = core->log.durable;
+    for (uint32_t i = 0; i < core->peer_count; i++) {
+        const struct raft_progress *peer = &core->peers[i];
+        if (peer->departed) { continue; }
+        if (peer->sending) { limit = raft__min(limit, peer->sending_floor); }
+        if (peer->state == RAFT_SNAPSHOT || !raft__is_present(core, peer, now_ns)) { continue; }
+        if (peer->heard_ns == 0) { return 0; }
+        if (peer->match + lag_max >= core->log.last) { limit = raft__min(limit, peer->match); }
+    }
+    return limit;
+}
+
+bool raft_is_ready(const struct raft_core *core, struct node_id node, uint64_t lag) {
+    if (core->role != RAFT_LEADER) { return false; }
+    if (node_id_equal(node, core->config.self)) { return core->voter; }
+    const struct raft_progress *peer = raft_find_peer(core, node);
+    if (peer == NULL || !peer->voter || peer->wants || peer->state != RAFT_REPLICATE) {
+        return false;
+    }
+    return raft__is_present(core, peer, core->now_ns) && peer->match + lag >= core->log.last;
 }
 
 void raft_trimmed(struct raft_core *core, uint64_t index, uint64_t term) {

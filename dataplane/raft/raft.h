@@ -163,6 +163,10 @@ enum raft_event_type {
     // The state machine holds a snapshot, durable, in the place of everything up to its index: the
     // log begins anew after it, or goes on if it holds that very entry.
     RAFT_EVENT_SNAPSHOT_INSTALLED,
+    // The state machine lost its contents, or was found to differ from the others' (never in
+    // answer to RAFT_SNAPSHOT_OFFER, which says so itself). Not by closing and opening: a core
+    // that is made anew within one boot has forgotten its promises.
+    RAFT_EVENT_HOLLOWED,
     RAFT_EVENT_TYPE_COUNT
 };
 
@@ -213,7 +217,8 @@ enum raft_action_type {
     RAFT_ACTION_COMMIT,
     RAFT_ACTION_READ,  // leadership was confirmed (or lost) for every read up to token
     RAFT_ACTION_ROLE,  // role, term or known leader changed
-    // The membership in use is another: raft_members. Also when truncation brought an older back.
+    // The membership in use is another: raft_members, also when truncation brought an older back;
+    // or the latest committed one is: raft_members_committed.
     RAFT_ACTION_MEMBERSHIP,
     // Leader: this peer needs what was trimmed, or asks for a snapshot: begin to send one, whose
     // index is at least min_index, and tell how it ended by RAFT_EVENT_SNAPSHOT_SENT.
@@ -271,7 +276,10 @@ struct raft_core;
 
 // Heap object because of its size; starts as follower. STATUS_CORRUPT when bounds contradict
 // themselves or the last entry cannot be read; STATUS_INVALID_ARGUMENT for a membership without
-// voters, with a node twice, or without self.
+// voters or with a node twice, for another incarnation than the one that wrote the hard state. A
+// membership of index 0 may be empty: nothing is known yet, the replica is passive until an entry
+// or a snapshot tells (never guess one: voters that know only each other would elect a leader).
+// A hollow replica's `applied` is not looked at; nothing of a damaged one's log is read.
 NODISCARD enum status raft_create(const struct raft_config *config, uint64_t now_ns,
                                   uint64_t random, struct raft_core **out_core);
 void raft_destroy(struct raft_core *core);
@@ -280,11 +288,18 @@ void raft_destroy(struct raft_core *core);
 // it was: STATUS_NOT_LEADER        PROPOSE, READ, TRANSFER on a replica that does not lead;
 // STATUS_OVERLOADED        PROPOSE when the entry ring is full (nothing of the batch was taken);
 // STATUS_UNAVAILABLE       PROPOSE, TRANSFER while a transfer is under way;
-// STATUS_INVALID_ARGUMENT  TRANSFER to a node that is no voter; STATUS_FAILED_PRECONDITION
-// CAMPAIGN while bound by a promise or quiet after a boot, or by a learner; STATUS_NOT_FOUND
-// a message from or to a node outside the membership; STATUS_CORRUPT           a message that no
-// correct peer sends. TICK, PERSISTED, APPLIED, LEADER_LOST, FRONTIER and STEP_DOWN always
-// succeed.
+// STATUS_INVALID_ARGUMENT  TRANSFER to a node that is no voter, PROPOSE of a membership that does
+// not follow from the one in use; STATUS_FAILED_PRECONDITION CAMPAIGN while bound by a promise or
+// quiet after a boot, or by one that is no voter or not whole; TRANSFER to a voter that is not
+// ready; PROPOSE of a membership too early; SNAPSHOT_INSTALLED of one that does not reach far
+// enough; STATUS_NOT_FOUND a message to another replica or a reply of one that is no member;
+// STATUS_CORRUPT a message that no correct peer sends. TICK, PERSISTED, APPLIED, LEADER_LOST,
+// FRONTIER, STEP_DOWN, SNAPSHOT_SENT and HOLLOWED always succeed.
+//
+// RAFT_SNAPSHOT_OFFER answers by its status: STATUS_OK, the snapshot is wanted, the replica is
+// hollow from now on and waits for SNAPSHOT_INSTALLED; STATUS_ALREADY_EXISTS, everything up to its
+// index is here, durable; STATUS_FAILED_PRECONDITION, refused (an earlier term's, or one that does
+// not reach far enough). All but the last have heard the leader.
 NODISCARD enum status raft_core_step(struct raft_core *core, const struct raft_event *event,
                                      struct raft_actions *out);
 
@@ -314,7 +329,7 @@ const struct raft_membership *raft_members_committed(const struct raft_core *cor
 // one in use.
 //
 // Changes of learners alone take one step; changes of voters go through a joint membership, which
-// the driver leaves by a second entry as soon as raft_next_membership says so.
+// the driver leaves by a second entry as soon as raft_wants_leave says so.
 //
 // The membership that the changes lead to. STATUS_INVALID_ARGUMENT (err names the node and why: no
 // voter left, too many, unknown), STATUS_ALREADY_EXISTS when nothing would change,
@@ -333,7 +348,8 @@ void raft_membership_encode(struct codec_writer *w, const struct raft_membership
 NODISCARD enum status raft_membership_decode(struct codec_reader *r, struct raft_membership *out);
 // Leader of a committed joint membership: fills the one to propose next and returns true.
 bool raft_wants_leave(const struct raft_core *core, struct raft_membership *out);
-// Ready to lead: a voter, present, replicating, at most lag entries behind (leader only).
+// Ready to lead: a voter of the newer configuration, present, whole, replicating, at most lag
+// entries behind (leader only).
 bool raft_is_ready(const struct raft_core *core, struct node_id node, uint64_t lag);
 enum raft_health raft_health_of(const struct raft_core *core);
 // An entry of the memory window, or NULL when it must be read from the log store. Borrowed until
@@ -345,8 +361,13 @@ uint64_t raft_lease_until_ns(const struct raft_core *core);
 // Follower state for operators: match index of a peer (leader only), 0 when unknown.
 uint64_t raft_match_index(const struct raft_core *core, struct node_id peer);
 // Smallest index that a peer still needs (leader only), for the trim certificate; 0 when a peer
-// was never heard.
+// was never heard. A peer that is sent a snapshot needs what follows what was applied here when
+// RAFT_ACTION_SNAPSHOT asked for it; one that needs one and is not sent it needs nothing.
 uint64_t raft_needed_index(const struct raft_core *core);
+// Largest index whose trimming costs no snapshot that could be avoided (leader only): like
+// raft_needed_index - 1, but peers that are absent or more than lag_max entries behind do not hold
+// the log back. 0 = nothing may go, for a present peer has not been heard in this term.
+uint64_t raft_trim_limit(const struct raft_core *core, uint64_t now_ns, uint64_t lag_max);
 // Tells the core that entries up to index were trimmed.
 void raft_trimmed(struct raft_core *core, uint64_t index, uint64_t term);
 // Asserts every invariant of the struct; after each step in tests and simulation.

@@ -40,6 +40,54 @@ static void raft_check_frontiers(const struct raft_core *core) {
     ASSERT(core->hard_sequence <= core->persist_sequence);
 }
 
+static void raft_check_configs(const struct raft_core *core) {
+    ASSERT(core->config_count > 0);
+    ASSERT(core->config_count <= core->config_capacity);
+    // The bottom is the latest that is committed, the top is in use.
+    ASSERT(core->configs[0].index <= core->commit);
+    ASSERT(raft__config_index(core) <= core->log.last);
+    for (uint32_t i = 1; i < core->config_count; i++) {
+        ASSERT(core->configs[i].index > core->commit);
+        ASSERT(core->configs[i].index > core->configs[i - 1].index);
+        ASSERT(raft_membership_check(&core->configs[i].membership));
+    }
+    const struct raft_membership *m = raft__members(core);
+    ASSERT_IF(m->count == 0, core->config_count == 1);
+    uint32_t members = 0;
+    for (uint32_t i = 0; i < m->count; i++) {
+        const struct raft_member *member = &m->members[i];
+        if (raft__member_is_self(core, member)) {
+            ASSERT(core->voter == (member->role == RAFT_VOTER));
+            ASSERT(core->outgoing == member->outgoing);
+        }
+        if (!node_id_equal(member->node, core->config.self)) { members++; }
+    }
+    for (uint32_t i = 0; i < core->peer_count; i++) {
+        const struct raft_progress *peer = &core->peers[i];
+        const struct raft_member *member = raft_membership_find(m, peer->node);
+        if (peer->departed) {
+            ASSERT(core->role == RAFT_LEADER && core->config_count > 1);
+            ASSERT(member == NULL && !peer->voter && !peer->outgoing);
+            continue;
+        }
+        ASSERT(member != NULL && member->incarnation == peer->incarnation);
+        ASSERT(peer->voter == (member->role == RAFT_VOTER) && peer->outgoing == member->outgoing);
+        members--;
+    }
+    ASSERT(members == 0);
+}
+
+static void raft_check_health(const struct raft_core *core) {
+    ASSERT((unsigned)core->health < RAFT_HEALTH_COUNT);
+    if (core->health == RAFT_WHOLE) { return; }
+    ASSERT(core->role == RAFT_FOLLOWER);
+    if (core->health != RAFT_DAMAGED) { return; }
+    // Nothing is stored, promised or announced.
+    ASSERT(core->log.first == core->log.last + 1);
+    ASSERT(core->promise.leader.v == 0);
+    ASSERT(core->commit == core->announced);
+}
+
 static void raft_check_peer(const struct raft_core *core, const struct raft_progress *peer) {
     ASSERT(peer->match < peer->next);
     ASSERT(peer->next <= core->log.last + 1);
@@ -47,12 +95,17 @@ static void raft_check_peer(const struct raft_core *core, const struct raft_prog
     ASSERT(peer->backoff <= RAFT_BACKOFF_MAX);
     ASSERT(peer->window.messages <= core->config.inflight_messages_max);
     ASSERT(peer->window.used <= RAFT_WINDOW_SLOTS);
-    ASSERT_IF(peer->state == RAFT_PROBE, peer->window.messages == 0);
-    ASSERT_IF(peer->state == RAFT_REPLICATE, !peer->probe_sent);
+    ASSERT_IF(peer->state != RAFT_REPLICATE, peer->window.messages == 0);
+    ASSERT_IF(peer->state != RAFT_PROBE, !peer->probe_sent);
+    ASSERT_IF(peer->sending, peer->sending_floor <= core->applied);
 }
 
 static void raft_check_leader(const struct raft_core *core) {
-    ASSERT(raft__may_lead(core));
+    // One that just went leads until this node's disk holds what says so.
+    ASSERT(raft__may_lead(core) || raft__config_index(core) > core->announced);
+    // A membership of this term stands on a committed entry of it.
+    ASSERT_IF(core->config_count > 1 && raft__config_index(core) > core->term_start,
+              core->commit >= core->term_start);
     ASSERT(node_id_equal(core->leader, core->config.self));
     ASSERT(node_id_equal(core->term_leader, core->config.self));
     ASSERT(node_id_equal(core->vote, core->config.self));
@@ -78,8 +131,12 @@ void raft_check(const struct raft_core *core) {
     // A live promise names the leader of whom a release would be heard; any other would never end.
     ASSERT_IF(raft__promise_binds(core, core->config.self),
               node_id_equal(core->promise.leader, core->leader));
-    ASSERT_IF(!raft__may_lead(core), core->role == RAFT_FOLLOWER);
-    ASSERT_IF(!raft__may_lead(core), core->deadline_ns == UINT64_MAX);
+    raft_check_configs(core);
+    raft_check_health(core);
+    if (core->role != RAFT_LEADER && !raft__may_lead(core)) {
+        ASSERT(core->role == RAFT_FOLLOWER);
+        ASSERT(core->deadline_ns == UINT64_MAX);
+    }
     if (core->role == RAFT_LEADER) {
         raft_check_leader(core);
         return;

@@ -87,6 +87,61 @@ void raft__configs_committed(struct raft_core *core) {
     for (uint32_t i = 0; i < core->config_count; i++) {
         core->configs[i] = core->configs[i + drop];
     }
+    raft__peers_part(core);
+}
+
+enum status raft__config_decode(const struct log_entry *entry, struct raft_membership *out) {
+    ASSERT(entry->kind == LOG_ENTRY_CONFIG);
+    struct codec_reader r;
+    codec_reader_init(&r, entry->payload);
+    enum status st = raft_membership_decode(&r, out);
+    return st == STATUS_OK ? codec_finish(&r) : st;
+}
+
+void raft__configs_appended(struct raft_core *core, uint64_t first) {
+    bool changed = false;
+    for (uint64_t i = first; i <= core->log.last; i++) {
+        const struct log_entry *entry = raft__log_cached(&core->log, i);
+        ASSERT(entry != NULL);
+        if (entry->kind != LOG_ENTRY_CONFIG) { continue; }
+        struct raft_membership membership = {0};
+        enum status st = raft__config_decode(entry, &membership);
+        ASSERT(st == STATUS_OK);
+        raft_config_push(core, i, &membership);
+        changed = true;
+    }
+    if (changed) { raft__config_use(core); }
+}
+
+void raft__configs_truncated(struct raft_core *core, uint64_t from) {
+    ASSERT(core->configs[0].index < from);
+    if (raft__config_index(core) < from) { return; }
+    MARK("raft.config.rolled_back");
+    while (raft__config_index(core) >= from) {
+        core->config_count--;
+    }
+    raft__config_use(core);
+}
+
+void raft__configs_installed(struct raft_core *core, uint64_t index,
+                             const struct raft_membership *membership) {
+    // The log went on past the snapshot, and a later membership of it is committed.
+    if (core->configs[0].index > index) { return; }
+    uint32_t keep = 0;
+    while (keep < core->config_count && core->configs[keep].index <= index) {
+        keep++;
+    }
+    ASSERT(keep > 0);
+    core->configs[keep - 1] = (struct raft_config_entry){.index = index, .membership = *membership};
+    core->config_count -= keep - 1;
+    for (uint32_t i = 0; i < core->config_count; i++) {
+        core->configs[i] = core->configs[i + keep - 1];
+    }
+    // Those beyond the end of a log that began anew went with it.
+    while (raft__config_index(core) > core->log.last) {
+        core->config_count--;
+    }
+    raft__config_use(core);
 }
 
 // --- what follows from it
@@ -176,4 +231,32 @@ void raft__config_use(struct raft_core *core) {
         peer->departed = false;
     }
     raft_keep_departed(core, before, count);
+}
+
+void raft__peers_drop_departed(struct raft_core *core) {
+    uint32_t kept = 0;
+    for (uint32_t i = 0; i < core->peer_count; i++) {
+        if (core->peers[i].departed) { continue; }
+        if (kept != i) { core->peers[kept] = core->peers[i]; }
+        kept++;
+    }
+    core->peer_count = kept;
+}
+
+void raft__peers_part(struct raft_core *core) {
+    if (core->role != RAFT_LEADER || core->config_count > 1) { return; }
+    for (uint32_t i = 0; i < core->peer_count; i++) {
+        struct raft_progress *peer = &core->peers[i];
+        // Its commit index tells that it went.
+        if (peer->departed) { raft__send_append(core, peer, peer->state == RAFT_REPLICATE); }
+    }
+    raft__peers_drop_departed(core);
+}
+
+bool raft_wants_leave(const struct raft_core *core, struct raft_membership *out) {
+    if (core->role != RAFT_LEADER || core->transfer.target.v != 0) { return false; }
+    if (core->config_count > 1 || core->commit < core->term_start) { return false; }
+    if (!raft_membership_is_joint(raft__members(core))) { return false; }
+    raft_membership_leave(raft__members(core), out);
+    return true;
 }

@@ -22,7 +22,7 @@ enum status raft__on_message(struct raft_core *core, const struct raft_message *
     case RAFT_TIMEOUT_NOW:
         return raft__on_timeout_now(core, m);
     case RAFT_SNAPSHOT_OFFER:
-        return STATUS_NOT_SUPPORTED;
+        return raft__on_snapshot_offer(core, m);
     case RAFT_MESSAGE_TYPE_COUNT:
         break;
     }

@@ -29,6 +29,9 @@ enum {
 enum raft_progress_state {
     RAFT_PROBE,      // where the logs meet is not known: one message at a time
     RAFT_REPLICATE,  // it is known: messages follow each other without waiting
+    // Entries are of no use: they are trimmed here, or its log is damaged. Only messages without
+    // entries are sent.
+    RAFT_SNAPSHOT,
 };
 
 enum raft_vote { RAFT_VOTE_NONE, RAFT_VOTE_YES, RAFT_VOTE_NO };
@@ -63,9 +66,19 @@ struct raft_progress {
     uint64_t next;               // next index to send
     uint64_t sent_ns;            // latest append; 0 = none in this term
     uint64_t heard_ns;           // latest answer of this term; 0 = none
+    uint64_t heard_epoch;        // support that its node granted this one's at that moment
     uint64_t fort_epoch;         // support epoch under which it fortifies this leader; 0 = none
     uint64_t read_round;         // latest round it confirmed
     struct raft_window window;
+
+    // Snapshots. What it says of itself counts in the order of its own messages.
+    bool wants;  // it asks for one that reaches wanted_index
+    uint64_t wanted_index;
+    uint64_t wants_sequence;    // of the latest answer
+    uint64_t damaged_sequence;  // up to this one its answers mean nothing
+    bool sending;               // the driver has one under way
+    uint64_t sending_floor;     // and its index is this or later
+    uint64_t send_again_ns;     // after a failure not before
 };
 
 struct raft_slot {
@@ -172,6 +185,7 @@ struct raft_core {
     uint64_t told_term;
     struct node_id told_leader;
     uint64_t told_config_version;
+    uint64_t told_config_committed;
 };
 
 static inline uint64_t raft__add(uint64_t a, uint64_t b) {
@@ -220,6 +234,10 @@ void raft__log_persisted(struct raft_log *log, uint64_t sequence);
 // Sequence to wait for until index is durable; 0 = it is.
 uint64_t raft__log_pending(const struct raft_log *log, uint64_t index);
 uint64_t raft__log_last_term(const struct raft_log *log);
+// The log begins anew after (index, term), which is durable elsewhere.
+void raft__log_reset(struct raft_log *log, uint64_t index, uint64_t term);
+// Everything up to index is durable elsewhere; what follows stays.
+void raft__log_covered(struct raft_log *log, uint64_t index);
 
 // --- terms and old entries, which may need the store (raft_catchup.c)
 // Term at an index of [trim, last]; 0 below. One read of the store when the index is not in memory.
@@ -266,11 +284,30 @@ void raft__configs_init(struct raft_core *core, const struct raft_config *config
 void raft__configs_free(struct raft_core *core);
 // Forgets those below the latest committed one.
 void raft__configs_committed(struct raft_core *core);
+// Entries [first, last] were appended: memberships among them are in use. They were checked.
+void raft__configs_appended(struct raft_core *core, uint64_t first);
+// Entries from `from` on were cut off.
+void raft__configs_truncated(struct raft_core *core, uint64_t from);
+// A snapshot stands in the place of everything up to index.
+void raft__configs_installed(struct raft_core *core, uint64_t index,
+                             const struct raft_membership *membership);
+// The payload of an entry of kind CONFIG.
+NODISCARD enum status raft__config_decode(const struct log_entry *entry,
+                                          struct raft_membership *out);
+// Leader: forgets the peers that went, after a last word to them.
+void raft__peers_part(struct raft_core *core);
+void raft__peers_drop_departed(struct raft_core *core);
 // Makes peers and the own role those of the membership at the top.
 void raft__config_use(struct raft_core *core);
 bool raft__member_is_self(const struct raft_core *core, const struct raft_member *member);
 // Whole, and a voter of a membership that may still decide.
 bool raft__may_lead(const struct raft_core *core);
+
+// --- snapshots (raft_snapshot.c)
+// Asks the driver to send the peer a snapshot, unless one is under way or just failed.
+void raft__snapshot_begin(struct raft_core *core, struct raft_progress *peer);
+// Least index of a snapshot that can help this replica.
+uint64_t raft__wanted_index(const struct raft_core *core);
 
 // --- promises and leases (raft_lease.c) True while this replica is bound not to help `candidate`
 // (0 = anyone): a live promise to another node.
@@ -308,6 +345,10 @@ struct raft_progress *raft__sender(struct raft_core *core, const struct raft_mes
 void raft__progress_reset(struct raft_progress *self, uint64_t next);
 void raft__progress_probe(struct raft_progress *self, uint64_t next);
 void raft__progress_replicate(struct raft_progress *self, uint64_t next);
+void raft__progress_snapshot(struct raft_progress *self, uint64_t next);
+// The node of the peer is there: it is supported, or answered a moment ago.
+bool raft__is_present(const struct raft_core *core, const struct raft_progress *peer,
+                      uint64_t now_ns);
 void raft__window_add(struct raft_window *self, uint64_t last_index, uint32_t messages_max);
 void raft__window_free(struct raft_window *self, uint64_t match);
 
@@ -325,6 +366,8 @@ void raft__reads_advance(struct raft_core *core);
 void raft__reads_fail(struct raft_core *core);
 void raft__transfer_advance(struct raft_core *core);
 void raft__transfer_expire(struct raft_core *core);
+// A leader that is no voter of what it committed hands over and gives up (Ongaro 4.2.2).
+void raft__leave_office(struct raft_core *core);
 
 // --- leader housekeeping (raft_tick.c)
 void raft__tick_leader(struct raft_core *core);
@@ -334,6 +377,15 @@ uint64_t raft__leader_deadline(struct raft_core *core);
 enum status raft__message_check(struct raft_core *core, const struct raft_message *message);
 enum status raft__on_message(struct raft_core *core, const struct raft_message *message);
 enum status raft__on_append(struct raft_core *core, const struct raft_message *message);
+// Another replica leads the term of the message already.
+bool raft__is_second_leader(const struct raft_core *core, const struct raft_message *message);
+// The sender leads its term, which is not an earlier one: this replica follows. Returns the epoch
+// under which it fortifies it.
+uint64_t raft__follow(struct raft_core *core, const struct raft_message *message);
+enum status raft__on_snapshot_offer(struct raft_core *core, const struct raft_message *message);
+enum status raft__on_snapshot_sent(struct raft_core *core, const struct raft_event *event);
+enum status raft__on_snapshot_installed(struct raft_core *core, const struct raft_event *event);
+enum status raft__on_hollowed(struct raft_core *core);
 enum status raft__on_append_reply(struct raft_core *core, const struct raft_message *message);
 enum status raft__on_vote(struct raft_core *core, const struct raft_message *message);
 enum status raft__on_vote_reply(struct raft_core *core, const struct raft_message *message);

@@ -62,8 +62,9 @@ uint64_t raft__promise_renew(struct raft_core *core, struct node_id leader, uint
     // A promise to an earlier leader ends here in any case (design note). If it stayed because the
     // new leader's node is not supported right now, nobody would be left to release it.
     if (!same) { *promise = (struct raft_promise){0}; }
-    // A learner has no vote to withhold, so its word would fortify nobody.
+    // Who has no vote to withhold, or cannot be trusted with one, fortifies nobody.
     if (epoch == 0 || !(core->voter || core->outgoing)) { return 0; }
+    if (core->health == RAFT_DAMAGED) { return 0; }
     promise->sequence = raft__max(promise->sequence, sequence);
     promise->leader = leader;
     promise->term = core->term;

@@ -136,3 +136,27 @@ uint64_t raft__log_pending(const struct raft_log *log, uint64_t index) {
 uint64_t raft__log_last_term(const struct raft_log *log) {
     return log->first > log->last ? log->before_term : raft_log_slot(log, log->last)->entry.term;
 }
+
+void raft__log_reset(struct raft_log *log, uint64_t index, uint64_t term) {
+    while (log->first <= log->last) {
+        raft_log_drop_first(log);
+    }
+    ASSERT(log->size == 0);
+    log->first = index + 1;
+    log->last = index;
+    log->before_term = term;
+    log->durable = index;
+    log->trim_index = index;
+    log->trim_term = term;
+}
+
+void raft__log_covered(struct raft_log *log, uint64_t index) {
+    ASSERT(index <= log->last);
+    if (index <= log->durable) { return; }
+    // They left memory for no reason of room: their writes may still be under way, and it must not
+    // matter when those end.
+    while (log->first <= index) {
+        raft_log_drop_first(log);
+    }
+    log->durable = index;
+}

@@ -30,6 +30,9 @@ static bool raft_entries_sane(const struct raft_message *m) {
         if (entry->index != m->index + 1 + i) { return false; }
         if (entry->term < term || entry->term == 0 || entry->term > m->term) { return false; }
         term = entry->term;
+        struct raft_membership membership;
+        bool config = entry->kind == LOG_ENTRY_CONFIG;
+        if (config && raft__config_decode(entry, &membership) != STATUS_OK) { return false; }
     }
     return true;
 }

@@ -63,7 +63,20 @@ static struct raft_message raft_append_answer(const struct raft_core *core,
                                               const struct raft_message *m) {
     struct raft_message reply = raft__answer(core, RAFT_APPEND_REPLY, m);
     reply.read_round = m->read_round;
+    reply.wants_snapshot = core->health != RAFT_WHOLE;
+    reply.damaged = core->health == RAFT_DAMAGED;
+    reply.wanted_index = raft__wanted_index(core);
     return reply;
+}
+
+// What a damaged log held is not known, and what this append brings cannot be put after it. The
+// answer acknowledges nothing, neither entries nor rounds.
+static void raft_append_refuse_damaged(struct raft_core *core, const struct raft_message *m) {
+    MARK("raft.append.damaged");
+    struct raft_message reply = raft_append_answer(core, m);
+    reply.read_round = 0;
+    reply.reject = true;
+    raft__send(core, &reply, raft__hard_state_pending(core));
 }
 
 // The sender is behind: it learns the term and steps down (Raft 5.1). The answer says nothing
@@ -100,6 +113,7 @@ static void raft_append_truncate(struct raft_core *core, const struct raft_appen
     ASSERT(plan->write_from > core->verified);
     raft__persist(core)->u.persist.truncate_from = plan->write_from;
     raft__log_truncate(&core->log, plan->write_from, plan->write_before);
+    raft__configs_truncated(core, plan->write_from);
 }
 
 // Writes what is new and fits; returns the last index that now equals the leader's.
@@ -124,6 +138,7 @@ static uint64_t raft_append_write(struct raft_core *core, const struct raft_mess
     for (uint64_t i = 0; i < count; i++) {
         raft__log_append(&core->log, &m->entries[skipped + i], core->persist_sequence);
     }
+    raft__configs_appended(core, plan->write_from);
     return core->log.last;
 }
 
@@ -146,22 +161,13 @@ static void raft_append_accept(struct raft_core *core, const struct raft_message
     raft__send(core, &reply, after);
 }
 
-enum status raft__on_append(struct raft_core *core, const struct raft_message *m) {
-    if (m->term < core->term) {
-        raft_append_refuse_term(core, m);
-        return STATUS_OK;
-    }
-    bool other_leader = m->term == core->term && core->term_leader.v != 0 &&
-                        !node_id_equal(core->term_leader, m->from);
-    if (other_leader) {
-        MARK("raft.append.second_leader_refused");
-        return STATUS_CORRUPT;
-    }
-    struct raft_append_plan plan;
-    if (!raft_append_plan(core, m, &plan)) {
-        MARK("raft.append.contradicts_committed");
-        return STATUS_CORRUPT;
-    }
+bool raft__is_second_leader(const struct raft_core *core, const struct raft_message *m) {
+    return m->term == core->term && core->term_leader.v != 0 &&
+           !node_id_equal(core->term_leader, m->from);
+}
+
+uint64_t raft__follow(struct raft_core *core, const struct raft_message *m) {
+    ASSERT(m->term >= core->term);
     if (m->term > core->term || core->role != RAFT_FOLLOWER ||
         !node_id_equal(core->leader, m->from)) {
         raft__become_follower(core, m->term, m->from);
@@ -170,7 +176,29 @@ enum status raft__on_append(struct raft_core *core, const struct raft_message *m
     core->heard_ns = core->now_ns;
     core->heard_sequence = raft__max(core->heard_sequence, m->sequence);
     core->election_deadline_ns = raft__add(core->now_ns, raft__timeout(core));
-    uint64_t epoch = raft__promise_renew(core, m->from, m->sequence);
+    return raft__promise_renew(core, m->from, m->sequence);
+}
+
+enum status raft__on_append(struct raft_core *core, const struct raft_message *m) {
+    if (m->term < core->term) {
+        raft_append_refuse_term(core, m);
+        return STATUS_OK;
+    }
+    if (raft__is_second_leader(core, m)) {
+        MARK("raft.append.second_leader_refused");
+        return STATUS_CORRUPT;
+    }
+    if (core->health == RAFT_DAMAGED) {
+        raft__follow(core, m);
+        raft_append_refuse_damaged(core, m);
+        return STATUS_OK;
+    }
+    struct raft_append_plan plan;
+    if (!raft_append_plan(core, m, &plan)) {
+        MARK("raft.append.contradicts_committed");
+        return STATUS_CORRUPT;
+    }
+    uint64_t epoch = raft__follow(core, m);
     if (plan.refused) {
         raft_append_refuse_gap(core, m, epoch);
     } else {

@@ -15,10 +15,11 @@ static bool raft_reply_absurd(const struct raft_core *core, const struct raft_me
 
 static void raft_reply_refused(struct raft_core *core, struct raft_progress *peer,
                                const struct raft_message *m) {
+    ASSERT(!m->damaged);
     uint64_t refused = m->commit;
     // What matched is durable there and stays: a refusal of it was sent before it matched.
     bool stale = refused <= peer->match;
-    if (peer->state == RAFT_PROBE && refused != peer->next - 1) { stale = true; }
+    if (peer->state != RAFT_REPLICATE && refused != peer->next - 1) { stale = true; }
     if (stale) {
         MARK("raft.reply.stale_refusal");
         return;
@@ -27,10 +28,9 @@ static void raft_reply_refused(struct raft_core *core, struct raft_progress *pee
     uint64_t agreed = raft__last_index_of_term(core, peer->match, high, m->index_term);
     ASSERT(agreed < refused);
     if (agreed < core->log.trim_index) {
-        // LIMIT: snapshots come later; asking again at once would only be refused again.
         MARK("raft.progress.below_trim");
-        raft__progress_probe(peer, raft__max(peer->match, core->log.trim_index) + 1);
-        peer->probe_sent = true;
+        raft__progress_snapshot(peer, raft__max(peer->match, core->log.trim_index) + 1);
+        raft__snapshot_begin(core, peer);
         return;
     }
     raft__progress_probe(peer, agreed + 1);
@@ -46,7 +46,7 @@ static void raft_reply_accepted(struct raft_core *core, struct raft_progress *pe
     }
     // What was received need not be sent again, even though it does not count before it is durable.
     uint64_t next = raft__max(peer->match, m->commit) + 1;
-    if (peer->state == RAFT_PROBE) {
+    if (peer->state != RAFT_REPLICATE) {
         raft__progress_replicate(peer, next);
     } else {
         peer->next = raft__max(peer->next, next);
@@ -56,6 +56,41 @@ static void raft_reply_accepted(struct raft_core *core, struct raft_progress *pe
     raft__advance_commit(core);
     raft__replicate(core, peer, RAFT_SENDS_REPLY_MAX);
     raft__transfer_advance(core);
+}
+
+// It may have lost what it acknowledged: nothing that it said before counts any more.
+static void raft_reply_damaged(struct raft_core *core, struct raft_progress *peer,
+                               const struct raft_message *m) {
+    ASSERT(m->sequence > peer->damaged_sequence);
+    MARK("raft.reply.damaged");
+    peer->damaged_sequence = m->sequence;
+    peer->match = 0;
+    peer->verified = 0;
+    peer->fort_epoch = 0;
+    raft__progress_snapshot(peer, core->log.last + 1);
+}
+
+// Of how the peer is, its latest answer tells; the network may bring an earlier one after it.
+static void raft_reply_health(struct raft_core *core, struct raft_progress *peer,
+                              const struct raft_message *m) {
+    if (m->sequence <= peer->wants_sequence) { return; }
+    peer->wants_sequence = m->sequence;
+    peer->wants = m->wants_snapshot;
+    peer->wanted_index = m->wanted_index;
+    if (m->damaged) { raft_reply_damaged(core, peer, m); }
+    if (peer->wants) { raft__snapshot_begin(core, peer); }
+}
+
+static void raft_reply_heard(struct raft_core *core, struct raft_progress *peer,
+                             const struct raft_message *m) {
+    const struct support_peer *pair = support_find(core->config.support, peer->node);
+    peer->heard_ns = raft__max(core->now_ns, 1);
+    peer->heard_epoch = pair == NULL ? 0 : pair->held_epoch;
+    peer->backoff = 0;
+    peer->read_round = raft__max(peer->read_round, m->read_round);
+    if (m->read_round >= core->fort_round_min) {
+        peer->fort_epoch = raft__max(peer->fort_epoch, m->support_epoch);
+    }
 }
 
 enum status raft__on_append_reply(struct raft_core *core, const struct raft_message *m) {
@@ -74,12 +109,14 @@ enum status raft__on_append_reply(struct raft_core *core, const struct raft_mess
     }
     struct raft_progress *peer = raft__sender(core, m);
     ASSERT(peer != NULL);
-    peer->heard_ns = raft__max(core->now_ns, 1);
-    peer->backoff = 0;
-    peer->read_round = raft__max(peer->read_round, m->read_round);
-    if (m->read_round >= core->fort_round_min) {
-        peer->fort_epoch = raft__max(peer->fort_epoch, m->support_epoch);
+    if (m->sequence < peer->damaged_sequence) {
+        MARK("raft.reply.before_damage");
+        return STATUS_OK;
     }
+    raft_reply_heard(core, peer, m);
+    raft_reply_health(core, peer, m);
+    // An earlier damage that was mended since says nothing at all.
+    if (m->damaged) { return STATUS_OK; }
     if (m->reject) {
         raft_reply_refused(core, peer, m);
     } else {

@@ -18,6 +18,12 @@ static bool raft_log_up_to_date(const struct raft_core *core, const struct raft_
 }
 
 static bool raft_vote_withheld(struct raft_core *core, const struct raft_message *m) {
+    if (core->health == RAFT_DAMAGED) {
+        // Entries that it acknowledged may be committed by its word, and it cannot tell whether the
+        // candidate has them.
+        MARK("raft.vote.damaged");
+        return true;
+    }
     if (raft__is_quiet(core)) {
         MARK("raft.vote.quiet_after_boot");
         return true;

@@ -4,8 +4,12 @@
 //
 //            an append was accepted
 //   PROBE ----------------------------> REPLICATE
-//     ^                                     |
-//     +---- a gap was reported, silence ----+
+//    |  ^                                   |  ^
+//    |  +---- a gap was reported, silence --+  | a snapshot was sent, or an append accepted
+//    |                                      |  |
+//    +------------> SNAPSHOT <--------------+  |
+//     trimmed, damaged  |                      |
+//                       +----------------------+
 //
 // In PROBE one message is out at a time, because most would be refused; in REPLICATE `next` runs
 // ahead of `match` by whatever the window allows. The window counts messages: a run of several
@@ -49,6 +53,20 @@ void raft__progress_replicate(struct raft_progress *self, uint64_t next) {
     self->next = next;
     self->probe_sent = false;
     self->window = (struct raft_window){0};
+}
+
+void raft__progress_snapshot(struct raft_progress *self, uint64_t next) {
+    ASSERT(next > self->match);
+    self->state = RAFT_SNAPSHOT;
+    self->next = next;
+    self->probe_sent = false;
+    self->window = (struct raft_window){0};
+}
+
+bool raft__is_present(const struct raft_core *core, const struct raft_progress *peer,
+                      uint64_t now_ns) {
+    if (support_granted(core->config.support, peer->node, now_ns) != 0) { return true; }
+    return peer->heard_ns != 0 && now_ns < raft__add(peer->heard_ns, core->config.election_ns_min);
 }
 
 void raft__window_add(struct raft_window *self, uint64_t last_index, uint32_t messages_max) {

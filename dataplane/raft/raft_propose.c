@@ -15,12 +15,34 @@ static bool raft_propose_crowded(const struct raft_core *core, uint32_t count) {
     return core->log.last - core->applied + count > core->log.count_max;
 }
 
+// A membership goes into the log only when the one before it is committed and so is an entry of
+// this term: otherwise one that an earlier leader left in a few logs might come back, and its
+// majorities need not meet those of this one (Ongaro's correction of 2015).
+static enum status raft_propose_config(const struct raft_core *core, const struct log_entry *entry,
+                                       bool *seen) {
+    if (entry->kind != LOG_ENTRY_CONFIG) { return STATUS_OK; }
+    if (*seen || core->config_count > 1 || core->commit < core->term_start) {
+        MARK("raft.propose.config_too_early");
+        return STATUS_FAILED_PRECONDITION;
+    }
+    *seen = true;
+    struct raft_membership next = {0};
+    if (raft__config_decode(entry, &next) != STATUS_OK) { return STATUS_INVALID_ARGUMENT; }
+    return raft__membership_follows(raft__members(core), &next) ? STATUS_OK
+                                                                : STATUS_INVALID_ARGUMENT;
+}
+
 enum status raft__on_propose(struct raft_core *core, const struct raft_event *event) {
     const struct log_entry *entries = event->u.propose.entries;
     uint32_t count = event->u.propose.count;
     if (core->role != RAFT_LEADER) { return STATUS_NOT_LEADER; }
     if (core->transfer.target.v != 0) { return STATUS_UNAVAILABLE; }
     ASSERT(count > 0);
+    bool config = false;
+    for (uint32_t i = 0; i < count; i++) {
+        enum status st = raft_propose_config(core, &entries[i], &config);
+        if (st != STATUS_OK) { return st; }
+    }
     if (raft_propose_crowded(core, count)) {
         MARK("raft.propose.ring_full");
         return STATUS_OVERLOADED;
@@ -33,6 +55,7 @@ enum status raft__on_propose(struct raft_core *core, const struct raft_event *ev
         ASSERT(entries[i].term == core->term);
         raft__log_append(&core->log, &entries[i], core->persist_sequence);
     }
+    if (config) { raft__configs_appended(core, core->log.last + 1 - count); }
     for (uint32_t i = 0; i < core->peer_count; i++) {
         raft__replicate(core, &core->peers[i], RAFT_SENDS_PROPOSE_MAX);
     }

@@ -33,18 +33,17 @@ void raft__send_append(struct raft_core *core, struct raft_progress *peer, bool 
     ASSERT(peer->next > peer->match);
     ASSERT(peer->next <= core->log.last + 1);
     if (peer->next <= core->log.trim_index) {
-        // LIMIT: what the peer needs was trimmed and there are no snapshots yet. The trim
-        // certificate includes every replica's match, so this needs a replica that lost its disk;
-        // it stays in probe.
+        // Should it hold what comes before the rest of the log all the same, its answer says so;
+        // else that asks for a snapshot.
         MARK("raft.progress.needs_snapshot");
-        raft__progress_probe(peer, core->log.trim_index + 1);
+        raft__progress_snapshot(peer, core->log.trim_index + 1);
     }
     struct raft_message append = raft__message(core, RAFT_APPEND_REQUEST, peer);
     append.index = peer->next - 1;
     append.index_term = raft__term_at(core, append.index);
     append.commit = core->commit;
     append.read_round = core->reads.round;
-    if (with_entries && peer->next <= core->log.last) {
+    if (with_entries && peer->state != RAFT_SNAPSHOT && peer->next <= core->log.last) {
         bool held = raft__entry(core, peer->next) != NULL || raft__catchup_fill(core, peer->next);
         append.entry_count = held ? raft_batch_count(core, peer->next) : 0;
     }
@@ -53,6 +52,7 @@ void raft__send_append(struct raft_core *core, struct raft_progress *peer, bool 
     if (peer->state == RAFT_PROBE) {
         peer->probe_sent = true;
     } else if (append.entry_count > 0) {
+        ASSERT(peer->state == RAFT_REPLICATE);
         peer->next += append.entry_count;
         raft__window_add(&peer->window, peer->next - 1, core->config.inflight_messages_max);
     }
@@ -64,6 +64,7 @@ void raft__replicate(struct raft_core *core, struct raft_progress *peer, uint32_
         if (!peer->probe_sent) { raft__send_append(core, peer, true); }
         return;
     }
+    if (peer->state == RAFT_SNAPSHOT) { return; }
     for (uint32_t i = 0; i < messages_max && peer->next <= core->log.last; i++) {
         if (peer->window.messages >= core->config.inflight_messages_max) {
             MARK("raft.replicate.window_full");

@@ -27,7 +27,10 @@ uint64_t raft__timeout(const struct raft_core *core) {
 void raft__become_follower(struct raft_core *core, uint64_t term, struct node_id leader) {
     ASSERT(term >= core->term);
     ASSERT(term <= RAFT_NUMBER_MAX);
-    if (core->role == RAFT_LEADER) { raft__reads_fail(core); }
+    if (core->role == RAFT_LEADER) {
+        raft__reads_fail(core);
+        raft__peers_drop_departed(core);
+    }
     if (term > core->term) {
         core->term = term;
         core->vote = (struct node_id){0};

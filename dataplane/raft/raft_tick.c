@@ -41,12 +41,14 @@ static uint64_t raft_give_up_ns(const struct raft_core *core) {
 static bool raft_wants_fortification(const struct raft_core *core,
                                      const struct raft_progress *peer) {
     // While a transfer is under way its target must be able to win.
-    if (!raft__counts(peer) || core->transfer.told) { return false; }
+    if (core->transfer.told) { return false; }
     const struct support *support = core->config.support;
     const struct support_peer *pair = support_find(support, peer->node);
-    if (pair == NULL || pair->held_epoch == 0 || pair->held_epoch == peer->fort_epoch) {
-        return false;
-    }
+    if (pair == NULL || pair->held_epoch == 0) { return false; }
+    // A learner fortifies nobody, but it too may have come back without its state, and say so only
+    // when asked.
+    uint64_t known = raft__counts(peer) ? peer->fort_epoch : peer->heard_epoch;
+    if (pair->held_epoch == known) { return false; }
     return support_held_until(support, peer->node, pair->held_epoch) > core->now_ns;
 }
 
@@ -55,6 +57,8 @@ static bool raft_is_waiting(const struct raft_core *core, const struct raft_prog
     if (worried || peer->heard_ns == 0 || peer->match < core->log.last) { return true; }
     // It came back since it acknowledged all that: an empty append tells it where it stands.
     if (peer->verified < peer->match) { return true; }
+    // Its answer is what a snapshot is begun upon.
+    if (peer->wants && !peer->sending) { return true; }
     const struct raft_reads *reads = &core->reads;
     if (reads->inflight && raft__counts(peer) && peer->read_round < reads->inflight_round) {
         return true;

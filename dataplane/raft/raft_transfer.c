@@ -18,6 +18,10 @@ enum status raft__on_transfer(struct raft_core *core, struct node_id target) {
     struct raft_progress *peer = raft__progress(core, target);
     if (peer == NULL || !peer->voter) { return STATUS_INVALID_ARGUMENT; }
     if (core->transfer.target.v != 0) { return STATUS_UNAVAILABLE; }
+    if (!raft_is_ready(core, target, RAFT_APPEND_ENTRIES_MAX)) {
+        MARK("raft.transfer.target_not_ready");
+        return STATUS_FAILED_PRECONDITION;
+    }
     core->transfer.target = target;
     core->transfer.deadline_ns = raft__add(core->now_ns, 2 * core->config.election_ns_min);
     raft__replicate(core, peer, RAFT_SENDS_REPLY_MAX);
@@ -38,6 +42,27 @@ void raft__transfer_advance(struct raft_core *core) {
     }
     struct raft_message message = raft__message(core, RAFT_TIMEOUT_NOW, peer);
     raft__send(core, &message, 0);
+}
+
+static const struct raft_progress *raft_best_successor(const struct raft_core *core) {
+    for (uint32_t i = 0; i < core->peer_count; i++) {
+        const struct raft_progress *peer = &core->peers[i];
+        if (raft_is_ready(core, peer->node, 0)) { return peer; }
+    }
+    return NULL;
+}
+
+void raft__leave_office(struct raft_core *core) {
+    if (core->role != RAFT_LEADER || core->voter || core->outgoing) { return; }
+    // Those whose entries wait for this node's disk shall hear of them first.
+    if (raft__config_index(core) > core->announced) { return; }
+    MARK("raft.leader.left_office");
+    const struct raft_progress *successor = raft_best_successor(core);
+    if (successor != NULL && !core->transfer.told) {
+        struct raft_message message = raft__message(core, RAFT_TIMEOUT_NOW, successor);
+        raft__send(core, &message, 0);
+    }
+    raft__become_follower(core, core->term, (struct node_id){0});
 }
 
 void raft__transfer_expire(struct raft_core *core) {
