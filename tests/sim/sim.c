@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // sim --seed N replays one world; sim --seeds A..B runs a swarm. A failing seed can be thinned out:
-// --shrink drops faults, then clients, as long as it still fails.
+// --shrink drops kinds of faults, faults, time and clients, as long as it still fails, and prints
+// the command that replays what is left.
 #include "tests/sim/runner.h"
 
 #include <popt.h>
@@ -20,6 +21,8 @@ struct options {
     int shrink;
     int clients;
     int ordinary;
+    int fault_max;
+    int fault_ms;
     char *faults;
     char *mutant;
     uint64_t fault_mask;
@@ -59,6 +62,10 @@ static void make_plan(const struct options *options, uint64_t seed, struct sim_p
     if (options->clients > 0 && (uint32_t)options->clients < out->client_count) {
         out->client_count = (uint32_t)options->clients;
     }
+    if (options->fault_max > 0) { out->fault_max = (uint32_t)options->fault_max; }
+    if (options->fault_ms > 0 && (uint64_t)options->fault_ms * 1000000 < out->fault_ns) {
+        out->fault_ns = (uint64_t)options->fault_ms * 1000000;
+    }
 }
 
 static void print_report(const struct sim_plan *plan, const struct sim_run_report *report) {
@@ -71,13 +78,27 @@ static void print_report(const struct sim_plan *plan, const struct sim_run_repor
                  report->result.hash, report->result.applied, report->result.digests);
 }
 
+static void print_faults(uint64_t mask) {
+    const char *comma = " --faults ";
+    for (uint32_t i = 0; i < SIM_FAULT_COUNT; i++) {
+        if ((mask >> i & 1) == 0) { continue; }
+        (void)printf("%s%s", comma, sim_fault_name((enum sim_fault)i));
+        comma = ",";
+    }
+    if (mask == 0) { (void)printf(" --faults none"); }
+}
+
 static void print_replay(const struct options *options, const struct sim_plan *plan) {
     (void)printf("seed=%" PRIu64 "\nreplay: bazel run //tests/sim:sim -- --seed %" PRIu64,
                  plan->seed, plan->seed);
     if (options->mutant_kind != SIM_MUTANT_NONE) {
         (void)printf(" --mutant %s", sim_mutant_name(options->mutant_kind));
     }
-    if (options->faults != NULL) { (void)printf(" --faults %s", options->faults); }
+    if (options->fault_mask != SIM_FAULTS_ALL) { print_faults(plan->faults); }
+    if (options->clients > 0) { (void)printf(" --clients %d", options->clients); }
+    if (options->fault_max > 0) { (void)printf(" --fault-max %d", options->fault_max); }
+    if (options->fault_ms > 0) { (void)printf(" --fault-ms %d", options->fault_ms); }
+    if (options->ordinary) { (void)printf(" --ordinary"); }
     (void)printf(" --trace\n");
 }
 
@@ -96,40 +117,63 @@ static bool run_seed(const struct options *options, uint64_t seed, struct sim_to
     return report.passed;
 }
 
-static bool still_fails(const struct sim_plan *plan) {
+static bool still_fails(const struct options *options, struct sim_run_report *out) {
     struct sim_runner runner = {.silent = true};
+    struct sim_plan plan;
+    make_plan(options, (uint64_t)options->seed, &plan);
+    sim_runner_run(&runner, &plan, out);
+    return !out->passed;
+}
+
+static void shrink_kinds(struct options *best) {
     struct sim_run_report report;
-    sim_runner_run(&runner, plan, &report);
-    return !report.passed;
+    for (uint32_t i = 0; i < SIM_FAULT_COUNT; i++) {
+        struct options tried = *best;
+        tried.fault_mask &= ~(UINT64_C(1) << i);
+        if (tried.fault_mask == best->fault_mask) { continue; }
+        if (still_fails(&tried, &report)) { *best = tried; }
+    }
+}
+
+// The smallest value of a number among the options with which it still fails, by halves, then by
+// ones: failures are not monotone, so this is a search, not a proof.
+static void shrink_number(struct options *best, int *number, int most) {
+    struct sim_run_report report;
+    for (int step = most / 2; step > 0 && *number > 1; step = step > 1 ? step / 2 : 0) {
+        int kept = *number;
+        while (kept > step) {
+            *number = kept - step;
+            if (!still_fails(best, &report)) { break; }
+            kept = *number;
+        }
+        *number = kept;
+    }
 }
 
 static void shrink(const struct options *options) {
-    struct options smaller = *options;
+    struct options best = *options;
     struct sim_plan plan;
-    make_plan(&smaller, (uint64_t)options->seed, &plan);
-    smaller.fault_mask = plan.faults;
-    for (uint32_t i = 0; i < SIM_FAULT_COUNT; i++) {
-        uint64_t without = smaller.fault_mask & ~(UINT64_C(1) << i);
-        if (without == smaller.fault_mask) { continue; }
-        struct options tried = smaller;
-        tried.fault_mask = without;
-        make_plan(&tried, (uint64_t)options->seed, &plan);
-        if (still_fails(&plan)) { smaller = tried; }
+    struct sim_run_report report;
+    make_plan(&best, (uint64_t)options->seed, &plan);
+    best.fault_mask = plan.faults;
+    if (!still_fails(&best, &report)) {
+        (void)printf("seed %lld does not fail again: nothing to shrink\n", options->seed);
+        return;
     }
-    make_plan(&smaller, (uint64_t)options->seed, &plan);
-    for (int clients = 1; clients < (int)plan.client_count; clients++) {
-        struct options tried = smaller;
-        tried.clients = clients;
-        make_plan(&tried, (uint64_t)options->seed, &plan);
-        if (still_fails(&plan)) {
-            smaller = tried;
-            break;
-        }
-    }
-    make_plan(&smaller, (uint64_t)options->seed, &plan);
-    (void)printf("shrunk: ");
+    shrink_kinds(&best);
+    best.fault_ms = (int)(plan.fault_ns / 1000000);
+    shrink_number(&best, &best.fault_ms, best.fault_ms);
+    (void)still_fails(&best, &report);
+    best.fault_max = report.died || report.result.faults == 0 ? 1000 : (int)report.result.faults;
+    shrink_number(&best, &best.fault_max, best.fault_max);
+    best.clients = (int)plan.client_count;
+    shrink_number(&best, &best.clients, best.clients);
+    (void)still_fails(&best, &report);
+    make_plan(&best, (uint64_t)options->seed, &plan);
+    (void)printf("shrunk to %.1f simulated seconds: %s\n", (double)report.result.virtual_ns / 1e9,
+                 report.result.failure);
     sim_plan_print(&plan);
-    (void)printf("replay with --clients %" PRIu32 " and --faults as above\n", plan.client_count);
+    print_replay(&best, &plan);
 }
 
 static int run_all(const struct options *options) {
@@ -168,6 +212,8 @@ int main(int argc, const char **argv) {
          NULL},
         {"shrink", 0, POPT_ARG_NONE, &options.shrink, 0, "thin out what fails", NULL},
         {"clients", 'c', POPT_ARG_INT, &options.clients, 0, "at most so many clients", "N"},
+        {"fault-max", 0, POPT_ARG_INT, &options.fault_max, 0, "begin at most so many faults", "N"},
+        {"fault-ms", 0, POPT_ARG_INT, &options.fault_ms, 0, "at most so long with faults", "MS"},
         {"faults", 'f', POPT_ARG_STRING, &options.faults, 0, "allow only these faults", "LIST"},
         {"mutant", 'M', POPT_ARG_STRING, &options.mutant, 0, "with a seeded bug", "NAME"},
         POPT_AUTOHELP POPT_TABLEEND};
