@@ -122,7 +122,9 @@ static void act_send(struct replica *self, const struct raft_action *action) {
 static void act_role(struct replica *self, const struct raft_action *action) {
     struct replica_table *table = self->table;
     bool leads = action->u.role.role == RAFT_LEADER;
-    if (leads != self->was_leader) { table->leads_version++; }
+    if (leads != self->was_leader) {
+        replica__leads_changed(self, leads ? action->u.role.term : 0);
+    }
     if (leads && !self->was_leader) {
         // Above everything an earlier leader may have served or assigned (time.md, "The ceiling").
         hlc_adopt(table->config.hlc, self->ceiling_log);
@@ -180,6 +182,7 @@ enum status replica__step(struct replica *self, struct raft_event *event) {
         act(self, &items[i]);
     }
     if (LIGHTCONE_SLOW_CHECKS) { raft_check(self->raft); }
+    replica__note_role(self);
     replica__reschedule(self);
     return st;
 }

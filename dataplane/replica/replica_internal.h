@@ -28,6 +28,12 @@ struct replica_held {
     struct raft_message message;
 };
 
+// Room for the entries of one turn; idle shards have none.
+struct replica_gather {
+    struct replica_gather *next;
+    struct log_entry entries[REPLICA_GATHER_MAX];
+};
+
 struct replica_incoming;
 struct replica_outgoing;
 struct replica_digest_round;
@@ -50,7 +56,7 @@ struct replica {
 
     // Proposals: sealed entries of this turn, then those in the log awaiting their apply, in index
     // order.
-    struct log_entry gathered[REPLICA_GATHER_MAX];
+    struct log_entry *gathered;  // REPLICA_GATHER_MAX, NULL while nothing is gathered
     uint32_t gathered_count;
     struct replica_proposal *pending_head;
     struct replica_proposal *pending_tail;
@@ -101,6 +107,9 @@ struct replica {
     struct hlc_ts timestamp_applied;  // largest timestamp applied since the replica was opened
     struct hlc_ts timestamp_log;      // largest timestamp in the log
     uint64_t used_ns;                 // last proposal or read, for the side channel
+    uint32_t active_place;            // in table->active, from 1; 0 = it is not there
+    uint64_t led_term;                // latest term in which this replica led
+    uint64_t campaign_window_ns;      // end of the window in which its election counts; 0 = none
     struct hlc_ts frontier_closed;    // side channel: closed once applied >= frontier_commit
     uint64_t frontier_commit;
 };
@@ -114,8 +123,21 @@ struct replica_outcome {
 
 struct replica_peer {
     struct node_id node;
-    uint64_t leads_sent_ns;
-    uint64_t leads_version;  // of table->leads_version that was sent last
+};
+
+// A leadership that ended and that the peers were not told of.
+struct replica_release {
+    struct shard_id shard;
+    uint64_t term;  // the latest in which this node led it
+};
+
+// What a leader tells of a shard between its entries.
+struct replica_frontier_item {
+    struct shard_id shard;
+    uint64_t term;
+    struct hlc_ts closed;
+    uint64_t commit;
+    uint64_t safe;  // no replica needs the log up to here
 };
 
 // A snapshot that raft asked for and that has not begun.
@@ -150,9 +172,24 @@ struct replica_table {
     uint32_t machine_touched_count;
     struct replica_peer peers[REPLICA_PEERS_MAX];
     uint32_t peer_count;
-    uint64_t leads_version;  // bumped whenever the set of led (shard, term) changes
     uint64_t frontier_due_ns;
-    uint64_t frontier_sent_ns;  // the round before: idle shards ride when a second began since
+    struct replica **active;  // leaders in use and not settled (replica_share.c), in no order
+    uint32_t active_count;
+    uint32_t active_capacity;
+    struct replica **by_id;  // every replica, by shard id (replica_leads.c)
+    uint32_t count_by_id;
+    uint32_t capacity_by_id;
+    uint64_t leads_version;  // raised when members changed: who is new shall hear soon
+    uint64_t leads_version_told;
+    uint64_t leads_cursor;  // first shard of the next chunk; 0 = a round is to begin
+    uint64_t leads_due_ns;  // of the next round
+    struct replica_release *released;
+    uint32_t released_count;
+    uint32_t released_capacity;
+    uint32_t campaigns;           // elections begun here in the present window
+    uint64_t campaigns_until_ns;  // its end
+    struct replica_gather *gather_free;
+    uint32_t gather_free_count;
     bool sick;
     uint64_t resign_due_ns;  // who was offered and still leads then steps down; 0 = nobody was
 };
@@ -226,12 +263,36 @@ void replica__digest_free(struct replica *self);
 
 // replica_peers.c: support, leads, frontier messages of the table.
 void replica__add_peer(struct replica_table *table, struct node_id node);
-// Tells every peer at once what is not led any more.
-void replica__share_releases(struct replica_table *table);
 void replica__peers_on_time(struct replica_table *table, uint64_t now_ns);
 void replica__leader_lost(struct replica_table *table, struct node_id node);
 void replica__send_message(struct replica *self, const struct raft_message *message,
                            uint64_t first_index);
+
+// replica_share.c: the side channel of the shards in use.
+bool replica__has_member(const struct replica *self, struct node_id node);
+void replica__touch(struct replica *self);  // it is in use now
+void replica__share_leave(struct replica *self);
+void replica__share_frontiers(struct replica_table *table);
+void replica__put_frontier(struct codec_writer *w, const struct replica *replica);
+void replica__get_frontier(struct codec_reader *r, struct replica_frontier_item *out);
+void replica__take_frontier(struct replica *self, struct node_id from,
+                            const struct replica_frontier_item *item);
+enum status replica__on_frontier(struct replica_table *table, struct node_id from,
+                                 struct codec_reader *r);
+
+// replica_leads.c: which shards this node leads, and what peers say of theirs.
+void replica__leads_join(struct replica *self);                    // opened
+void replica__leads_leave(struct replica *self);                   // is being closed
+void replica__leads_changed(struct replica *self, uint64_t term);  // leads in term; 0 = no more
+// Tells every peer at once what is not led any more.
+void replica__share_releases(struct replica_table *table);
+void replica__share_leads(struct replica_table *table, uint64_t now_ns);
+enum status replica__on_leads(struct replica_table *table, struct node_id from,
+                              struct codec_reader *r);
+
+// replica_pace.c: how many elections begin at a time.
+bool replica__may_begin_election(struct replica *self, uint64_t now_ns);
+void replica__note_role(struct replica *self);
 
 // replica_resign.c
 void replica__resign_on_time(struct replica_table *table, uint64_t now_ns);

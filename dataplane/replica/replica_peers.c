@@ -1,23 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
-// replica_peers.c - what passes between the tables of two nodes: support, the list of leaderships,
-// raft messages, the side channel.
+// replica_peers.c - what passes between the tables of two nodes: raft messages and support; the rest
+// is handed on (replica_leads.c, replica_share.c).
 //
-// One support exchange serves all shards of a node pair. Beside it each node says which (shard,
-// term) pairs it leads; a shard missing
-// from that list is a release, so that its followers need not wait for the grant to lapse (time.md,
-// Leases).
+// One support exchange serves all shards of a node pair. Every loop over all replicas here answers
+// something rare: a node was lost, came back, or gave its support anew.
 
 #include "dataplane/base/assert.h"
-#include "dataplane/base/mark.h"
 #include "dataplane/replica/replica_internal.h"
-
-enum {
-    LEADS_INTERVAL_NS = 1000000000,  // full list at least this often
-    FRONTIER_IDLE_NS =
-        1000000000,  // a shard unused for longer rides the side channel once a second only
-    FRONTIER_ITEM_SIZE_MIN = 5,
-    LEADS_ITEM_SIZE_MIN = 2,
-};
 
 static void writer_start(struct replica_table *table, struct codec_writer *w) {
     buf_reset(&table->scratch);
@@ -142,134 +131,6 @@ static enum status on_support_reply(struct replica_table *table, struct node_id 
     return STATUS_OK;
 }
 
-// --- leads
-
-static void send_leads(struct replica_table *table, struct replica_peer *peer, uint64_t now_ns) {
-    struct codec_writer w;
-    writer_start(table, &w);
-    codec_put_varint(&w, support_next_sequence(table->config.support));
-    uint64_t count = 0;
-    for (uint32_t i = 0; i < table->count; i++) {
-        const struct replica *replica = table->replicas[i];
-        count += raft_is_leader(replica->raft) &&
-                 shard_descriptor_has_node(&replica->descriptor, peer->node);
-    }
-    codec_put_varint(&w, count);
-    for (uint32_t i = 0; i < table->count; i++) {
-        const struct replica *replica = table->replicas[i];
-        if (!raft_is_leader(replica->raft) ||
-            !shard_descriptor_has_node(&replica->descriptor, peer->node)) {
-            continue;
-        }
-        codec_put_varint(&w, replica->descriptor.id.v);
-        codec_put_varint(&w, raft_term(replica->raft));
-    }
-    send_scratch(table, peer->node, PEER_LEADS, &w);
-    peer->leads_sent_ns = now_ns;
-    peer->leads_version = table->leads_version;
-}
-
-void replica__share_releases(struct replica_table *table) {
-    uint64_t now = env_now(table->config.env);
-    for (uint32_t i = 0; i < table->peer_count; i++) {
-        if (table->peers[i].leads_version != table->leads_version) {
-            send_leads(table, &table->peers[i], now);
-        }
-    }
-}
-
-// Whether the list of a peer names this replica's leadership of its term.
-static bool leads_has(struct codec_reader r, uint64_t count, const struct replica *replica) {
-    for (uint64_t i = 0; i < count; i++) {
-        uint64_t shard = codec_get_varint(&r);
-        uint64_t term = codec_get_varint(&r);
-        if (shard == replica->descriptor.id.v) { return term >= raft_term(replica->raft); }
-    }
-    return false;
-}
-
-// LIMIT: the list is searched once per replica that follows the sender; thousands of shards want it
-// sorted and merged.
-static enum status on_leads(struct replica_table *table, struct node_id from,
-                            struct codec_reader *r) {
-    uint64_t sequence = codec_get_varint(r);
-    uint64_t count = codec_get_count(r, LEADS_ITEM_SIZE_MIN);
-    struct codec_reader items = *r;
-    for (uint64_t i = 0; i < 2 * count; i++) {
-        (void)codec_get_varint(r);
-    }
-    enum status st = codec_finish(r);
-    if (st != STATUS_OK) { return st; }
-    for (uint32_t i = 0; i < table->count; i++) {
-        struct replica *replica = table->replicas[i];
-        if (!node_id_equal(raft_leader(replica->raft), from) || leads_has(items, count, replica)) {
-            continue;
-        }
-        MARK("replica.leads.released");
-        struct raft_event event = {.type = RAFT_EVENT_LEADER_LOST};
-        event.u.lost.node = from;
-        event.u.lost.term = raft_term(replica->raft);
-        event.u.lost.sequence = sequence;
-        st = replica__step(replica, &event);
-        ASSERT(st == STATUS_OK);
-    }
-    return STATUS_OK;
-}
-
-// --- side channel
-
-static bool frontier_wanted(const struct replica *self, struct node_id peer, bool idle_round) {
-    if (!raft_is_leader(self->raft) || !shard_descriptor_has_node(&self->descriptor, peer)) {
-        return false;
-    }
-    return idle_round || replica__now(self) - self->used_ns < FRONTIER_IDLE_NS;
-}
-
-// Frontiers were advanced by the caller, once for all peers.
-static void send_frontiers(struct replica_table *table, struct node_id peer, bool idle_round) {
-    struct codec_writer w;
-    writer_start(table, &w);
-    uint32_t count = 0;
-    for (uint32_t i = 0; i < table->count; i++) {
-        const struct replica *replica = table->replicas[i];
-        if (!frontier_wanted(replica, peer, idle_round)) { continue; }
-        uint64_t needed = raft_needed_index(replica->raft);
-        codec_put_varint(&w, replica->descriptor.id.v);
-        codec_put_varint(&w, raft_term(replica->raft));
-        codec_put_varint(&w, replica->closed.v);
-        codec_put_varint(&w, raft_commit_index(replica->raft));
-        codec_put_varint(&w, needed == 0 ? 0 : needed - 1);
-        count++;
-    }
-    if (count > 0) { send_scratch(table, peer, PEER_FRONTIER, &w); }
-}
-
-static enum status on_frontier(struct replica_table *table, struct node_id from,
-                               struct codec_reader *r) {
-    while (codec_remaining(r) > 0) {
-        struct shard_id shard = {codec_get_varint(r)};
-        uint64_t term = codec_get_varint(r);
-        struct hlc_ts closed = {codec_get_varint(r)};
-        uint64_t commit = codec_get_varint(r);
-        uint64_t safe = codec_get_varint(r);
-        if (r->status != STATUS_OK) { return r->status; }
-        struct replica *replica = replica_table_find(table, shard);
-        if (replica == NULL || term != raft_term(replica->raft)) { continue; }
-        if (!node_id_equal(raft_leader(replica->raft), from)) { continue; }
-        struct raft_event event = {.type = RAFT_EVENT_FRONTIER};
-        event.u.frontier.from = from;
-        event.u.frontier.term = term;
-        event.u.frontier.commit = commit;
-        enum status st = replica__step(replica, &event);
-        ASSERT(st == STATUS_OK);
-        replica->frontier_commit = commit;
-        replica->frontier_closed = closed;
-        if (safe > replica->trim_safe) { replica->trim_safe = safe; }
-        replica__mark_dirty(replica);
-    }
-    return codec_finish(r);
-}
-
 // --- dispatch and time
 
 enum status replica_table_on_message(struct replica_table *self, struct node_id from,
@@ -285,9 +146,9 @@ enum status replica_table_on_message(struct replica_table *self, struct node_id 
     case PEER_SUPPORT_REPLY:
         return on_support_reply(self, from, &r);
     case PEER_LEADS:
-        return on_leads(self, from, &r);
+        return replica__on_leads(self, from, &r);
     case PEER_FRONTIER:
-        return on_frontier(self, from, &r);
+        return replica__on_frontier(self, from, &r);
     case PEER_REQUEST:
     case PEER_RESPONSE:
     case PEER_CATALOG:
@@ -316,22 +177,12 @@ static void ask_support(struct replica_table *table, uint64_t now_ns) {
     }
 }
 
-static void share_frontiers(struct replica_table *table, uint64_t now_ns) {
+// The side channel's beat: who is in use, and the next part of the list of leaderships.
+static void share(struct replica_table *table, uint64_t now_ns) {
     if (now_ns < table->frontier_due_ns) { return; }
-    bool idle_round = now_ns / FRONTIER_IDLE_NS != table->frontier_sent_ns / FRONTIER_IDLE_NS;
-    table->frontier_sent_ns = now_ns;
     table->frontier_due_ns = now_ns + table->config.frontier_interval_ns;
-    for (uint32_t i = 0; i < table->count; i++) {
-        replica__advance_closed(table->replicas[i]);
-    }
-    for (uint32_t i = 0; i < table->peer_count; i++) {
-        struct replica_peer *peer = &table->peers[i];
-        send_frontiers(table, peer->node, idle_round);
-        if (peer->leads_version != table->leads_version ||
-            now_ns - peer->leads_sent_ns >= LEADS_INTERVAL_NS) {
-            send_leads(table, peer, now_ns);
-        }
-    }
+    replica__share_frontiers(table);
+    replica__share_leads(table, now_ns);
 }
 
 void replica__peers_on_time(struct replica_table *table, uint64_t now_ns) {
@@ -340,7 +191,10 @@ void replica__peers_on_time(struct replica_table *table, uint64_t now_ns) {
     for (uint32_t i = 0; i < count; i++) {
         replica__leader_lost(table, lapsed[i]);
     }
+    // A node that hears nobody, but is heard, keeps its peers' promises alive. An idle leader there
+    // would sleep on; woken, it misses its quorum, gives up and so releases its followers.
+    if (support_held_lapsed(table->config.support, now_ns)) { tick_leaders(table); }
     ask_support(table, now_ns);
     replica__resign_on_time(table, now_ns);
-    share_frontiers(table, now_ns);
+    share(table, now_ns);
 }

@@ -27,7 +27,7 @@ enum status replica_read_begin(struct replica *self, struct replica_read *read) 
     if (!raft_is_leader(self->raft)) { return STATUS_NOT_LEADER; }
     if (!replica__ready(self)) { return STATUS_UNAVAILABLE; }
     renew_when_due(self);
-    self->used_ns = replica__now(self);
+    replica__touch(self);
     struct hlc_ts now = hlc_now(self->table->config.hlc, replica__wall(self));
     struct hlc_ts in_flight = replica__min_in_flight(self);
     struct hlc_ts r = hlc_equal(in_flight, HLC_MAX) ? now : (struct hlc_ts){in_flight.v - 1};

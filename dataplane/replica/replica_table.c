@@ -38,7 +38,6 @@ struct replica_table *replica_table_create(const struct replica_table_config *co
     heap_init(&self->deadlines);
     buf_init(&self->scratch, TABLE_MESSAGE_SIZE_MAX);
     buf_init(&self->outcome_bytes, TABLE_MESSAGE_SIZE_MAX);
-    self->leads_version = 1;
     return self;
 }
 
@@ -46,6 +45,8 @@ static void replica_free(struct replica *self) {
     replica__fail_all(self);
     replica__reads_confirmed(self, UINT64_MAX, false);
     heap_remove(&self->table->deadlines, &self->deadline);
+    replica__share_leave(self);
+    replica__leads_leave(self);
     while (self->held_head != NULL) {
         struct replica_held *held = self->held_head;
         self->held_head = held->next;
@@ -68,6 +69,14 @@ void replica_table_destroy(struct replica_table *self) {
     heap_deinit(&self->deadlines);
     buf_deinit(&self->scratch);
     buf_deinit(&self->outcome_bytes);
+    while (self->gather_free != NULL) {
+        struct replica_gather *room = self->gather_free;
+        self->gather_free = room->next;
+        mem_free(room);
+    }
+    mem_free(self->active);
+    mem_free(self->by_id);
+    mem_free(self->released);
     mem_free(self->outcomes);
     mem_free(self->replicas);
     mem_free(self->buckets);
@@ -108,6 +117,7 @@ static void table_add(struct replica_table *self, struct replica *replica) {
     uint32_t bucket = bucket_of(self, replica->descriptor.id);
     replica->next = self->buckets[bucket];
     self->buckets[bucket] = replica;
+    replica__leads_join(replica);
 }
 
 static void membership_from(const struct shard_descriptor *descriptor,
@@ -272,6 +282,8 @@ void replica_table_on_time(struct replica_table *self) {
         if (first == NULL || first->key > now) { break; }
         struct replica *replica =
             (struct replica *)((char *)first - offsetof(struct replica, deadline));
+        bool leads = raft_is_leader(replica->raft);
+        if (!leads && !replica__may_begin_election(replica, now)) { continue; }
         struct raft_event event = {.type = RAFT_EVENT_TICK};
         if (replica->campaign_ns != 0 && now >= replica->campaign_ns) {
             replica->campaign_ns = 0;
