@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // Read, Commit and TxnStatus as calls of their own: decode on the poller, one task to the loop, the
-// session, one reply from the loop. The request's bytes and the encoded command stay in the call
-// until it is released. A client that goes away is not noticed before the reply (that would cost
-// each call a second trip through the core); its deadline bounds what it leaves behind.
+// session, one reply, sent by the poller when the turn has ended. The request's bytes and the
+// encoded command stay in the call until it is released. A client that goes away is not noticed
+// before the reply (that would cost each call a second trip through the core); its deadline bounds
+// what it leaves behind.
 #include "api/data/data_internal.h"
 #include "dataplane/base/assert.h"
 #include "dataplane/base/mark.h"
