@@ -56,6 +56,11 @@ static void on_leader_changed(void *ctx, struct shard_id shard, struct node_id l
     struct node_core *self = ctx;
     shard_map_note_leader(catalog_shard_map(self->catalog), shard, leader, term);
     if (self->session != NULL) { session_on_leader(self->session, shard, leader, term); }
+    if (node_id_equal(leader, self->config.self.id)) { node_core__watch(self, shard); }
+}
+
+static void on_members_changed(void *ctx, struct shard_id shard) {
+    node_core__watch(ctx, shard);
 }
 
 static void on_catalog_applied(void *ctx) {
@@ -79,6 +84,8 @@ static void create_table(struct node_core *self) {
         .hlc = &self->hlc,
         .machine_for = machine_for,
         .leader_changed = on_leader_changed,
+        .members_changed = on_members_changed,
+        .wanted = node_core__wanted,
         .ctx = self,
         .election_ns_min = config->election_ns_min,
         .resend_ns = config->resend_ns,
@@ -145,6 +152,7 @@ enum status node_core_create(const struct node_core_config *config, struct node_
     self->started_ns = env_now(config->env);
     buf_init(&self->scratch, NODE_SCRATCH_SIZE_MAX);
     buf_init(&self->register_payload, 1 << 16);
+    buf_init(&self->report_payload, 1 << 16);
     hlc_init(&self->hlc, config->clock_lead_us_max);
     init_support(self);
     node_watchdog_init(&self->watchdog, &config->disk);
@@ -180,30 +188,16 @@ void node_core_destroy(struct node_core *self) {
     apply_destroy(self->apply);
     buf_deinit(&self->scratch);
     buf_deinit(&self->register_payload);
+    buf_deinit(&self->report_payload);
+    mem_free(self->watches);
     mem_free(self->marks);
     mem_free(self);
-}
-
-// Opens every replica that the catalogue places here and that is not open yet.
-static void open_replicas(struct node_core *self) {
-    for (uint32_t i = 0; i < catalog_shard_count(self->catalog); i++) {
-        const struct shard_descriptor *at = catalog_shard_at(self->catalog, i);
-        if (!shard_descriptor_has_node(at, self->config.self.id)) { continue; }
-        if (replica_table_find(self->table, at->id) != NULL) { continue; }
-        apply_set_epoch(self->apply, at->id, at->epoch);
-        bool first = node_id_equal(at->leader, self->config.self.id);
-        enum status st = replica_table_open(self->table, at, first);
-        if (st != STATUS_OK) {
-            FATAL("shard %llu: its replica cannot be opened: %s", (unsigned long long)at->id.v,
-                  status_text(st));
-        }
-    }
 }
 
 static void take_catalog(struct node_core *self) {
     if (!self->catalog_dirty) { return; }
     self->catalog_dirty = false;
-    open_replicas(self);
+    node_core__place_replicas(self);
     const struct catalog_node *me = catalog_node(self->catalog, self->config.self.id);
     self->registered = me != NULL && me->incarnation == self->config.self.incarnation &&
                        strcmp(me->peer_address, self->config.self.peer_address) == 0 &&
@@ -251,6 +245,7 @@ uint64_t node_core_deadline_ns(const struct node_core *self) {
     uint64_t at =
         smaller(replica_table_deadline_ns(self->table), session_deadline_ns(self->session));
     at = smaller(at, smaller(self->gossip_due_ns, node_core__status_deadline(self)));
+    at = smaller(at, node_core__members_deadline(self));
     at = smaller(at, node_watchdog_deadline_ns(&self->watchdog));
     return self->registered || self->registering ? at : smaller(at, self->register_due_ns);
 }
@@ -262,6 +257,7 @@ void node_core_on_time(struct node_core *self) {
     if (now >= self->gossip_due_ns) { (void)apply_collect(self->apply, NODE_COLLECT_MAX); }
     node_core__gossip_on_time(self, now);
     node_core__register_on_time(self, now);
+    node_core__members_on_time(self, now);
     node_core__status_on_time(self, now);
 }
 

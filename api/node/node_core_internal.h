@@ -7,6 +7,7 @@
 #pragma once
 
 #include "api/node/node_core.h"
+#include "dataplane/replica/replica_members.h"
 
 #include <stddef.h>
 
@@ -19,6 +20,13 @@ struct node_flush_mark {
 struct node_heard {
     struct node_id node;
     uint64_t version;
+};
+
+// A shard whose members are changing, and how far its leader, which is here, is.
+struct node_watch {
+    struct shard_id shard;
+    struct replica_members_progress progress;
+    uint64_t report_due_ns;  // when the catalogue may be told (again)
 };
 
 struct node_core {
@@ -50,6 +58,16 @@ struct node_core {
     bool registered;
     uint64_t register_due_ns;
 
+    // Shards led here whose members are to change, or whose change the catalogue has not heard of.
+    struct node_watch *watches;
+    uint32_t watch_count;
+    uint32_t watch_capacity;
+    uint64_t watch_due_ns;
+    struct session_call report_call;
+    struct buf report_payload;
+    bool reporting;
+    uint32_t report_position;  // watches are reported in turn
+
     // Diagnostics.
     struct node_status_call *status_head;
     uint64_t status_id;
@@ -68,6 +86,17 @@ void node_core__disk_turn(struct node_core *self);
 // node_gossip.c
 void node_core__gossip_on_time(struct node_core *self, uint64_t now_ns);
 enum status node_core__on_catalog(struct node_core *self, struct node_id from, struct slice body);
+
+// node_members.c
+// Opens, removes and opens anew what the catalogue says about the replicas of this node.
+void node_core__place_replicas(struct node_core *self);
+const struct shard_descriptor *node_core__wanted(void *ctx, struct shard_id shard,
+                                                 uint64_t incarnation);
+// A shard led here may have something to change or to report.
+void node_core__watch(struct node_core *self, struct shard_id shard);
+const struct node_watch *node_core__watch_find(const struct node_core *self, struct shard_id shard);
+void node_core__members_on_time(struct node_core *self, uint64_t now_ns);
+uint64_t node_core__members_deadline(const struct node_core *self);
 
 // node_register.c
 void node_core__register_on_time(struct node_core *self, uint64_t now_ns);

@@ -277,7 +277,7 @@ static void look_at(void *ctx, struct node_id node, struct replica_members_node 
                  support_held_until(support, node, peer->held_epoch) > now;
     uint64_t match = raft_match_index(self->raft, node);
     out->lag = match == 0 ? UINT64_MAX : raft_last_index(self->raft) - match;
-    out->ready = out->alive && out->lag <= MEMBERS_LAG_MAX;
+    out->ready = raft_is_ready(self->raft, node, MEMBERS_LAG_MAX);
 }
 
 enum status replica_propose_membership(struct replica *self, const struct raft_membership *next) {
