@@ -40,8 +40,31 @@ static struct sim_shard_record *record_of(struct sim_checks *self, struct shard_
 void sim_checks_boot(struct sim_checks *self, struct sim_node *node) {
     node->last_hlc = 0;
     for (uint32_t i = 0; i < self->shard_count; i++) {
+        self->shards[i].open[node->position] = false;
         self->shards[i].walked[node->position] = 0;
+        self->shards[i].commits[node->position] = 0;
         self->shards[i].terms[node->position] = 0;
+        self->shards[i].marks[node->position] = 0;
+    }
+}
+
+void sim_checks_replaced(struct sim_checks *self, struct sim_node *node) {
+    sim_checks_boot(self, node);
+    for (uint32_t i = 0; i < self->shard_count; i++) {
+        self->shards[i].incarnations[node->position] = 0;
+        self->shards[i].removed[node->position] = 0;
+    }
+}
+
+void sim_checks_sent(struct sim_checks *self, const struct sim_node *node, struct shard_id shard,
+                     uint64_t incarnation) {
+    for (uint32_t i = 0; i < self->shard_count; i++) {
+        const struct sim_shard_record *record = &self->shards[i];
+        if (!shard_id_equal(record->id, shard)) { continue; }
+        if (incarnation > record->removed[node->position]) { return; }
+        sim_fail(self->world,
+                 "shard %" PRIu64 ": node %u speaks as incarnation %" PRIu64 ", which was removed",
+                 shard.v, node->id.v, incarnation);
     }
 }
 
@@ -135,13 +158,17 @@ static void check_leader(struct sim_checks *self, struct sim_shard_record *recor
     }
     record->terms[position] = f->term;
     if (f->role != RAFT_LEADER || f->term >= SIM_TERMS_MAX) { return; }
-    uint32_t *leader = &record->leaders[f->term];
-    if (*leader == self->node->id.v) { return; }
-    if (*leader != 0) {
-        sim_fail(self->world, "shard %" PRIu64 ": nodes %u and %u both lead term %" PRIu64,
-                 record->id.v, *leader, self->node->id.v, f->term);
+    struct sim_leader *leader = &record->leaders[f->term];
+    bool same = leader->node == self->node->id.v && leader->incarnation == f->incarnation;
+    if (same) { return; }
+    if (leader->node != 0) {
+        sim_fail(self->world,
+                 "shard %" PRIu64 ": nodes %u and %u both lead term %" PRIu64
+                 ", as incarnations %" PRIu64 " and %" PRIu64,
+                 record->id.v, leader->node, self->node->id.v, f->term, leader->incarnation,
+                 f->incarnation);
     }
-    *leader = self->node->id.v;
+    *leader = (struct sim_leader){self->node->id.v, f->incarnation};
     record->leader_changes++;
     SIM_NOTE(self->world, self->node, SIM_TRACE_ROLE, "leads", record->id.v, f->term, f->last);
 }
@@ -197,15 +224,60 @@ static void check_digest(struct sim_checks *self, const struct replica *replica,
 
 // --- Entry points ---
 
+// A later incarnation is another replica; an earlier one must never come back.
+static void check_identity(struct sim_checks *self, struct sim_shard_record *record,
+                           const struct replica_frontiers *f) {
+    uint32_t position = self->node->position;
+    record->seen[position] = true;
+    uint64_t known = record->incarnations[position];
+    if (f->incarnation == known) { return; }
+    if (f->incarnation < known || f->incarnation <= record->removed[position]) {
+        sim_fail(self->world,
+                 "shard %" PRIu64 ": incarnation %" PRIu64 " is back on node %u after %" PRIu64,
+                 record->id.v, f->incarnation, self->node->id.v, known);
+    }
+    record->incarnations[position] = f->incarnation;
+    if (known == 0) { return; }
+    record->removed[position] = known;
+    record->walked[position] = 0;
+    record->commits[position] = 0;
+    record->terms[position] = 0;
+}
+
+// What was here a turn ago and is not any more was removed for good.
+static void check_gone(struct sim_checks *self) {
+    uint32_t position = self->node->position;
+    for (uint32_t i = 0; i < self->shard_count; i++) {
+        struct sim_shard_record *record = &self->shards[i];
+        if (!record->seen[position] && record->open[position]) {
+            SIM_NOTE(self->world, self->node, SIM_TRACE_ROLE, "removed", record->id.v,
+                     record->incarnations[position], 0);
+            record->removed[position] = record->incarnations[position];
+            record->incarnations[position] = 0;
+        }
+        record->open[position] = record->seen[position];
+        record->seen[position] = false;
+    }
+}
+
 static void look(void *ctx, struct replica *replica) {
     struct sim_checks *self = ctx;
     struct sim_shard_record *record = record_of(self, replica_shard(replica));
     struct replica_frontiers f;
     replica_frontiers(replica, &f);
+    check_identity(self, record, &f);
     check_leader(self, record, &f);
+    uint64_t *commit = &record->commits[self->node->position];
+    if (f.commit < *commit && f.health == RAFT_WHOLE) {
+        sim_fail(self->world, "shard %" PRIu64 ": the commit index of node %u falls", record->id.v,
+                 self->node->id.v);
+    }
+    *commit = f.commit;
     uint64_t mark = f.term + f.last + f.durable + f.commit + f.applied + (uint64_t)f.role;
     self->moved = self->moved || mark != record->marks[self->node->position];
     record->marks[self->node->position] = mark;
+    // A replica that is not whole applies nothing, and its state is that of no index.
+    if (f.health != RAFT_WHOLE) { return; }
     bool moved = record->walked[self->node->position] != f.applied;
     walk(self, record, &f);
     bool catalog = shard_id_equal(record->id, SHARD_CATALOG);
@@ -218,6 +290,7 @@ void sim_checks_turn(struct sim_checks *self, struct sim_node *node) {
     self->node = node;
     self->moved = false;
     replica_table_each(node_core_table(node->core), look, self);
+    check_gone(self);
     if (self->moved && self->moves++ % CHECK_ONE_OF == 0) {
         replica_table_check(node_core_table(node->core));
     }
@@ -241,29 +314,32 @@ static void compare_applied(void *ctx, struct replica *replica) {
     uint64_t *applied = &self->applied[record - self->checks->shards];
     self->replicas[record - self->checks->shards]++;
     if (*applied == 0) { *applied = f.applied; }
+    if (f.health != RAFT_WHOLE) { self->equal = false; }
     if (f.applied != *applied || f.applied != f.last) { self->equal = false; }
 }
 
-// A node that does not know its shards yet holds nothing that could differ.
-static bool all_open(const struct convergence *self) {
-    const struct sim_world *world = self->checks->world;
-    bool whole = self->checks->shard_count == world->plan.shard_count + 1;
+// Each shard is where the newest catalogue places it, and nowhere else; nothing is on its way.
+static bool all_placed(const struct convergence *self, const struct catalog *catalog) {
     for (uint32_t i = 0; i < self->checks->shard_count; i++) {
-        bool catalog = shard_id_equal(self->checks->shards[i].id, SHARD_CATALOG);
-        uint32_t wanted = catalog ? world->plan.member_count : world->plan.replicas;
-        whole = whole && self->replicas[i] == wanted;
+        const struct shard_descriptor *at = catalog_shard(catalog, self->checks->shards[i].id);
+        if (at == NULL || at->replica_count != self->replicas[i]) { return false; }
+        if (at->target_count > 0 || shard_descriptor_is_joint(at)) { return false; }
     }
-    return whole;
+    return self->checks->shard_count == catalog_shard_count(catalog);
 }
 
 bool sim_checks_converged(struct sim_checks *self) {
     struct convergence convergence = {.checks = self, .equal = true};
+    const struct catalog *newest = NULL;
     for (uint32_t i = 0; i < self->world->plan.node_count; i++) {
         struct sim_node *node = &self->world->nodes[i];
         if (!node->up) { return false; }
         replica_table_each(node_core_table(node->core), compare_applied, &convergence);
+        const struct catalog *catalog = node_core_catalog(node->core);
+        bool newer = newest == NULL || catalog_version(catalog) > catalog_version(newest);
+        if (newer) { newest = catalog; }
     }
-    return convergence.equal && all_open(&convergence);
+    return convergence.equal && all_placed(&convergence, newest);
 }
 
 static void look_at_digest(void *ctx, struct replica *replica) {
@@ -285,11 +361,13 @@ static void print_replica(void *ctx, struct replica *replica) {
     static const char *const roles[] = {"follower", "precandidate", "candidate", "leader"};
     struct replica_frontiers f;
     replica_frontiers(replica, &f);
-    (void)printf("n%u shard %" PRIu64 " %-12s term %" PRIu64 " leader n%u last %" PRIu64
-                 " durable %" PRIu64 " commit %" PRIu64 " applied %" PRIu64 " trim %" PRIu64
-                 " pending %" PRIu64 " lease %" PRIu64 " us\n",
-                 self->node->id.v, replica_shard(replica).v, roles[f.role], f.term, f.leader.v,
-                 f.last, f.durable, f.commit, f.applied, f.trim, f.pending, f.lease_remaining_us);
+    (void)printf(
+        "n%u shard %" PRIu64 " %-12s term %" PRIu64 " leader n%u last %" PRIu64 " durable %" PRIu64
+        " commit %" PRIu64 " applied %" PRIu64 " trim %" PRIu64 " pending %" PRIu64
+        " lease %" PRIu64 " us, incarnation %" PRIu64 " config %" PRIu64 " health %d%s\n",
+        self->node->id.v, replica_shard(replica).v, roles[f.role], f.term, f.leader.v, f.last,
+        f.durable, f.commit, f.applied, f.trim, f.pending, f.lease_remaining_us, f.incarnation,
+        f.config_epoch, (int)f.health, f.snapshot_in ? " snapshot coming" : "");
 }
 
 void sim_checks_print(struct sim_checks *self) {

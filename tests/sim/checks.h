@@ -15,6 +15,11 @@ struct sim_committed {
     uint64_t hash;
 };
 
+struct sim_leader {
+    uint32_t node;  // 0 = none yet
+    uint64_t incarnation;
+};
+
 struct sim_digest {
     uint64_t applied;
     uint64_t digest;
@@ -25,14 +30,20 @@ struct sim_shard_record {
     struct sim_committed *entries;  // entries[i] has index i + 1
     uint64_t count;
     uint64_t capacity;
-    uint32_t leaders[SIM_TERMS_MAX];  // by term
-    struct hlc_ts closed;             // largest published by any replica
-    struct hlc_ts timestamp;          // largest in an applied entry
+    struct sim_leader leaders[SIM_TERMS_MAX];  // by term
+    struct hlc_ts closed;                      // largest published by any replica
+    struct hlc_ts timestamp;                   // largest in an applied entry
     struct hlc_ts entry_ceiling;
     struct sim_digest digests[SIM_DIGESTS_MAX];  // by hash of applied; the latest wins
-    uint64_t walked[SIM_NODES_MAX];              // by node, in its present boot
-    uint64_t terms[SIM_NODES_MAX];               // last term seen there
-    uint64_t marks[SIM_NODES_MAX];               // sum of the frontiers last seen there
+    // By node. A replica of a later incarnation starts over.
+    uint64_t incarnations[SIM_NODES_MAX];  // of the replica last seen there
+    uint64_t removed[SIM_NODES_MAX];       // the latest incarnation that was taken away there
+    uint64_t walked[SIM_NODES_MAX];        // in its present boot
+    uint64_t commits[SIM_NODES_MAX];       // in its present boot
+    uint64_t terms[SIM_NODES_MAX];         // last term seen there
+    bool open[SIM_NODES_MAX];              // at the end of its last turn
+    bool seen[SIM_NODES_MAX];              // in the look under way
+    uint64_t marks[SIM_NODES_MAX];         // sum of the frontiers last seen there
     uint64_t leader_changes;
     uint64_t last_digest;  // at the end
 };
@@ -53,6 +64,11 @@ void sim_checks_deinit(struct sim_checks *self);
 // A node starts over: what it had applied in its last boot is looked at again.
 void sim_checks_boot(struct sim_checks *self, struct sim_node *node);
 void sim_checks_turn(struct sim_checks *self, struct sim_node *node);
+// The node at this place is another from now on, with empty disks.
+void sim_checks_replaced(struct sim_checks *self, struct sim_node *node);
+// A raft message that a replica sends: the removed ones have nothing to say.
+void sim_checks_sent(struct sim_checks *self, const struct sim_node *node, struct shard_id shard,
+                     uint64_t incarnation);
 // All replicas of all shards hold the same, and nothing is left to apply.
 bool sim_checks_converged(struct sim_checks *self);
 // Where every replica stands, for people.

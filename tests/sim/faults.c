@@ -6,6 +6,7 @@
 
 #include "dataplane/base/assert.h"
 #include "dataplane/base/checksum.h"
+#include "tests/sim/damage.h"
 #include "tests/sim/world.h"
 
 #include <string.h>
@@ -281,6 +282,24 @@ static void break_disk(struct sim_faults *self, enum sim_disk_trouble trouble) {
     SIM_NOTE(self->world, node, SIM_TRACE_FAULT, "disk", (uint64_t)trouble, 0, 0);
 }
 
+// Losses for good, as far as the budget allows. The catalogue's own group cannot be moved: its
+// nodes are not wiped.
+static void lose(struct sim_faults *self, enum sim_fault kind) {
+    struct sim_world *world = self->world;
+    struct sim_node *node = &world->nodes[draw_node(self)];
+    uint64_t down = draw_duration(self);
+    bool wipes = kind == SIM_FAULT_WIPE;
+    if (wipes && node->position < world->plan.member_count) { return; }
+    if (!node->up || !sim_damage_allowed(world, node)) { return; }
+    sim_node_crash(node);
+    if (wipes) {
+        sim_damage_wipe(world, node);  // the operator gives it an identity
+        return;
+    }
+    sim_damage_rot(world, node, &self->prng);
+    sim_world_put(world, &node->restart, world->now_ns + down);
+}
+
 static void slow_disk(struct sim_faults *self) {
     struct sim_node *node = &self->world->nodes[draw_node(self)];
     node->slow_disk_until_ns = self->world->now_ns + draw_duration(self);
@@ -342,6 +361,13 @@ static void begin(struct sim_faults *self, enum sim_fault kind) {
         break;
     case SIM_FAULT_SYNC_ERROR:
         break_disk(self, SIM_DISK_SYNC_FAILS);
+        break;
+    case SIM_FAULT_LOG_ROT:
+    case SIM_FAULT_WIPE:
+        lose(self, kind);
+        break;
+    case SIM_FAULT_MEMBERS:
+        sim_operator_change(&self->world->operator);
         break;
     case SIM_FAULT_CRASH:
         crash(self, &self->world->nodes[draw_node(self)]);
@@ -425,7 +451,7 @@ static void heal_node(struct sim_node *node) {
     node->wall_ppm = 0;
     node->slow_disk_until_ns = 0;
     node->trouble = SIM_DISK_WELL;
-    if (!node->up) { sim_node_start(node); }
+    if (!node->up && node->id.v != 0) { sim_node_start(node); }
 }
 
 static void break_for_good(struct sim_faults *self, struct sim_node *node) {

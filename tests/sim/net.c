@@ -21,8 +21,9 @@ struct message {
 };
 
 static const char *const type_names[PEER_MESSAGE_TYPE_COUNT] = {
-    "support_request", "support_reply", "leads",   "raft", "frontier",
-    "request",         "response",      "catalog", "join", "status",
+    "support_request", "support_reply",  "leads",   "raft", "frontier",
+    "request",         "response",       "catalog", "join", "status",
+    "snapshot",        "snapshot_reply", "digest",
 };
 
 void sim_net_init(struct sim_net *self, struct sim_world *world) {
@@ -47,7 +48,8 @@ static struct sim_node *node_by_id(struct sim_world *world, struct node_id id) {
 // For --trace: what a raft message says.
 static void print_raft(const struct message *self) {
     static const char *const names[RAFT_MESSAGE_TYPE_COUNT] = {
-        "prevote?", "prevote!", "vote?", "vote!", "append?", "append!", "timeout_now"};
+        "prevote?", "prevote!", "vote?",       "vote!",
+        "append?",  "append!",  "timeout_now", "snapshot_offer"};
     static struct log_entry entries[RAFT_APPEND_ENTRIES_MAX];
     struct codec_reader r;
     codec_reader_init(&r, bytes_slice(self->body));

@@ -146,6 +146,7 @@ void sim_node_turn(struct sim_node *self) {
     self->touched = false;
     world->touched--;
     if (!self->up) { return; }
+    world->acting = self;
     node_core_turn(self->core);
     set_timer(self);
     SIM_NOTE(world, self, SIM_TRACE_TURN, "", 0, 0, 0);
@@ -169,8 +170,9 @@ static void on_timer(struct sim_world *world, struct sim_event *event) {
 // --- Life ---
 
 static void on_restart(struct sim_world *world, struct sim_event *event) {
-    (void)world;
-    sim_node_start((struct sim_node *)((char *)event - offsetof(struct sim_node, restart)));
+    struct sim_node *self = (struct sim_node *)((char *)event - offsetof(struct sim_node, restart));
+    world->acting = self;
+    sim_node_start(self);
 }
 
 static void on_stop(struct sim_world *world, struct sim_event *event) {
@@ -221,13 +223,24 @@ void sim_node_init(struct sim_node *self, struct sim_world *world, uint32_t posi
     self->restart = (struct sim_event){.fire = on_restart};
 }
 
-static void stop_core(struct sim_node *self) {
-    self->up = false;
+static void cancel_events(struct sim_node *self) {
     sim_world_cancel(self->world, &self->timer);
     sim_world_cancel(self->world, &self->turn);
     sim_world_cancel(self->world, &self->sync_done);
     sim_world_cancel(self->world, &self->flush);
     sim_world_cancel(self->world, &self->stop);
+}
+
+static void lose_memory(struct sim_node *self) {
+    uint64_t log_lost = sim_engine_crash(self->log_engine, &self->prng);
+    uint64_t data_lost = sim_engine_crash(self->data_engine, &self->prng);
+    self->paused_until_ns = 0;
+    SIM_NOTE(self->world, self, SIM_TRACE_CRASH, "lost log, data", log_lost, data_lost, self->boot);
+}
+
+static void stop_core(struct sim_node *self) {
+    self->up = false;
+    cancel_events(self);
     sim_calls_lost(self->world, self);
     node_core_destroy(self->core);
     raftlog_destroy(self->log);
@@ -247,10 +260,44 @@ void sim_node_deinit(struct sim_node *self) {
 void sim_node_crash(struct sim_node *self) {
     ASSERT(self->up);
     stop_core(self);
-    uint64_t log_lost = sim_engine_crash(self->log_engine, &self->prng);
-    uint64_t data_lost = sim_engine_crash(self->data_engine, &self->prng);
-    self->paused_until_ns = 0;
-    SIM_NOTE(self->world, self, SIM_TRACE_CRASH, "lost log, data", log_lost, data_lost, self->boot);
+    lose_memory(self);
+}
+
+// Nothing of the core may be touched again, not even to free it.
+void sim_node_fell(struct sim_node *self) {
+    enum { FALLS_MAX = 60 };
+    struct sim_world *world = self->world;
+    if (self->touched) {
+        self->touched = false;
+        world->touched--;
+    }
+    self->up = false;
+    cancel_events(self);
+    self->core = NULL;
+    self->log = NULL;
+    self->group = NULL;
+    self->flushing = false;
+    sim_calls_lost(world, self);
+    lose_memory(self);
+    uint64_t down = prng_between(&self->prng, 1, 500) * 1000000;
+    sim_world_put(world, &self->restart, world->now_ns + down);
+    if (self->falls++ > FALLS_MAX) { sim_fail(world, "node %u stops again and again", self->id.v); }
+}
+
+void sim_node_replace(struct sim_node *self) {
+    ASSERT(!self->up);
+    sim_world_cancel(self->world, &self->restart);
+    struct sim_engine_options options = {.deferred = true};
+    engine_close(self->log_engine);
+    engine_close(self->data_engine);
+    self->log_engine = sim_engine_create(&options);
+    self->data_engine = sim_engine_create(&options);
+    self->id = (struct node_id){0};
+    self->incarnation = prng_next(&self->prng) | 1;
+    self->boot = 0;
+    self->damaged = false;
+    self->group_sequence = 0;
+    self->flush_sequence = 0;
 }
 
 void sim_node_describe(const struct sim_node *self, struct catalog_node *out) {

@@ -60,6 +60,9 @@ struct sim_node {
 
     struct env env;
     struct node_core *core;
+    bool damaged;                            // lost something that others have to give back
+    uint64_t heal_goal[SIM_SHARDS_MAX + 1];  // by position among the checks' shards
+    uint32_t falls;                          // stops of its own, over its damage
     struct sim_event timer;
     struct sim_event turn;
     struct sim_event sync_done;
@@ -77,6 +80,10 @@ void sim_node_init(struct sim_node *self, struct sim_world *world, uint32_t posi
 void sim_node_deinit(struct sim_node *self);
 void sim_node_start(struct sim_node *self);
 void sim_node_crash(struct sim_node *self);
+// It stopped itself in the middle of something (FATAL): what it held in memory is abandoned.
+void sim_node_fell(struct sim_node *self);
+// New disks and no identity. It is down.
+void sim_node_replace(struct sim_node *self);
 // Works off what the core was given.
 void sim_node_turn(struct sim_node *self);
 // Something was given to the core: a turn will follow, at once unless the node is slow.

@@ -40,9 +40,16 @@ enum sim_fault {
     SIM_FAULT_ROLLING,     // all nodes restart, one after the other
     SIM_FAULT_FULL_DISK,   // a node stops on its next write, and comes back with room
     SIM_FAULT_SYNC_ERROR,  // a node stops on a sync that failed
+    SIM_FAULT_LOG_ROT,     // records of a log rot while the node is down
+    SIM_FAULT_WIPE,        // a node loses everything, and comes back as another one
+    SIM_FAULT_MEMBERS,     // the members of shards change
     SIM_FAULT_COUNT
 };
-#define SIM_FAULTS_ALL ((UINT64_C(1) << SIM_FAULT_COUNT) - 1)
+// What needs replicas that heal by snapshots is drawn only when it is asked for by name.
+#define SIM_FAULTS_PENDING                                              \
+    (UINT64_C(1) << SIM_FAULT_LOG_ROT | UINT64_C(1) << SIM_FAULT_WIPE | \
+     UINT64_C(1) << SIM_FAULT_MEMBERS)
+#define SIM_FAULTS_ALL (((UINT64_C(1) << SIM_FAULT_COUNT) - 1) & ~SIM_FAULTS_PENDING)
 
 // Seeded bugs of the simulator's own ports; each must be caught (mutants_test).
 enum sim_mutant {

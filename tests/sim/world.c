@@ -10,6 +10,7 @@
 #include "dataplane/base/checksum.h"
 #include "dataplane/base/mem.h"
 #include "dataplane/obs/log.h"
+#include "tests/sim/damage.h"
 
 #include <inttypes.h>
 #include <stdarg.h>
@@ -64,8 +65,16 @@ static uint64_t log_time(void *ctx) {
     return self->now_ns / 1000;
 }
 
+// A node that cannot trust its disk stops its process (FATAL). If the disk was damaged on purpose
+// that is well done: the node is down, and the world goes on.
 static void on_stop(void *ctx, const char *reason) {
     struct sim_world *self = ctx;
+    bool own = strncmp(reason, "FATAL", 5) == 0 && self->armed;
+    if (own && self->acting != NULL && self->acting->damaged) {
+        if (self->trace.echo) { (void)printf("node %u: %s\n", self->acting->id.v, reason); }
+        stop_set_hook(on_stop, self);  // once more
+        longjmp(self->stopped, 1);
+    }
     sim_trace_print(&self->trace, SIM_TIMELINE_LINES);
     sim_checks_print(&self->checks);
     (void)printf("FAILED seed=%" PRIu64 " at %.6f s: %s\n", self->plan.seed,
@@ -101,15 +110,15 @@ static void step(struct sim_world *self) {
         return;
     }
     heap_remove(&self->heap, &event->heap);
+    self->acting = event->node;
     event->fire(self, event);
     for (uint32_t i = 0; self->touched > 0; i = (i + 1) % self->plan.node_count) {
         sim_node_turn(&self->nodes[i]);  // may touch itself again, by a call that ends in it
     }
 }
 
-bool sim_world_until(struct sim_world *self, uint64_t for_ns,
-                     bool (*condition)(struct sim_world *self)) {
-    uint64_t end = self->now_ns + for_ns;
+static bool advance(struct sim_world *self, uint64_t end,
+                    bool (*condition)(struct sim_world *self)) {
     uint32_t since = 0;
     while (!self->failed) {
         // Conditions look at the whole world: not after every event.
@@ -118,6 +127,17 @@ bool sim_world_until(struct sim_world *self, uint64_t for_ns,
         if (first == NULL || first->key > end) { break; }
         step(self);
     }
+    return false;
+}
+
+bool sim_world_until(struct sim_world *self, uint64_t for_ns,
+                     bool (*condition)(struct sim_world *self)) {
+    const uint64_t end = self->now_ns + for_ns;
+    if (setjmp(self->stopped) != 0) { sim_node_fell(self->acting); }
+    self->armed = true;
+    const bool met = advance(self, end, condition);
+    self->armed = false;
+    if (met) { return true; }
     self->now_ns = end > self->now_ns && !self->failed ? end : self->now_ns;
     return !self->failed && condition(self);
 }
@@ -137,6 +157,7 @@ static void world_init(struct sim_world *self, const struct sim_plan *plan, bool
     sim_net_init(&self->net, self);
     sim_faults_init(&self->faults, self);
     sim_checks_init(&self->checks, self);
+    sim_operator_init(&self->operator, self);
     sim_history_init(&self->history);
     log_set_sink(on_log_line, self);
     log_set_clock(log_time, self);
@@ -162,6 +183,7 @@ static void world_deinit(struct sim_world *self) {
         sim_client_deinit(&self->clients[i]);
     }
     sim_call_deinit(&self->setup);
+    sim_operator_deinit(&self->operator);
     while (heap_peek(&self->heap) != NULL) {
         struct sim_event *event = (struct sim_event *)heap_peek(&self->heap);
         heap_remove(&self->heap, &event->heap);
@@ -324,54 +346,53 @@ static void load(struct sim_world *self) {
     (void)sim_world_until(self, self->plan.warm_ns, never);
     SIM_NOTE(self, NULL, SIM_TRACE_PHASE, "faults", 0, 0, 0);
     sim_faults_start(&self->faults);
+    sim_operator_start(&self->operator);
     (void)sim_world_until(self, self->plan.fault_ns, never);
 }
 
-// Whether a set of nodes leaves a group its majority.
-static bool spares(const struct node_id *nodes, uint32_t count, const struct sim_world *self,
+// Whether a set of nodes leaves a group the majority of its voters.
+static bool spares(const struct sim_world *self, const struct shard_descriptor *at,
                    uint32_t broken) {
+    uint32_t voters = 0;
     uint32_t left = 0;
-    for (uint32_t i = 0; i < count; i++) {
+    for (uint32_t i = 0; i < at->replica_count; i++) {
+        if (at->replicas[i].role != SHARD_VOTER) { continue; }
+        voters++;
         for (uint32_t n = 0; n < self->plan.node_count; n++) {
-            bool here = node_id_equal(self->nodes[n].id, nodes[i]);
+            bool here = node_id_equal(self->nodes[n].id, at->replicas[i].node);
             left += here && (broken >> n & 1) == 0;
         }
     }
-    return left > count / 2;
+    return left > voters / 2;
 }
 
-// By the catalogue of a node that is up.
 static bool spares_all(const struct sim_world *self, const struct catalog *catalog,
                        uint32_t broken) {
-    struct node_id nodes[SHARD_REPLICAS_MAX];
-    for (uint32_t i = 0; i < self->plan.member_count; i++) {
-        nodes[i] = self->nodes[i].id;
-    }
-    if (!spares(nodes, self->plan.member_count, self, broken)) { return false; }
     for (uint32_t s = 0; s < catalog_shard_count(catalog); s++) {
-        const struct shard_descriptor *shard = catalog_shard_at(catalog, s);
-        for (uint32_t i = 0; i < shard->replica_count; i++) {
-            nodes[i] = shard->replicas[i].node;
-        }
-        if (!spares(nodes, shard->replica_count, self, broken)) { return false; }
+        if (!spares(self, catalog_shard_at(catalog, s), broken)) { return false; }
     }
     return true;
 }
 
 // As many nodes as can be missed, drawn from the plan: liveness must not need them.
 static uint32_t draw_broken(struct sim_world *self) {
-    const struct sim_node *up = NULL;
-    for (uint32_t i = 0; i < self->plan.node_count; i++) {
-        bool knows = self->nodes[i].up && node_core_is_current(self->nodes[i].core);
-        if (knows) { up = &self->nodes[i]; }
-    }
+    const struct catalog *catalog = sim_newest_catalog(self);
+    if (catalog == NULL || self->plan.heal_all) { return 0; }
     uint32_t broken = 0;
-    uint32_t first = (uint32_t)(hash64_u64(self->plan.seed) % self->plan.node_count);
-    for (uint32_t i = 0; up != NULL && i < self->plan.node_count; i++) {
-        uint32_t more = broken | UINT32_C(1) << (first + i) % self->plan.node_count;
-        if (spares_all(self, node_core_catalog(up->core), more)) { broken = more; }
+    for (uint32_t i = 0; i < self->plan.node_count; i++) {
+        // What is being healed needs the others: it counts as missed, and nothing is broken.
+        if (self->nodes[i].damaged || self->nodes[i].id.v == 0) { return 0; }
     }
-    return self->plan.heal_all ? 0 : broken;
+    for (uint32_t s = 0; s < catalog_shard_count(catalog); s++) {
+        const struct shard_descriptor *at = catalog_shard_at(catalog, s);
+        if (at->target_count > 0 || shard_descriptor_is_joint(at)) { return 0; }
+    }
+    uint32_t first = (uint32_t)(hash64_u64(self->plan.seed) % self->plan.node_count);
+    for (uint32_t i = 0; i < self->plan.node_count; i++) {
+        uint32_t more = broken | UINT32_C(1) << (first + i) % self->plan.node_count;
+        if (spares_all(self, catalog, more)) { broken = more; }
+    }
+    return broken;
 }
 
 static bool settle_majority(struct sim_world *self) {

@@ -13,8 +13,11 @@
 #include "tests/sim/history.h"
 #include "tests/sim/net.h"
 #include "tests/sim/node.h"
+#include "tests/sim/operator.h"
 #include "tests/sim/plan.h"
 #include "tests/sim/trace.h"
+
+#include <setjmp.h>
 
 struct sim_world {
     struct sim_plan plan;
@@ -27,6 +30,7 @@ struct sim_world {
     struct sim_net net;
     struct sim_node nodes[SIM_NODES_MAX];
     struct sim_faults faults;
+    struct sim_operator operator;
     struct sim_checks checks;
     struct sim_history history;
     struct sim_client clients[SIM_CLIENTS_MAX + 1];  // the last one does the final check
@@ -38,6 +42,9 @@ struct sim_world {
     uint32_t broken;   // nodes that stay broken while the others must do
     uint32_t touched;  // nodes whose turn is due at the end of this event
     uint64_t restarts;
+    struct sim_node *acting;  // whose code runs; it may stop itself
+    jmp_buf stopped;
+    bool armed;  // a node that stops itself is led back to the world
     bool failed;
     char failure[512];
 };

@@ -441,14 +441,21 @@ void sim_engine_make_durable(struct engine *engine, uint64_t sequence) {
 
 uint64_t sim_engine_crash(struct engine *engine, struct prng *prng) {
     struct sim_engine *self = engine_of(engine);
-    const uint32_t keep = (uint32_t)prng_below(prng, self->root_count);
-    const uint32_t lost = self->root_count - 1 - keep;
+    const uint64_t sequence = sim_engine_sequence(engine);
+    const uint64_t kept = self->durable + prng_below(prng, self->root_count);
+    sim_engine_crash_at(engine, kept);
+    return sequence - kept;
+}
+
+void sim_engine_crash_at(struct engine *engine, uint64_t sequence) {
+    struct sim_engine *self = engine_of(engine);
+    ASSERT(sequence >= self->durable && sequence <= sim_engine_sequence(engine));
+    const uint32_t keep = (uint32_t)(sequence - self->durable);
     while (self->root_count > keep + 1) {
         sim_tree_unref(self->roots[--self->root_count]);
     }
     self->root = self->roots[keep];
-    sim_engine_make_durable(engine, sim_engine_sequence(engine));
-    return lost;
+    sim_engine_make_durable(engine, sequence);
 }
 
 void sim_engine_set_full(struct engine *engine, bool full) {

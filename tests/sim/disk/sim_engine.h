@@ -39,6 +39,9 @@ void sim_engine_make_durable(struct engine *engine, uint64_t sequence);
 // the WAL may have reached the disk, a memtable may have been flushed). Cursors of before the crash
 // must not be used. Returns the number of batches lost.
 uint64_t sim_engine_crash(struct engine *engine, struct prng *prng);
+// The same, but keeps exactly the first `sequence` batches, which include the durable ones: to try
+// every place of a crash in turn.
+void sim_engine_crash_at(struct engine *engine, uint64_t sequence);
 // Writes give STATUS_NO_SPACE while full (also those that only remove); flushes too.
 void sim_engine_set_full(struct engine *engine, bool full);
 // Bit rot that the checksum catches: reading this key gives STATUS_CORRUPT until it is written

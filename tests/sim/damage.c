@@ -1,0 +1,158 @@
+// SPDX-License-Identifier: Apache-2.0
+// The budget counts by the newest catalogue that any node holds. While an operation on a shard's
+// members is under way, or two configurations overlap, nothing may be lost at all: who counts is
+// then more than one can read off the catalogue.
+#include "tests/sim/damage.h"
+
+#include "dataplane/base/assert.h"
+#include "tests/sim/disk/sim_engine.h"
+#include "tests/sim/world.h"
+
+#include <string.h>
+
+// Of an entry in the log store: the shard, a kind, the index.
+enum { ROT_MAX = 3, SHARD_SIZE = 8, ENTRY_KEY_SIZE = 17 };
+
+const struct catalog *sim_newest_catalog(const struct sim_world *world) {
+    const struct catalog *newest = NULL;
+    for (uint32_t i = 0; i < world->plan.node_count; i++) {
+        const struct sim_node *node = &world->nodes[i];
+        if (!node->up) { continue; }
+        const struct catalog *catalog = node_core_catalog(node->core);
+        bool newer = newest == NULL || catalog_version(catalog) > catalog_version(newest);
+        if (newer) { newest = catalog; }
+    }
+    return newest;
+}
+
+static const struct sim_node *holder(const struct sim_world *world, struct node_id id) {
+    for (uint32_t i = 0; i < world->plan.node_count; i++) {
+        if (node_id_equal(world->nodes[i].id, id)) { return &world->nodes[i]; }
+    }
+    return NULL;
+}
+
+static bool is_whole(const struct sim_world *world, const struct sim_node *node,
+                     const struct catalog *catalog) {
+    for (uint32_t s = 0; s < world->checks.shard_count; s++) {
+        struct shard_id id = world->checks.shards[s].id;
+        const struct shard_descriptor *at = catalog_shard(catalog, id);
+        if (at == NULL || !shard_descriptor_has_node(at, node->id)) { continue; }
+        struct replica *replica = replica_table_find(node_core_table(node->core), id);
+        if (replica == NULL) { return false; }
+        struct replica_frontiers f;
+        replica_frontiers(replica, &f);
+        if (f.health != RAFT_WHOLE || f.applied < node->heal_goal[s]) { return false; }
+    }
+    return true;
+}
+
+static void look_who_healed(struct sim_world *world, const struct catalog *catalog) {
+    for (uint32_t i = 0; i < world->plan.node_count; i++) {
+        struct sim_node *node = &world->nodes[i];
+        if (!node->damaged || !node->up || !node_core_is_registered(node->core)) { continue; }
+        if (!is_whole(world, node, catalog)) { continue; }
+        node->damaged = false;
+        SIM_NOTE(world, node, SIM_TRACE_FAULT, "whole again", 0, 0, 0);
+    }
+}
+
+// Counting this node as lost, does a majority of the voters stay?
+static bool shard_spares(const struct sim_world *world, const struct shard_descriptor *at,
+                         const struct sim_node *node) {
+    uint32_t voters = 0;
+    uint32_t lost = 0;
+    for (uint32_t i = 0; i < at->replica_count; i++) {
+        if (at->replicas[i].role != SHARD_VOTER) { continue; }
+        const struct sim_node *there = holder(world, at->replicas[i].node);
+        voters++;
+        lost += there == NULL || there->damaged || there == node;
+    }
+    return lost <= (voters - 1) / 2;
+}
+
+bool sim_damage_allowed(struct sim_world *world, struct sim_node *node) {
+    const struct catalog *catalog = sim_newest_catalog(world);
+    if (catalog == NULL || node->id.v == 0) { return false; }
+    look_who_healed(world, catalog);
+    for (uint32_t i = 0; i < catalog_shard_count(catalog); i++) {
+        const struct shard_descriptor *at = catalog_shard_at(catalog, i);
+        if (at->target_count > 0 || shard_descriptor_is_joint(at)) { return false; }
+        if (shard_descriptor_has_node(at, node->id) && !shard_spares(world, at, node)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+void sim_damage_note(struct sim_world *world, struct sim_node *node) {
+    node->damaged = true;
+    for (uint32_t s = 0; s < world->checks.shard_count; s++) {
+        node->heal_goal[s] = world->checks.shards[s].count;
+    }
+}
+
+static struct slice key_at(struct engine_cursor *cursor, uint64_t position) {
+    engine_cursor_seek(cursor, SLICE_EMPTY);
+    while (position-- > 0 && engine_cursor_valid(cursor)) {
+        engine_cursor_next(cursor);
+    }
+    return engine_cursor_valid(cursor) ? engine_cursor_key(cursor) : SLICE_EMPTY;
+}
+
+// Whether the records before and after are entries of the same shard: what cannot be read between
+// them hides nothing else. (Where a whole shard may be hidden a node refuses to start, and that is
+// right.)
+static bool is_inside(struct engine_cursor *cursor, uint64_t position) {
+    uint8_t middle[ENTRY_KEY_SIZE];
+    struct slice key = key_at(cursor, position);
+    if (position == 0 || key.size != sizeof(middle)) { return false; }
+    memcpy(middle, key.data, sizeof(middle));
+    for (uint64_t i = position - 1; i <= position + 1; i++) {
+        struct slice other = key_at(cursor, i);
+        bool same = other.size == sizeof(middle) && memcmp(other.data, middle, SHARD_SIZE) == 0;
+        if (!same) { return false; }
+    }
+    return true;
+}
+
+// One record: a bit of it flips, which its own checksum catches, or it cannot be read at all.
+static void rot(struct sim_node *node, struct prng *prng) {
+    struct engine_cursor *cursor = engine_cursor_create(node->log_engine, ENGINE_LOG);
+    uint64_t count = 0;
+    engine_cursor_seek(cursor, SLICE_EMPTY);
+    for (; engine_cursor_valid(cursor); engine_cursor_next(cursor)) {
+        count++;
+    }
+    uint64_t position = prng_below(prng, count + 1);
+    bool unreadable = prng_chance(prng, 1, 3) && is_inside(cursor, position);
+    struct slice key = key_at(cursor, position);
+    enum status st = STATUS_OK;
+    if (key.size > 0 && unreadable) {
+        st = sim_engine_corrupt(node->log_engine, ENGINE_LOG, key);
+    } else if (key.size > 0) {
+        struct bytes *value = bytes_copy(engine_cursor_value(cursor));
+        value->data[prng_below(prng, value->size)] ^= (uint8_t)(1U << prng_below(prng, 8));
+        st = sim_engine_overwrite(node->log_engine, ENGINE_LOG, key, bytes_slice(value));
+        bytes_unref(value);
+    }
+    ASSERT(st == STATUS_OK);
+    engine_cursor_destroy(cursor);
+}
+
+void sim_damage_rot(struct sim_world *world, struct sim_node *node, struct prng *prng) {
+    ASSERT(!node->up);
+    sim_damage_note(world, node);
+    uint64_t count = prng_between(prng, 1, ROT_MAX);
+    SIM_NOTE(world, node, SIM_TRACE_FAULT, "log_rot", count, 0, 0);
+    for (; count > 0; count--) {
+        rot(node, prng);
+    }
+}
+
+void sim_damage_wipe(struct sim_world *world, struct sim_node *node) {
+    ASSERT(!node->up);
+    SIM_NOTE(world, node, SIM_TRACE_FAULT, "wipe", 0, 0, 0);
+    sim_node_replace(node);
+    sim_checks_replaced(&world->checks, node);
+}
