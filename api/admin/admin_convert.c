@@ -71,6 +71,30 @@ Lightcone__V1__Keyspace *admin__keyspace(struct admin_call *call,
     return out;
 }
 
+static Lightcone__V1__ReplicaRole replica_role(enum shard_role role) {
+    switch (role) {
+    case SHARD_LEARNER:
+        return LIGHTCONE__V1__REPLICA_ROLE__REPLICA_ROLE_LEARNER;
+    case SHARD_LEAVING:
+        return LIGHTCONE__V1__REPLICA_ROLE__REPLICA_ROLE_LEAVING;
+    case SHARD_VOTER:
+    case SHARD_ROLE_COUNT:
+        break;
+    }
+    return LIGHTCONE__V1__REPLICA_ROLE__REPLICA_ROLE_VOTER;
+}
+
+Lightcone__V1__ShardReplica *admin__replica(struct admin_call *call,
+                                            const struct shard_replica *replica) {
+    Lightcone__V1__ShardReplica *out = admin__alloc(call, sizeof(*out));
+    lightcone__v1__shard_replica__init(out);
+    out->node = replica->node.v;
+    out->role = replica_role(replica->role);
+    out->incarnation = replica->incarnation;
+    out->outgoing = replica->outgoing;
+    return out;
+}
+
 Lightcone__V1__Shard *admin__shard(struct admin_call *call, const struct shard_descriptor *shard) {
     Lightcone__V1__Shard *out = admin__alloc(call, sizeof(*out));
     lightcone__v1__shard__init(out);
@@ -87,13 +111,14 @@ Lightcone__V1__Shard *admin__shard(struct admin_call *call, const struct shard_d
     out->n_replicas = shard->replica_count;
     out->replicas = admin__alloc(call, shard->replica_count * sizeof(*out->replicas));
     for (uint32_t i = 0; i < shard->replica_count; i++) {
-        Lightcone__V1__ShardReplica *replica = admin__alloc(call, sizeof(*replica));
-        lightcone__v1__shard_replica__init(replica);
-        replica->node = shard->replicas[i].node.v;
-        replica->role = shard->replicas[i].role == SHARD_VOTER
-                            ? LIGHTCONE__V1__REPLICA_ROLE__REPLICA_ROLE_VOTER
-                            : LIGHTCONE__V1__REPLICA_ROLE__REPLICA_ROLE_LEARNER;
-        out->replicas[i] = replica;
+        out->replicas[i] = admin__replica(call, &shard->replicas[i]);
+    }
+    out->n_targets = shard->target_count;
+    out->targets = admin__alloc(call, shard->target_count * sizeof(*out->targets));
+    for (uint32_t i = 0; i < shard->target_count; i++) {
+        struct shard_replica wanted = {.node = shard->targets[i].node,
+                                       .role = shard->targets[i].role};
+        out->targets[i] = admin__replica(call, &wanted);
     }
     return out;
 }

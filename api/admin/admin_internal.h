@@ -20,6 +20,8 @@ struct admin_call {
     struct buf payload;
     struct node_status_call status;
     uint64_t keyspace_id;
+    struct catalog_place_shard place;
+    uint64_t version;  // of the shard's entry in the catalogue when it was asked for
     // Waiting for the catalogue: asked at the end of each turn, answered at the deadline at the
     // latest.
     bool (*is_ready)(struct admin_call *call);
@@ -57,6 +59,8 @@ char *admin__text(struct admin_call *call, const char *text);
 Lightcone__V1__Node *admin__node(struct admin_call *call, const struct catalog_node *node);
 Lightcone__V1__Keyspace *admin__keyspace(struct admin_call *call,
                                          const struct catalog_keyspace *keyspace);
+Lightcone__V1__ShardReplica *admin__replica(struct admin_call *call,
+                                            const struct shard_replica *replica);
 // With the leader hint of the routing map.
 Lightcone__V1__Shard *admin__shard(struct admin_call *call, const struct shard_descriptor *shard);
 
@@ -74,3 +78,6 @@ void admin__shard_list(struct admin_call *call);
 void admin__shard_show(struct admin_call *call);
 void admin__shard_transfer_leader(struct admin_call *call);
 void admin__map_get(struct admin_call *call);
+// admin_place.c
+void admin__shard_place(struct admin_call *call);
+void admin__shard_cancel(struct admin_call *call);

@@ -42,14 +42,17 @@ void admin__shard_list(struct admin_call *call) {
         admin__fail(call, STATUS_INVALID_ARGUMENT, "limit", "at most 10000 shards a page");
         return;
     }
-    const struct shard_map *map = catalog_shard_map(node_core_catalog(admin__core(call)));
+    struct catalog *catalog = node_core_catalog(admin__core(call));
+    const struct shard_map *map = catalog_shard_map(catalog);
     Lightcone__V1__ShardListResponse response = LIGHTCONE__V1__SHARD_LIST_RESPONSE__INIT;
     response.shards = admin__alloc(call, limit * sizeof(*response.shards));
     const struct shard_descriptor *at =
         shard_map_at_or_after(map, slice_make(request->resume.data, request->resume.len));
     while (at != NULL && response.n_shards < limit) {
         if (keyspace == 0 || prefix_of(at) == keyspace) {
-            response.shards[response.n_shards++] = admin__shard(call, at);
+            // The catalogue's own entry shows what was ordered, too; the map routes.
+            const struct shard_descriptor *entry = catalog_shard(catalog, at->id);
+            response.shards[response.n_shards++] = admin__shard(call, entry != NULL ? entry : at);
         }
         at = at->end->size == 0 ? NULL : shard_map_at_or_after(map, bytes_slice(at->end));
     }
@@ -78,14 +81,35 @@ static Lightcone__V1__RaftRole role_of(enum raft_role role) {
     return LIGHTCONE__V1__RAFT_ROLE__RAFT_ROLE_UNSPECIFIED;
 }
 
+static void fill_whole(Lightcone__V1__ReplicaStatus *out, const struct replica_frontiers *f) {
+    out->incarnation = f->incarnation;
+    out->config_epoch = f->config_epoch;
+    out->health = f->health == RAFT_HOLLOW ? LIGHTCONE__V1__REPLICA_HEALTH__REPLICA_HEALTH_HOLLOW
+                  : f->health == RAFT_DAMAGED
+                      ? LIGHTCONE__V1__REPLICA_HEALTH__REPLICA_HEALTH_DAMAGED
+                      : LIGHTCONE__V1__REPLICA_HEALTH__REPLICA_HEALTH_WHOLE;
+    out->snapshot_in = f->snapshot_in;
+    out->snapshot_in_bytes = f->snapshot_in_bytes;
+    out->snapshot_in_total = f->snapshot_in_total;
+    out->snapshots_out = f->snapshots_out;
+    out->snapshot_out_bytes = f->snapshot_out_bytes;
+    out->snapshot_out_total = f->snapshot_out_total;
+    out->digest_index = f->digest_index;
+    out->digest = f->digest;
+}
+
 static Lightcone__V1__ReplicaStatus *status_of(struct admin_call *call, uint32_t node,
                                                const struct node_replica_status *item) {
     Lightcone__V1__ReplicaStatus *out = admin__alloc(call, sizeof(*out));
     lightcone__v1__replica_status__init(out);
     out->node = node;
-    if (item == NULL || !item->present) { return out; }
+    if (item == NULL) { return out; }
     const struct replica_frontiers *f = &item->frontiers;
-    out->reachable = true;
+    // Of a node without a replica, nothing but that it answers is told.
+    out->present = item->present;
+    out->reachable = item->present;
+    if (!item->present) { return out; }
+    fill_whole(out, f);
     out->role = role_of(f->role);
     out->term = f->term;
     out->leader = f->leader.v;
@@ -101,26 +125,62 @@ static Lightcone__V1__ReplicaStatus *status_of(struct admin_call *call, uint32_t
     return out;
 }
 
+static Lightcone__V1__ShardMembers *members_of(struct admin_call *call,
+                                               const struct node_members_status *members) {
+    if (members->leader.v == 0) { return NULL; }
+    Lightcone__V1__ShardMembers *out = admin__alloc(call, sizeof(*out));
+    lightcone__v1__shard_members__init(out);
+    out->leader = members->leader.v;
+    out->config_epoch = members->config_epoch;
+    out->committed_epoch = members->committed_epoch;
+    out->members = admin__alloc(call, members->count * sizeof(*out->members));
+    for (uint32_t i = 0; i < members->count; i++) {
+        Lightcone__V1__ShardMember *member = admin__alloc(call, sizeof(*member));
+        lightcone__v1__shard_member__init(member);
+        member->replica = admin__replica(call, &members->members[i]);
+        member->match = members->matches[i];
+        member->lag = members->last > member->match ? members->last - member->match : 0;
+        out->members[out->n_members++] = member;
+    }
+    out->step = admin__text(call, replica_members_step_name(members->progress.step));
+    out->text = admin__text(call, members->progress.text);
+    out->waited_ms = members->waited_ms;
+    return out;
+}
+
+static const struct node_replica_status *find_item(const struct node_replica_status *items,
+                                                   uint32_t count, struct node_id node) {
+    for (uint32_t i = 0; i < count; i++) {
+        if (node_id_equal(items[i].node, node)) { return &items[i]; }
+    }
+    return NULL;
+}
+
+// The members by the catalogue, answering or not, then whoever else answered and holds a replica or
+// is to hold one.
 static void shown(struct node_status_call *status, const struct node_replica_status *items,
                   uint32_t count) {
     struct admin_call *call =
         (struct admin_call *)((char *)status - offsetof(struct admin_call, status));
     const struct shard_descriptor *shard =
-        shard_map_by_id(catalog_shard_map(node_core_catalog(admin__core(call))), status->shard);
+        catalog_shard(node_core_catalog(admin__core(call)), status->shard);
     if (shard == NULL) {
         admin__fail(call, STATUS_NOT_FOUND, "shard", "no such shard");
         return;
     }
     Lightcone__V1__ShardShowResponse response = LIGHTCONE__V1__SHARD_SHOW_RESPONSE__INIT;
     response.shard = admin__shard(call, shard);
-    response.replicas = admin__alloc(call, shard->replica_count * sizeof(*response.replicas));
+    response.members = members_of(call, &status->members);
+    response.replicas =
+        admin__alloc(call, (shard->replica_count + count) * sizeof(*response.replicas));
     for (uint32_t i = 0; i < shard->replica_count; i++) {
-        const struct node_replica_status *found = NULL;
-        for (uint32_t k = 0; k < count; k++) {
-            if (node_id_equal(items[k].node, shard->replicas[i].node)) { found = &items[k]; }
-        }
+        struct node_id node = shard->replicas[i].node;
         response.replicas[response.n_replicas++] =
-            status_of(call, shard->replicas[i].node.v, found);
+            status_of(call, node.v, find_item(items, count, node));
+    }
+    for (uint32_t i = 0; i < count; i++) {
+        if (shard_descriptor_has_node(shard, items[i].node)) { continue; }
+        response.replicas[response.n_replicas++] = status_of(call, items[i].node.v, &items[i]);
     }
     admin__reply(call, &response.base);
 }

@@ -78,6 +78,43 @@ struct admin_json_range admin_json_range_of(const Lightcone__V1__Shard *shard) {
     return range;
 }
 
+const char *admin_json_replica_role(Lightcone__V1__ReplicaRole role) {
+    switch (role) {
+    case LIGHTCONE__V1__REPLICA_ROLE__REPLICA_ROLE_VOTER:
+        return "voter";
+    case LIGHTCONE__V1__REPLICA_ROLE__REPLICA_ROLE_LEARNER:
+        return "learner";
+    case LIGHTCONE__V1__REPLICA_ROLE__REPLICA_ROLE_LEAVING:
+        return "leaving";
+    case _LIGHTCONE__V1__REPLICA_ROLE_IS_INT_SIZE:
+        break;
+    }
+    return "unknown";
+}
+
+const char *admin_json_health(Lightcone__V1__ReplicaHealth health) {
+    switch (health) {
+    case LIGHTCONE__V1__REPLICA_HEALTH__REPLICA_HEALTH_WHOLE:
+        return "whole";
+    case LIGHTCONE__V1__REPLICA_HEALTH__REPLICA_HEALTH_HOLLOW:
+        return "hollow";
+    case LIGHTCONE__V1__REPLICA_HEALTH__REPLICA_HEALTH_DAMAGED:
+        return "damaged";
+    case _LIGHTCONE__V1__REPLICA_HEALTH_IS_INT_SIZE:
+        break;
+    }
+    return "unknown";
+}
+
+json_t *admin_json_replica(const Lightcone__V1__ShardReplica *replica) {
+    json_t *object = json_object();
+    cli_json_u64(object, "node", replica->node);
+    cli_json_string(object, "role", admin_json_replica_role(replica->role));
+    cli_json_u64(object, "incarnation", replica->incarnation);
+    cli_json_bool(object, "outgoing", replica->outgoing != 0);
+    return object;
+}
+
 json_t *admin_json_shard(const Lightcone__V1__Shard *shard, const char *keyspace_name) {
     struct admin_json_range range = admin_json_range_of(shard);
     json_t *object = json_object();
@@ -97,12 +134,15 @@ json_t *admin_json_shard(const Lightcone__V1__Shard *shard, const char *keyspace
     cli_json_u64(object, "term", shard->term);
     cli_json_u64(object, "version", shard->version);
     for (size_t i = 0; i < shard->n_replicas; i++) {
-        const Lightcone__V1__ShardReplica *replica = shard->replicas[i];
-        bool voter = replica->role == LIGHTCONE__V1__REPLICA_ROLE__REPLICA_ROLE_VOTER;
-        (void)json_array_append_new(replicas,
-                                    json_pack("{s:I,s:s}", "node", (json_int_t)replica->node,
-                                              "role", voter ? "voter" : "learner"));
+        (void)json_array_append_new(replicas, admin_json_replica(shard->replicas[i]));
     }
     (void)json_object_set_new(object, "replicas", replicas);
+    json_t *targets = json_array();
+    for (size_t i = 0; i < shard->n_targets; i++) {
+        (void)json_array_append_new(
+            targets, json_pack("{s:I,s:s}", "node", (json_int_t)shard->targets[i]->node, "role",
+                               admin_json_replica_role(shard->targets[i]->role)));
+    }
+    (void)json_object_set_new(object, "targets", targets);
     return object;
 }

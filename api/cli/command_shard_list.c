@@ -36,6 +36,30 @@ static void add_replicas(struct table *table, const Lightcone__V1__Shard *shard)
     buf_deinit(&text);
 }
 
+// Who comes (+4) and who goes (-3) by the order that is under way.
+static void add_change(struct table *table, const Lightcone__V1__Shard *shard) {
+    struct buf text;
+    buf_init(&text, TEXT_BUF_MAX);
+    for (size_t i = 0; i < shard->n_targets; i++) {
+        bool held = false;
+        for (size_t k = 0; k < shard->n_replicas; k++) {
+            held = held || (shard->replicas[k]->node == shard->targets[i]->node &&
+                            shard->replicas[k]->role == shard->targets[i]->role);
+        }
+        if (!held) { text_addf(&text, "+%" PRIu32 " ", shard->targets[i]->node); }
+    }
+    for (size_t k = 0; k < shard->n_replicas && shard->n_targets > 0; k++) {
+        bool wanted = false;
+        for (size_t i = 0; i < shard->n_targets; i++) {
+            wanted = wanted || shard->replicas[k]->node == shard->targets[i]->node;
+        }
+        if (!wanted) { text_addf(&text, "-%" PRIu32 " ", shard->replicas[k]->node); }
+    }
+    if (text.size == 0) { text_addf(&text, shard->n_targets == 0 ? "-" : "ending"); }
+    table_cell_bytes(table, buf_slice(&text));
+    buf_deinit(&text);
+}
+
 static void add_row(struct listing *self, const Lightcone__V1__Shard *shard) {
     struct admin_json_range range = admin_json_range_of(shard);
     struct table *table = &self->table;
@@ -59,6 +83,7 @@ static void add_row(struct listing *self, const Lightcone__V1__Shard *shard) {
     table_cell(table, "%" PRIu64, shard->term);
     table_cell(table, "%" PRIu64, shard->epoch);
     add_replicas(table, shard);
+    add_change(table, shard);
 }
 
 static void add_page(struct listing *self, const Lightcone__V1__ShardListResponse *page) {
@@ -105,10 +130,15 @@ static enum status list_keyspaces(struct listing *self, struct err *err) {
 
 static enum cli_exit run(struct cli *cli) {
     static const struct table_column columns[] = {
-        {.title = "SHARD", .right = true},   {.title = "KEYSPACE", .elastic = true},
-        {.title = "START", .elastic = true}, {.title = "END", .elastic = true},
-        {.title = "LEADER", .right = true},  {.title = "TERM", .right = true},
-        {.title = "EPOCH", .right = true},   {.title = "REPLICAS"},
+        {.title = "SHARD", .right = true},
+        {.title = "KEYSPACE", .elastic = true},
+        {.title = "START", .elastic = true},
+        {.title = "END", .elastic = true},
+        {.title = "LEADER", .right = true},
+        {.title = "TERM", .right = true},
+        {.title = "EPOCH", .right = true},
+        {.title = "REPLICAS"},
+        {.title = "CHANGE"},
     };
     struct session session;
     enum cli_exit exit = session_open(cli, &(struct session_options){0}, &session);
@@ -139,7 +169,8 @@ const struct cli_command commands_shard_list = {
     .summary = "shards in key order, with ranges and leaders",
     .details =
         "A range is [START, END); - is the edge of the keyspace. LEADER ? is not known to the\n"
-        "node that was asked.",
+        "node that was asked. CHANGE tells which nodes come (+) and go (-) by an order that is\n"
+        "under way.",
     .examples = "  lightcone shard list\n"
                 "  lightcone shard list packages --format json\n",
     .operand_max = 1,

@@ -40,6 +40,36 @@ static json_t *replica_json(const Lightcone__V1__ReplicaStatus *replica, uint64_
     cli_json_timestamp(object, "ceiling", replica->ceiling);
     cli_json_u64(object, "lease_remaining_us", replica->lease_remaining_us);
     cli_json_u64(object, "pending", replica->pending);
+    cli_json_u64(object, "incarnation", replica->incarnation);
+    cli_json_u64(object, "config_epoch", replica->config_epoch);
+    cli_json_string(object, "health", admin_json_health(replica->health));
+    cli_json_bool(object, "snapshot_in", replica->snapshot_in != 0);
+    cli_json_u64(object, "snapshot_in_bytes", replica->snapshot_in_bytes);
+    cli_json_u64(object, "snapshot_in_total", replica->snapshot_in_total);
+    cli_json_u64(object, "snapshots_out", replica->snapshots_out);
+    cli_json_u64(object, "digest_index", replica->digest_index);
+    cli_json_u64(object, "digest", replica->digest);
+    return object;
+}
+
+// null when no leader answered.
+static json_t *members_json(const Lightcone__V1__ShardMembers *members) {
+    if (members == NULL) { return json_null(); }
+    json_t *object = json_object();
+    json_t *list = json_array();
+    cli_json_u64(object, "leader", members->leader);
+    cli_json_u64(object, "config_epoch", members->config_epoch);
+    cli_json_u64(object, "committed_epoch", members->committed_epoch);
+    for (size_t i = 0; i < members->n_members; i++) {
+        json_t *member = admin_json_replica(members->members[i]->replica);
+        cli_json_u64(member, "match", members->members[i]->match);
+        cli_json_u64(member, "lag", members->members[i]->lag);
+        (void)json_array_append_new(list, member);
+    }
+    (void)json_object_set_new(object, "members", list);
+    cli_json_string(object, "step", members->step);
+    cli_json_string(object, "text", members->text);
+    cli_json_u64(object, "waited_ms", members->waited_ms);
     return object;
 }
 
@@ -51,6 +81,7 @@ static void print_json(struct cli *cli, const struct showing *self) {
     json_t *object = json_object();
     (void)json_object_set_new(object, "shard", admin_json_shard(self->show->shard, NULL));
     (void)json_object_set_new(object, "replicas", replicas);
+    (void)json_object_set_new(object, "members", members_json(self->show->members));
     cli_json_timestamp(object, "hlc", self->hlc);
     (void)json_object_del(json_object_get(object, "shard"), "keyspace");
     cli_print_json(cli, object);
@@ -109,11 +140,75 @@ static void print_shard(struct cli *cli, const struct showing *self) {
     table_deinit(&table);
 }
 
+// The order that is under way, and how far the leader is with it.
+static void print_operation(struct cli *cli, const struct showing *self) {
+    const Lightcone__V1__Shard *shard = self->show->shard;
+    const Lightcone__V1__ShardMembers *members = self->show->members;
+    if (shard->n_targets > 0) {
+        (void)fprintf(cli->out, "ordered:");
+        for (size_t i = 0; i < shard->n_targets; i++) {
+            bool votes = shard->targets[i]->role == LIGHTCONE__V1__REPLICA_ROLE__REPLICA_ROLE_VOTER;
+            (void)fprintf(cli->out, " %" PRIu32 "%s", shard->targets[i]->node,
+                          votes ? "" : " (learner)");
+        }
+        (void)fputc('\n', cli->out);
+    }
+    if (members != NULL && members->text[0] != '\0') {
+        char text[TEXT_SIZE];
+        (void)fprintf(cli->out, "step: %s for %s: %s\n", members->step,
+                      text_format_duration(members->waited_ms * UINT64_C(1000000), text),
+                      members->text);
+    } else if (shard->n_targets > 0) {
+        (void)fprintf(cli->out, "step: waiting for the shard's leader\n");
+    }
+}
+
+// The members as the leader has them; as the catalogue knows them when no leader answered.
+static void print_members(struct cli *cli, const struct showing *self) {
+    static const struct table_column columns[] = {
+        {.title = "MEMBER", .right = true},      {.title = "ROLE"},
+        {.title = "INCARNATION", .right = true}, {.title = "MATCH", .right = true},
+        {.title = "LAG", .right = true},
+    };
+    const Lightcone__V1__ShardMembers *members = self->show->members;
+    struct table table;
+    table_init(&table, columns, sizeof(columns) / sizeof(columns[0]));
+    size_t count = members != NULL ? members->n_members : self->show->shard->n_replicas;
+    for (size_t i = 0; i < count; i++) {
+        const Lightcone__V1__ShardReplica *replica =
+            members != NULL ? members->members[i]->replica : self->show->shard->replicas[i];
+        table_cell(&table, "%" PRIu32, replica->node);
+        table_cell(&table, "%s%s", admin_json_replica_role(replica->role),
+                   replica->outgoing != 0 ? ", was voter" : "");
+        table_cell(&table, "%" PRIu64, replica->incarnation);
+        if (members != NULL) {
+            table_cell(&table, "%" PRIu64, members->members[i]->match);
+            table_cell(&table, "%" PRIu64, members->members[i]->lag);
+        } else {
+            table_cell(&table, "-");
+            table_cell(&table, "-");
+        }
+    }
+    table_print(&table, cli->out, cli_style(cli));
+    table_deinit(&table);
+    print_operation(cli, self);
+}
+
+static void add_health(struct table *table, const Lightcone__V1__ReplicaStatus *replica) {
+    const char *health = admin_json_health(replica->health);
+    if (replica->snapshot_in != 0 && replica->snapshot_in_total > 0) {
+        table_cell(table, "%s, snapshot %" PRIu64 " %%", health,
+                   100 * replica->snapshot_in_bytes / replica->snapshot_in_total);
+    } else {
+        table_cell(table, "%s%s", health, replica->snapshot_in != 0 ? ", snapshot" : "");
+    }
+}
+
 static void add_replica(struct table *table, const Lightcone__V1__ReplicaStatus *replica) {
     table_cell(table, "%" PRIu32, replica->node);
     if (replica->reachable == 0) {
         table_cell(table, "unreachable");
-        for (int i = 0; i < 7; i++) {
+        for (int i = 0; i < 8; i++) {
             table_cell(table, "-");
         }
         return;
@@ -126,6 +221,7 @@ static void add_replica(struct table *table, const Lightcone__V1__ReplicaStatus 
     table_cell(table, "%" PRIu64, replica->applied);
     table_cell(table, "%" PRIu64, replica->trim);
     table_cell(table, "%" PRIu64, replica->pending);
+    add_health(table, replica);
 }
 
 static void print_replicas(struct cli *cli, const struct showing *self) {
@@ -134,7 +230,7 @@ static void print_replicas(struct cli *cli, const struct showing *self) {
         {.title = "TERM", .right = true},    {.title = "LAST", .right = true},
         {.title = "DURABLE", .right = true}, {.title = "COMMIT", .right = true},
         {.title = "APPLIED", .right = true}, {.title = "TRIM", .right = true},
-        {.title = "PENDING", .right = true},
+        {.title = "PENDING", .right = true}, {.title = "HEALTH"},
     };
     struct table table;
     table_init(&table, columns, sizeof(columns) / sizeof(columns[0]));
@@ -170,6 +266,8 @@ static void print_times(struct cli *cli, const struct showing *self) {
 
 static void print_tables(struct cli *cli, const struct showing *self) {
     print_shard(cli, self);
+    (void)fputc('\n', cli->out);
+    print_members(cli, self);
     (void)fputc('\n', cli->out);
     print_replicas(cli, self);
     (void)fputc('\n', cli->out);
@@ -218,11 +316,14 @@ const struct cli_command commands_shard_show = {
     .noun = "shard",
     .verb = "show",
     .operands = "SHARD",
-    .summary = "one shard with the frontiers of all its replicas",
+    .summary = "one shard: members, operation under way, frontiers of its replicas",
     .details =
-        "LAST, DURABLE, COMMIT, APPLIED, TRIM are log indexes. Nothing will commit at or\n"
-        "below CLOSED any more; AGE is how far that is behind the cluster's clock. No timestamp\n"
-        "above CEILING is served or assigned.",
+        "MATCH is how far a member's log is known to equal the leader's, LAG what it lacks. An\n"
+        "INCARNATION other than 1 tells that the replica was added later. LAST, DURABLE, COMMIT,\n"
+        "APPLIED, TRIM are log indexes. HEALTH: a hollow replica waits for a snapshot, a damaged\n"
+        "one lost log entries and does not vote. Nothing will commit at or below CLOSED any more;\n"
+        "AGE is how far that is behind the cluster's clock. No timestamp above CEILING is served\n"
+        "or assigned.",
     .examples = "  lightcone shard show 16\n"
                 "  watch -n1 lightcone shard show 16\n",
     .operand_min = 1,

@@ -2,7 +2,7 @@
 // Only the leader can hand over, so the call goes to the node that `shard show` names; whoever
 // leads by then corrects us once.
 #include "api/cli/commands.h"
-#include "api/cli/session.h"
+#include "api/cli/shard_order.h"
 
 #include <inttypes.h>
 #include <time.h>
@@ -75,35 +75,38 @@ static enum cli_exit report(struct cli *cli, uint64_t shard, uint32_t target) {
     return CLI_OK;
 }
 
-static enum cli_exit run(struct cli *cli) {
-    uint64_t shard = 0;
-    uint64_t target = 0;
-    enum cli_exit exit = session_number(cli, 0, "SHARD", UINT64_MAX - 1, &shard);
-    if (exit == CLI_OK) { exit = session_number(cli, 1, "NODE", UINT32_MAX, &target); }
-    if (exit != CLI_OK) { return exit; }
+enum cli_exit shard_order_transfer(struct cli *cli, uint64_t shard, uint32_t target) {
     struct session session;
-    exit = session_open(cli, &(struct session_options){0}, &session);
+    enum cli_exit exit = session_open(cli, &(struct session_options){0}, &session);
     if (exit != CLI_OK) { return exit; }
     struct err err = {0};
-    if (transfer(session.client, shard, (uint32_t)target, &err) != STATUS_OK) {
+    if (transfer(session.client, shard, target, &err) != STATUS_OK) {
         exit = cli_fail_err(cli, &err, "lightcone shard list; lightcone node list");
-    } else if (!wait_for(cli, session.client, shard, (uint32_t)target)) {
+    } else if (!wait_for(cli, session.client, shard, target)) {
         exit = cli_fail(cli, &(struct cli_error){
                                  .status = STATUS_DEADLINE_EXCEEDED,
                                  .message = "the transfer was ordered, but did not happen in time",
                                  .hint = "lightcone shard show tells who leads; try again"});
     } else {
-        exit = report(cli, shard, (uint32_t)target);
+        exit = report(cli, shard, target);
     }
     session_close(&session);
     return exit;
+}
+
+static enum cli_exit run(struct cli *cli) {
+    uint64_t shard = 0;
+    uint64_t target = 0;
+    enum cli_exit exit = session_number(cli, 0, "SHARD", UINT64_MAX - 1, &shard);
+    if (exit == CLI_OK) { exit = session_number(cli, 1, "NODE", UINT32_MAX, &target); }
+    return exit == CLI_OK ? shard_order_transfer(cli, shard, (uint32_t)target) : exit;
 }
 
 const struct cli_command commands_shard_transfer_leader = {
     .noun = "shard",
     .verb = "transfer-leader",
     .operands = "SHARD NODE",
-    .summary = "let another replica lead",
+    .summary = "the same as transfer, with two operands",
     .details = "The target must hold a voter of the shard; writes pause for about a round trip.",
     .examples = "  lightcone shard transfer-leader 16 2\n",
     .operand_min = 2,

@@ -32,6 +32,8 @@ NODISCARD enum status lc_admin(struct lc_client *self, const struct lc_admin_cal
     X(KeyspaceList, keyspace_list)                \
     X(ShardList, shard_list)                      \
     X(ShardShow, shard_show)                      \
+    X(ShardPlace, shard_place)                    \
+    X(ShardCancel, shard_cancel)                  \
     X(ShardTransferLeader, shard_transfer_leader) \
     X(MapGet, map_get)                            \
     X(DevBlock, dev_block)

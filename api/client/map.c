@@ -19,17 +19,23 @@ static bool lc_map_take_shard(struct shard_map *map, const Lightcone__V1__Shard 
         .leader = {shard->leader},
         .map_version = shard->version,
     };
-    if (shard->n_replicas > SHARD_REPLICAS_MAX || shard->start.len > SHARD_KEY_SIZE_MAX ||
+    if (shard->n_replicas > SHARD_MEMBERS_MAX || shard->start.len > SHARD_KEY_SIZE_MAX ||
         shard->end.len > SHARD_KEY_SIZE_MAX) {
         return false;
     }
     for (size_t i = 0; i < shard->n_replicas; i++) {
-        enum shard_role role =
-            shard->replicas[i]->role == LIGHTCONE__V1__REPLICA_ROLE__REPLICA_ROLE_LEARNER
-                ? SHARD_LEARNER
-                : SHARD_VOTER;
+        const Lightcone__V1__ShardReplica *replica = shard->replicas[i];
+        enum shard_role role = SHARD_VOTER;
+        if (replica->role == LIGHTCONE__V1__REPLICA_ROLE__REPLICA_ROLE_LEARNER) {
+            role = SHARD_LEARNER;
+        } else if (replica->role == LIGHTCONE__V1__REPLICA_ROLE__REPLICA_ROLE_LEAVING) {
+            role = SHARD_LEAVING;
+        }
         descriptor.replicas[descriptor.replica_count++] = (struct shard_replica){
-            .node = {shard->replicas[i]->node}, .role = role, .incarnation = 1};
+            .node = {replica->node},
+            .role = role,
+            .incarnation = replica->incarnation == 0 ? 1 : replica->incarnation,
+            .outgoing = replica->outgoing != 0};
     }
     descriptor.start = bytes_copy(slice_make(shard->start.data, shard->start.len));
     descriptor.end = bytes_copy(slice_make(shard->end.data, shard->end.len));

@@ -13,6 +13,7 @@
 
 #include "api/node/node_watchdog.h"
 #include "controlplane/catalog/catalog.h"
+#include "dataplane/replica/replica_members.h"
 #include "dataplane/replica/replica_table.h"
 #include "storage/raftlog/raftlog.h"
 #include "txn/apply/apply.h"
@@ -110,17 +111,37 @@ struct node_replica_status {
     struct replica_frontiers frontiers;
 };
 
-// Asks every replica of a shard for its frontiers; ends after 500 ms with those that answered.
+// What the shard's leader says about the members.
+struct node_members_status {
+    struct node_id leader;  // 0 = no leader answered
+    uint64_t term;
+    uint64_t config_epoch;     // in use
+    uint64_t committed_epoch;  // of the latest that is committed
+    uint64_t last;             // of its log
+    uint32_t count;
+    struct shard_replica members[SHARD_MEMBERS_MAX];
+    uint64_t matches[SHARD_MEMBERS_MAX];  // how far each one's log is known to equal the leader's
+    struct replica_members_progress progress;
+    uint64_t waited_ms;  // in the step of the progress
+};
+
+enum { NODE_STATUS_NODES_MAX = SHARD_MEMBERS_MAX + SHARD_REPLICAS_MAX };
+
+// Asks every replica of a shard, the nodes that are to hold one and some others for its frontiers;
+// ends after 500 ms with those that answered.
 struct node_status_call {
     struct shard_id shard;
+    uint32_t other_count;
+    struct node_id others[SHARD_REPLICAS_MAX];
     void (*done)(struct node_status_call *self, const struct node_replica_status *items,
                  uint32_t count);
+    struct node_members_status members;  // out, of the leader of the highest term that answered
     // private
     uint64_t id;
     uint64_t deadline_ns;
     uint32_t expected;
     uint32_t count;
-    struct node_replica_status items[SHARD_REPLICAS_MAX];
+    struct node_replica_status items[NODE_STATUS_NODES_MAX];
     struct node_status_call *next;
 };
 // STATUS_NOT_FOUND for an unknown shard; done may be called before this returns.

@@ -17,8 +17,8 @@
 #define REPORT_DEADLINE_NS UINT64_C(3000000000)
 
 #ifdef LIGHTCONE_REPLICAS_COME_AND_GO
-#define table_open_as replica_table_open_as
-#define table_remove  replica_table_remove
+#define table_open_as  replica_table_open_as
+#define table_remove   replica_table_remove
 #define incarnation_of replica_incarnation
 #define members_of     replica_members
 #else
