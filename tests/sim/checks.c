@@ -291,6 +291,8 @@ void sim_checks_turn(struct sim_checks *self, struct sim_node *node) {
     self->moved = false;
     replica_table_each(node_core_table(node->core), look, self);
     check_gone(self);
+    uint64_t version = catalog_version(node_core_catalog(node->core));
+    if (version > self->catalog_version) { self->catalog_version = version; }
     if (self->moved && self->moves++ % CHECK_ONE_OF == 0) {
         replica_table_check(node_core_table(node->core));
     }

@@ -52,11 +52,12 @@ struct sim_checks {
     struct sim_world *world;
     struct sim_shard_record shards[SIM_CHECK_SHARDS_MAX];
     uint32_t shard_count;
-    uint64_t moves;         // turns that moved a frontier
-    bool moved;             // the present one
-    uint64_t applied;       // entries compared
-    uint64_t digests;       // digests compared
-    struct sim_node *node;  // being looked at
+    uint64_t catalog_version;  // largest of any node, ever
+    uint64_t moves;            // turns that moved a frontier
+    bool moved;                // the present one
+    uint64_t applied;          // entries compared
+    uint64_t digests;          // digests compared
+    struct sim_node *node;     // being looked at
 };
 
 void sim_checks_init(struct sim_checks *self, struct sim_world *world);

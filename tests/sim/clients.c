@@ -528,9 +528,11 @@ static void random_step(struct sim_client *self) {
 }
 
 // A node whose clock was hours ahead stays ahead by its HLC, and is refused as a gateway until the
-// others have caught up (time.md, HLC): then another one must do.
+// others have caught up (time.md, HLC): then another one must do. And a node whose disk hung leads
+// nothing until it has done well for a while.
 static bool final_retry(struct sim_client *self) {
-    return self->world->plan.clock_hours && self->final_tries++ < FINAL_TRIES_MAX;
+    bool hangs = (self->world->plan.faults >> SIM_FAULT_DISK_STALL & 1) != 0;
+    return (self->world->plan.clock_hours || hangs) && self->final_tries++ < FINAL_TRIES_MAX;
 }
 
 // All keys of all shards are read, then one of each shard is written, then all are read once more.

@@ -22,7 +22,8 @@ const struct catalog *sim_newest_catalog(const struct sim_world *world) {
         bool newer = newest == NULL || catalog_version(catalog) > catalog_version(newest);
         if (newer) { newest = catalog; }
     }
-    return newest;
+    bool old = newest != NULL && catalog_version(newest) < world->checks.catalog_version;
+    return old ? NULL : newest;
 }
 
 static const struct sim_node *holder(const struct sim_world *world, struct node_id id) {

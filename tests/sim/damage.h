@@ -11,7 +11,7 @@
 
 struct catalog;
 
-// The newest catalogue of any node that is up; NULL when none is.
+// The newest catalogue there ever was, of a node that is up; NULL when none there holds it.
 const struct catalog *sim_newest_catalog(const struct sim_world *world);
 // Whether this node, too, may lose something: looks first which of the damaged ones are whole
 // again.

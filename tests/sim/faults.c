@@ -282,6 +282,14 @@ static void break_disk(struct sim_faults *self, enum sim_disk_trouble trouble) {
     SIM_NOTE(self->world, node, SIM_TRACE_FAULT, "disk", (uint64_t)trouble, 0, 0);
 }
 
+static void stall_disk(struct sim_faults *self) {
+    struct sim_node *node = &self->world->nodes[draw_node(self)];
+    uint64_t most = 20 * self->world->plan.disk_slow_ns;
+    node->stall_ns = prng_between(&self->prng, self->world->plan.disk_slow_ns / 2, most);
+    node->trouble_down_ns = draw_duration(self);
+    SIM_NOTE(self->world, node, SIM_TRACE_FAULT, "disk_stall", node->stall_ns, 0, 0);
+}
+
 // Losses for good, as far as the budget allows. The catalogue's own group cannot be moved: its
 // nodes are not wiped.
 static void lose(struct sim_faults *self, enum sim_fault kind) {
@@ -361,6 +369,9 @@ static void begin(struct sim_faults *self, enum sim_fault kind) {
         break;
     case SIM_FAULT_SYNC_ERROR:
         break_disk(self, SIM_DISK_SYNC_FAILS);
+        break;
+    case SIM_FAULT_DISK_STALL:
+        stall_disk(self);
         break;
     case SIM_FAULT_LOG_ROT:
     case SIM_FAULT_WIPE:
@@ -451,6 +462,7 @@ static void heal_node(struct sim_node *node) {
     node->wall_ppm = 0;
     node->slow_disk_until_ns = 0;
     node->trouble = SIM_DISK_WELL;
+    node->stall_ns = 0;
     if (!node->up && node->id.v != 0) { sim_node_start(node); }
 }
 

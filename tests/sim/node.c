@@ -65,6 +65,8 @@ static uint64_t sync_time(struct sim_node *self) {
     uint64_t takes = prng_between(&self->prng, plan->sync_ns_min, plan->sync_ns_max);
     takes *= self->sync_scale;
     uint64_t slow = prng_between(&self->prng, 10, 400) * 1000000;
+    takes += self->stall_ns;
+    self->stall_ns = 0;
     return self->world->now_ns < self->slow_disk_until_ns ? takes + slow : takes;
 }
 
@@ -72,6 +74,7 @@ static void writer_start(void *ctx, struct raftlog_group *group) {
     struct sim_node *self = ctx;
     ASSERT(self->group == NULL);
     self->group = group;
+    if (self->core != NULL) { node_core_on_sync_started(self->core); }
     // A full disk takes nothing of it; after a sync that failed any part of it may be there.
     if (self->trouble != SIM_DISK_FULL) { raftlog_group_write(group); }
     if (self->trouble != SIM_DISK_WELL) {
@@ -91,6 +94,7 @@ static void on_sync_done(struct sim_world *world, struct sim_event *event) {
     if (!lies || ++self->durable_lag % LYING_GROUPS == 0) {
         sim_engine_make_durable(self->log_engine, self->group_sequence);
     }
+    node_core_on_sync_finished(self->core);
     raftlog_group_done(self->log, group);
     sim_node_touch(self);
 }
@@ -148,6 +152,11 @@ void sim_node_turn(struct sim_node *self) {
     if (!self->up) { return; }
     world->acting = self;
     node_core_turn(self->core);
+    struct node_disk_status disk;
+    node_core_disk(self->core, &disk);
+    if (disk.state == NODE_DISK_FAILED && !heap_has(&self->stop.heap)) {
+        sim_world_put(world, &self->stop, world->now_ns);
+    }
     set_timer(self);
     SIM_NOTE(world, self, SIM_TRACE_TURN, "", 0, 0, 0);
     sim_checks_turn(&world->checks, self);
@@ -325,6 +334,10 @@ static void configure(struct sim_node *self, struct node_core_config *config) {
     config->support_duration_ns = plan->support_ns;
     config->support_interval_ns = plan->support_ns / 10;
     config->frontier_interval_ns = plan->frontier_ns;
+    config->disk = (struct node_watchdog_config){.slow_ns = plan->disk_slow_ns,
+                                                 .sick_ns = 4 * plan->disk_slow_ns,
+                                                 .fail_ns = 16 * plan->disk_slow_ns,
+                                                 .recover_ns = 8 * plan->disk_slow_ns};
     config->calls_max = 64;  // a few clients
     config->served_max = 256;
 }

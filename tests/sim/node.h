@@ -56,6 +56,7 @@ struct sim_node {
     uint64_t slow_disk_until_ns;
     enum sim_disk_trouble trouble;
     uint64_t trouble_down_ns;  // how long the node is down after it
+    uint64_t stall_ns;         // how much longer the next sync takes
     uint64_t sync_scale;       // how much slower than the plan says
 
     struct env env;

@@ -13,11 +13,11 @@
 #define MS UINT64_C(1000000)
 
 static const char *const fault_names[SIM_FAULT_COUNT] = {
-    "drop",       "duplicate",  "reorder",    "slow_net",  "halves",    "one_way",
-    "bridge",     "isolate",    "catalog",    "crash",     "crash_all", "pause",
-    "clock_jump", "clock_rate", "slow_disk",  "slow_cpu",  "transfer",  "resign",
-    "orphan",     "ring",       "flap",       "slow_link", "replay",    "strobe",
-    "rolling",    "full_disk",  "sync_error", "log_rot",   "wipe",      "members",
+    "drop",      "duplicate", "reorder",  "slow_net",  "halves",    "one_way",    "bridge",
+    "isolate",   "catalog",   "crash",    "crash_all", "pause",     "clock_jump", "clock_rate",
+    "slow_disk", "slow_cpu",  "transfer", "resign",    "orphan",    "ring",       "flap",
+    "slow_link", "replay",    "strobe",   "rolling",   "full_disk", "sync_error", "disk_stall",
+    "log_rot",   "wipe",      "members",
 };
 
 static const char *const mutant_names[SIM_MUTANT_COUNT] = {
@@ -48,6 +48,7 @@ static void draw_cluster(struct sim_plan *self, struct prng *prng) {
         self->busy ? prng_between(prng, 4000, 12000) * MS : prng_between(prng, 10000, 40000) * MS;
     self->support_ns = prng_chance(prng, 1, 2) ? 1000 * MS : prng_between(prng, 250, 800) * MS;
     self->frontier_ns = prng_between(prng, 10, 60) * MS;
+    self->disk_slow_ns = prng_chance(prng, 1, 2) ? 500 * MS : prng_between(prng, 60, 400) * MS;
     self->flush_ns = prng_between(prng, 100, 2000) * MS;
     self->sync_ns_min = prng_between(prng, 20, 200) * 1000;
     self->sync_ns_max = self->sync_ns_min + prng_between(prng, 10, 5000) * 1000;

@@ -40,6 +40,7 @@ enum sim_fault {
     SIM_FAULT_ROLLING,     // all nodes restart, one after the other
     SIM_FAULT_FULL_DISK,   // a node stops on its next write, and comes back with room
     SIM_FAULT_SYNC_ERROR,  // a node stops on a sync that failed
+    SIM_FAULT_DISK_STALL,  // one sync hangs, for up to many seconds
     SIM_FAULT_LOG_ROT,     // records of a log rot while the node is down
     SIM_FAULT_WIPE,        // a node loses everything, and comes back as another one
     SIM_FAULT_MEMBERS,     // the members of shards change
@@ -99,6 +100,7 @@ struct sim_plan {
     uint32_t drift_ppm;
     uint64_t wall_us_max;  // wall clocks are off by up to this from the start
     uint64_t support_ns;
+    uint64_t disk_slow_ns;  // thresholds of the watchdog: this, four times and sixteen times it
     uint64_t frontier_ns;
 
     // Clients.
