@@ -4,8 +4,9 @@
 //   whole at n --ingest_begin--> hollow --ingest ... ingest--> hollow --ingest_end--> whole at m
 //
 // Each arrow is one batch, and a crash leaves a prefix of the batches: the shard is whole at n, or
-// hollow, or whole at m. ingest_begin marks and drops in one batch, so that no half of the old state
-// can ever pass for a state; ingest_end takes the mark away in the batch that names the new index.
+// hollow, or whole at m. ingest_begin marks and drops in one batch, so that no half of the old
+// state can ever pass for a state; ingest_end takes the mark away in the batch that names the new
+// index.
 //
 // What a snapshot holds: outcomes, versions, prepared writes. The applied index is ingest_end's to
 // say; the largest timestamp, on which the age of outcomes depends, travels in the meta.

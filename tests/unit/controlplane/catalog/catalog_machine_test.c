@@ -4,6 +4,7 @@
 #include "controlplane/catalog/catalog.h"
 #include "dataplane/base/mark.h"
 #include "dataplane/base/prng.h"
+#include "storage/snapshot/snapshot.h"
 #include "tests/sim/disk/sim_engine.h"
 #include "tests/unit/controlplane/catalog/catalog_kit.h"
 #include "tests/unit/dataplane/base/death.h"
@@ -375,6 +376,292 @@ static void test_catalog_machine_failed_write_stops_the_process(void **state) {
     assert_true(death_by_fatal(end_on_full_disk, *state));
 }
 
+// --- Snapshots ----------------------------------------------------------------------------------
+
+enum { CHUNKS_MAX = 64, SOURCE_LAST = 30 };
+
+struct stream {
+    struct bytes *chunks[CHUNKS_MAX];
+    uint32_t count;
+    uint64_t digest;
+    uint64_t version;
+};
+
+// What a machine that has applied SOURCE_LAST commands exports.
+static void stream_make(struct stream *out, uint32_t size_max) {
+    struct fixture source = {.engine = sim_engine_create(&(struct sim_engine_options){0, false})};
+    struct buf chunk;
+    bool last = false;
+    assert_int_equal(boot(&source, NULL), STATUS_OK);
+    for (uint64_t index = 1; index <= SOURCE_LAST; index++) {
+        (void)apply_nth(&source, index);
+    }
+    source.port->end(source.port->ctx);
+    *out = (struct stream){.digest = catalog_digest(source.catalog),
+                           .version = catalog_version(source.catalog)};
+    struct state_export *export = source.port->export_open(source.port->ctx, SHARD_CATALOG);
+    buf_init(&chunk, 1 << 20);
+    while (!last) {
+        buf_reset(&chunk);
+        assert_true(out->count < CHUNKS_MAX);
+        assert_int_equal(
+            source.port->export_next(source.port->ctx, export, size_max, &chunk, &last), STATUS_OK);
+        out->chunks[out->count++] = bytes_copy(buf_slice(&chunk));
+    }
+    source.port->export_close(source.port->ctx, export);
+    buf_deinit(&chunk);
+    halt(&source);
+    engine_close(source.engine);
+}
+
+static void stream_free(struct stream *self) {
+    for (uint32_t i = 0; i < self->count; i++) {
+        bytes_unref(self->chunks[i]);
+    }
+}
+
+static enum status take(struct fixture *f, const struct bytes *chunk) {
+    return f->port->ingest(f->port->ctx, SHARD_CATALOG, bytes_slice(chunk));
+}
+
+static void ingest_end(struct fixture *f) {
+    f->port->ingest_end(f->port->ctx, SHARD_CATALOG, SOURCE_LAST, SLICE_LITERAL("base"));
+}
+
+static void take_all(struct fixture *f, const struct stream *stream) {
+    f->port->ingest_begin(f->port->ctx, SHARD_CATALOG);
+    for (uint32_t i = 0; i < stream->count; i++) {
+        assert_int_equal(take(f, stream->chunks[i]), STATUS_OK);
+    }
+    ingest_end(f);
+}
+
+static bool hollow(const struct fixture *f) {
+    return f->port->hollow(f->port->ctx, SHARD_CATALOG);
+}
+
+static void assert_base(const struct fixture *f, const char *wanted) {
+    struct buf out;
+    buf_init(&out, 256);
+    f->port->base(f->port->ctx, SHARD_CATALOG, &out);
+    assert_true(slice_equal(buf_slice(&out), slice_from_string(wanted)));
+    buf_deinit(&out);
+}
+
+static void assert_like_the_source(const struct fixture *f, const struct stream *stream) {
+    uint64_t digest = 0;
+    assert_false(hollow(f));
+    assert_int_equal(applied(f), SOURCE_LAST);
+    assert_int_equal(catalog_version(f->catalog), stream->version);
+    assert_int_equal(catalog_digest(f->catalog), stream->digest);
+    assert_int_equal(f->port->digest(f->port->ctx, SHARD_CATALOG, &digest), STATUS_OK);
+    assert_int_equal(digest, stream->digest);
+    catalog_check(f->catalog);
+    assert_base(f, "base");
+}
+
+// Goal: a snapshot replaces the node's copy in place, survives a restart, and the log goes on.
+static void test_catalog_machine_snapshot_round_trip(void **state) {
+    struct fixture *f = *state;
+    struct stream stream;
+    for (uint32_t size_max = 1; size_max < 100000; size_max = size_max * 9 + 400) {
+        stream_make(&stream, size_max);
+        f->changed = 0;
+        take_all(f, &stream);
+        assert_int_equal(f->changed, 1);
+        assert_like_the_source(f, &stream);
+        restart(f);
+        assert_like_the_source(f, &stream);
+        (void)apply_nth(f, SOURCE_LAST + 1);
+        f->port->end(f->port->ctx);
+        assert_int_equal(applied(f), SOURCE_LAST + 1);
+        restart(f);
+        assert_int_equal(applied(f), SOURCE_LAST + 1);
+        assert_base(f, "base");
+        stream_free(&stream);
+    }
+}
+
+// Goal: while it is hollow the copy serves and follows by deltas, and no restart ends that.
+static void test_catalog_machine_hollow_copy_follows_deltas(void **state) {
+    struct fixture *f = *state;
+    struct catalog *other = kit_cluster(5);
+    struct buf delta;
+    struct codec_writer w;
+    uint64_t digest = 0;
+    buf_init(&delta, 1 << 20);
+    codec_writer_init(&w, &delta);
+    catalog_encode_delta(other, 0, &w);
+    for (uint64_t index = 1; index <= 3; index++) {
+        (void)apply_nth(f, index);
+    }
+    f->port->end(f->port->ctx);
+    const uint64_t before = catalog_digest(f->catalog);
+    f->port->ingest_begin(f->port->ctx, SHARD_CATALOG);
+    assert_true(hollow(f));
+    assert_int_equal(applied(f), 0);
+    assert_int_equal(catalog_digest(f->catalog), before);
+    assert_int_equal(f->port->digest(f->port->ctx, SHARD_CATALOG, &digest),
+                     STATUS_FAILED_PRECONDITION);
+    restart(f);
+    assert_true(hollow(f));
+    assert_int_equal(applied(f), 0);
+    assert_base(f, "");
+    assert_int_equal(catalog_apply_delta(f->catalog, buf_slice(&delta)), STATUS_OK);
+    assert_int_equal(catalog_version(f->catalog), catalog_version(other));
+    buf_deinit(&delta);
+    catalog_destroy(other);
+}
+
+// Goal: a crash after any batch leaves the old state, a hollow one, or the new one.
+static void test_catalog_machine_snapshot_crash_after_each_batch(void **state) {
+    struct fixture *f = *state;
+    struct stream stream;
+    stream_make(&stream, 500);
+    const uint64_t batches = stream.count + 2;
+    assert_true(stream.count > 3);
+    for (uint64_t kept = 0; kept <= batches; kept++) {
+        halt(f);
+        engine_close(f->engine);
+        f->engine = sim_engine_create(&(struct sim_engine_options){0, true});
+        assert_int_equal(boot(f, NULL), STATUS_OK);
+        (void)apply_nth(f, 1);
+        f->port->end(f->port->ctx);
+        const uint64_t old = catalog_digest(f->catalog);
+        const uint64_t first = sim_engine_sequence(f->engine);
+        take_all(f, &stream);
+        assert_int_equal(sim_engine_sequence(f->engine), first + batches);
+        halt(f);
+        sim_engine_crash_at(f->engine, first + kept);
+        assert_int_equal(boot(f, NULL), STATUS_OK);
+        assert_int_equal(hollow(f), kept > 0 && kept < batches);
+        if (kept == 0) {
+            assert_int_equal(applied(f), 1);
+            assert_int_equal(catalog_digest(f->catalog), old);
+            assert_base(f, "");
+        } else if (kept == batches) {
+            assert_like_the_source(f, &stream);
+        } else {
+            assert_int_equal(applied(f), 0);
+            take_all(f, &stream);
+            assert_like_the_source(f, &stream);
+        }
+    }
+    stream_free(&stream);
+}
+
+// Goal: without the last chunk, or after a refused one, the end changes nothing.
+static void test_catalog_machine_snapshot_without_its_end_stays_hollow(void **state) {
+    struct fixture *f = *state;
+    struct stream stream;
+    mark_reset_all();
+    stream_make(&stream, 500);
+    ingest_end(f);
+    assert_false(hollow(f));
+    f->port->ingest_begin(f->port->ctx, SHARD_CATALOG);
+    for (uint32_t i = 0; i + 1 < stream.count; i++) {
+        assert_int_equal(take(f, stream.chunks[i]), STATUS_OK);
+    }
+    ingest_end(f);
+    assert_true(hollow(f));
+    assert_int_equal(take(f, stream.chunks[0]), STATUS_CORRUPT);
+    ingest_end(f);
+    assert_true(hollow(f));
+    assert_int_equal(mark_count("catalog.snapshot_incomplete"), 3);
+    stream_free(&stream);
+}
+
+// The chunks of a store whose record was overwritten, or is missing when the value is empty.
+static enum status take_spoilt(struct fixture *f, struct slice key, struct slice value) {
+    static const struct snapshot_span spans[] = {
+        {ENGINE_LOCAL, {(const uint8_t *)"\xC0", 1}, {(const uint8_t *)"\xC0\0", 2}},
+        {ENGINE_LOCAL, {(const uint8_t *)"\xC1", 1}, {(const uint8_t *)"\xC4", 1}},
+    };
+    struct fixture source = {.engine = sim_engine_create(&(struct sim_engine_options){0, false})};
+    struct buf chunk;
+    bool last = false;
+    assert_int_equal(boot(&source, NULL), STATUS_OK);
+    for (uint64_t index = 1; index <= 7; index++) {
+        (void)apply_nth(&source, index);
+    }
+    source.port->end(source.port->ctx);
+    struct engine_batch *batch = engine_batch_create(source.engine);
+    if (value.size > 0) {
+        engine_put(batch, ENGINE_LOCAL, key, value);
+    } else {
+        engine_remove(batch, ENGINE_LOCAL, key);
+    }
+    assert_int_equal(engine_write(source.engine, batch, false), STATUS_OK);
+    engine_batch_destroy(batch);
+    const struct snapshot_range range = {source.engine, 'c', spans, 2};
+    struct state_export *export = snapshot_export_open(&range, SLICE_EMPTY);
+    buf_init(&chunk, 1 << 20);
+    assert_int_equal(snapshot_export_next(export, 1 << 20, &chunk, &last), STATUS_OK);
+    assert_true(last);
+    snapshot_export_close(export);
+    halt(&source);
+    engine_close(source.engine);
+    f->port->ingest_begin(f->port->ctx, SHARD_CATALOG);
+    const enum status st = f->port->ingest(f->port->ctx, SHARD_CATALOG, buf_slice(&chunk));
+    ingest_end(f);
+    assert_int_equal(hollow(f), st != STATUS_OK);
+    buf_deinit(&chunk);
+    return st;
+}
+
+// Goal: records that are no catalogue together, or one of which is none, replace nothing.
+static void test_catalog_machine_spoilt_snapshot_is_refused(void **state) {
+    struct fixture *f = *state;
+    const uint64_t before = catalog_digest(f->catalog);
+    const struct slice meta = SLICE_LITERAL("\xC0");
+    const struct slice node = SLICE_LITERAL("\xC1\0\0\0\3");
+    const struct slice shard = SLICE_LITERAL("\xC3\0\0\0\0\0\0\0\x10");
+    const struct slice keyspace = SLICE_LITERAL("\xC2\0\0\0\1");
+    assert_int_equal(take_spoilt(f, meta, SLICE_EMPTY), STATUS_CORRUPT);
+    assert_int_equal(take_spoilt(f, node, SLICE_EMPTY), STATUS_CORRUPT);
+    assert_int_equal(take_spoilt(f, shard, SLICE_EMPTY), STATUS_CORRUPT);
+    assert_int_equal(take_spoilt(f, keyspace, SLICE_EMPTY), STATUS_CORRUPT);
+    assert_int_equal(take_spoilt(f, node, SLICE_LITERAL("garbage")), STATUS_CORRUPT);
+    assert_int_equal(take_spoilt(f, meta, SLICE_LITERAL("garbage")), STATUS_CORRUPT);
+    assert_int_equal(take_spoilt(f, SLICE_LITERAL("\xC1x"), SLICE_LITERAL("x")), STATUS_CORRUPT);
+    assert_int_equal(catalog_digest(f->catalog), before);
+    // What is outside the spans does not travel.
+    assert_int_equal(take_spoilt(f, SLICE_LITERAL("\xC0\1"), SLICE_LITERAL("\1")), STATUS_OK);
+}
+
+static void apply_hollow(void *ctx) {
+    struct fixture *f = ctx;
+    (void)apply_nth(f, 1);
+}
+
+static void test_catalog_machine_hollow_takes_no_entry(void **state) {
+    struct fixture *f = *state;
+    f->port->ingest_begin(f->port->ctx, SHARD_CATALOG);
+    assert_true(death_by_assert(apply_hollow, f));
+    restart(f);
+    assert_true(death_by_assert(apply_hollow, f));
+}
+
+// Goal: a machine made on a copy that already follows others is hollow, now and after a restart:
+// the log's first entries are in the copy already.
+static void test_catalog_machine_of_a_late_member_is_hollow(void **state) {
+    struct fixture *f = *state;
+    struct stream stream;
+    stream_make(&stream, 500);
+    halt(f);
+    f->catalog = kit_cluster(5);
+    const struct catalog_machine_config config = {
+        .catalog = f->catalog, .engine = f->engine, .changed = on_changed, .ctx = f};
+    assert_int_equal(catalog_machine_create(&config, &f->machine, NULL), STATUS_OK);
+    f->port = catalog_machine_port(f->machine);
+    assert_true(hollow(f));
+    restart(f);
+    assert_true(hollow(f));
+    take_all(f, &stream);
+    assert_like_the_source(f, &stream);
+    stream_free(&stream);
+}
+
 int main(void) {
 #define MACHINE_TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
     const struct CMUnitTest tests[] = {
@@ -390,6 +677,13 @@ int main(void) {
         MACHINE_TEST(test_catalog_machine_fed_catalogue_skips_deltas),
         MACHINE_TEST(test_catalog_machine_repeated_registration_is_no_change),
         MACHINE_TEST(test_catalog_machine_failed_write_stops_the_process),
+        MACHINE_TEST(test_catalog_machine_snapshot_round_trip),
+        MACHINE_TEST(test_catalog_machine_hollow_copy_follows_deltas),
+        MACHINE_TEST(test_catalog_machine_snapshot_crash_after_each_batch),
+        MACHINE_TEST(test_catalog_machine_snapshot_without_its_end_stays_hollow),
+        MACHINE_TEST(test_catalog_machine_spoilt_snapshot_is_refused),
+        MACHINE_TEST(test_catalog_machine_hollow_takes_no_entry),
+        MACHINE_TEST(test_catalog_machine_of_a_late_member_is_hollow),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
