@@ -151,6 +151,25 @@ static void reply_cancelled(struct admin_call *call) {
     admin__reply(call, &response.base);
 }
 
+// The catalogue's sentences begin with the field they are about: "targets[1].node: node 9 ...".
+static void refuse(struct admin_call *call, enum status st, struct slice text) {
+    char field[PLAN_TEXT_SIZE];
+    size_t size = 0;
+    while (size < text.size && size < sizeof(field) - 1 && text.data[size] != ':' &&
+           text.data[size] != ' ') {
+        field[size] = (char)text.data[size];
+        size++;
+    }
+    field[size] = '\0';
+    bool named = size + 2 < text.size && text.data[size] == ':';
+    struct rpc_error error = {.status = st, .message = text};
+    if (named) {
+        error.field = field;
+        error.message = slice_make(text.data + size + 2, text.size - size - 2);
+    }
+    rpc_fail(call->call, &error);
+}
+
 // False when the call has been answered with the catalogue's refusal.
 static bool was_taken(struct admin_call *call, const struct session_result *result) {
     struct catalog_result decoded = {0};
@@ -158,9 +177,7 @@ static bool was_taken(struct admin_call *call, const struct session_result *resu
         decoded.detail = SLICE_EMPTY;
     }
     if (result->status == STATUS_OK) { return true; }
-    struct rpc_error error = {.status = result->status,
-                              .message = decoded.detail.size > 0 ? decoded.detail : result->detail};
-    rpc_fail(call->call, &error);
+    refuse(call, result->status, decoded.detail.size > 0 ? decoded.detail : result->detail);
     return false;
 }
 
@@ -214,7 +231,7 @@ static void asked(struct node_status_call *status, const struct node_replica_sta
     enum status st =
         catalog_place_shard_check(node_core_catalog(admin__core(call)), &call->place, &err);
     if (st != STATUS_OK) {
-        admin__fail(call, st, "targets", err.message);
+        refuse(call, st, slice_from_string(err.message));
         return;
     }
     Lightcone__V1__ShardPlan *plan = plan_of(call, shard);
@@ -270,7 +287,7 @@ void admin__shard_place(struct admin_call *call) {
     struct err err;
     enum status st = catalog_place_shard_check(catalog, &call->place, &err);
     if (st != STATUS_OK) {
-        admin__fail(call, st, st == STATUS_NOT_FOUND ? "shard" : "targets", err.message);
+        refuse(call, st, slice_from_string(err.message));
         return;
     }
     call->status = (struct node_status_call){.shard = call->place.shard, .done = asked};

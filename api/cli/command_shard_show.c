@@ -316,7 +316,7 @@ const struct cli_command commands_shard_show = {
     .noun = "shard",
     .verb = "show",
     .operands = "SHARD",
-    .summary = "one shard: members, operation under way, frontiers of its replicas",
+    .summary = "one shard: members, how far a change is, frontiers",
     .details =
         "MATCH is how far a member's log is known to equal the leader's, LAG what it lacks. An\n"
         "INCARNATION other than 1 tells that the replica was added later. LAST, DURABLE, COMMIT,\n"

@@ -165,6 +165,11 @@ static bool plan_catch_up(const struct replica_members_view *view,
                    "waiting for node %" PRIu32 ": it does not answer", member->node.v);
             return true;
         }
+        if (node.lag == UINT64_MAX) {
+            decide(out, REPLICA_MEMBERS_CATCH_UP,
+                   "waiting for node %" PRIu32 ": it has not begun to copy", member->node.v);
+            return true;
+        }
         if (node.lag > MEMBERS_LAG_MAX) {
             decide(out, REPLICA_MEMBERS_CATCH_UP,
                    "waiting for node %" PRIu32 ": %" PRIu64 " entries behind", member->node.v,

@@ -124,7 +124,7 @@ static void test_completion_bash_completes(void **state) {
         "echo \"${COMPREPLY[*]}\"; }\n"
         "[[ $(try lightcone ke) == keyspace ]] || exit 11\n"
         "[[ $(try lightcone kv de) == delete ]] || exit 12\n"
-        "[[ $(try lightcone --format json shard tr) == transfer-leader ]] || exit 13\n"
+        "[[ $(try lightcone --format json shard transfer-) == transfer-leader ]] || exit 13\n"
         "[[ $(try lightcone kv scan ks --rev) == --reverse ]] || exit 14\n"
         "[[ $(try lightcone kv scan ks --add) == --address ]] || exit 15\n"
         "[[ $(try lightcone kv import a b --format '') == 'auto jsonl debian' ]] || exit 16\n"

@@ -138,6 +138,9 @@ static void test_members_wait_names_the_node(void **state) {
     assert_int_equal(step(&plan), REPLICA_MEMBERS_CATCH_UP);
     assert_false(plan.decision.propose);
     assert_string_equal(plan.decision.text, "waiting for node 4: 12034 entries behind");
+    plan.sight.lag[4] = UINT64_MAX;
+    assert_int_equal(step(&plan), REPLICA_MEMBERS_CATCH_UP);
+    assert_string_equal(plan.decision.text, "waiting for node 4: it has not begun to copy");
     plan.sight.dead[4] = true;
     assert_int_equal(step(&plan), REPLICA_MEMBERS_CATCH_UP);
     assert_string_equal(plan.decision.text, "waiting for node 4: it does not answer");
