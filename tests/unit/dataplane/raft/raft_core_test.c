@@ -232,6 +232,7 @@ static void test_raft_peer_below_the_trimmed_log_stops_nothing(void **state) {
     (void)state;
     struct world *w = make_world(3, 0, 16);
     struct world_node *leader = world_at(w, 1);
+    w->install_by_hand = true;
     world_elect(w, 1);
     for (uint32_t b = 1; b <= 2; b++) {
         w->cut[3][b] = w->cut[b][3] = true;

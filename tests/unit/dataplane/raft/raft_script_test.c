@@ -73,6 +73,7 @@ static void do_world(struct script *s) {
     struct world_options options = {
         .voters = keyed_number(s, "voters", 3),
         .learners = keyed_number(s, "learners", 0),
+        .spares = keyed_number(s, "spares", 0),
         .seed = 1,
         .no_election_spread = true,
         .inflight_messages_max = keyed_number(s, "window", 0),
@@ -98,6 +99,79 @@ static void do_transfer(struct script *s) {
     struct raft_event e = {.type = RAFT_EVENT_TRANSFER};
     e.u.target.v = number(s, 2, 0);
     event(s, node_of(s, 1), &e);
+}
+
+// "change N 4=voter 1=out 5=learner": node N proposes what that leads to.
+static void do_change(struct script *s) {
+    struct raft_change changes[WORDS_MAX] = {{{0}, RAFT_VOTER}};
+    uint32_t count = 0;
+    for (uint32_t i = 2; i < s->count; i++) {
+        char *role = strchr(s->words[i], '=');
+        assert_non_null(role);
+        changes[count].node.v = (uint32_t)strtoul(s->words[i], NULL, 10);
+        changes[count].role = strcmp(role, "=voter") == 0     ? RAFT_VOTER
+                              : strcmp(role, "=learner") == 0 ? RAFT_LEARNER
+                                                              : RAFT_LEAVING;
+        count++;
+    }
+    print_status(s, world_change(node_of(s, 1), changes, count));
+}
+
+static void do_leave(struct script *s) {
+    print_status(s, world_leave(node_of(s, 1)));
+}
+
+static void do_remove(struct script *s) {
+    world_remove(node_of(s, 1));
+}
+
+static void do_trim(struct script *s) {
+    world_trim(node_of(s, 1), number(s, 2, 0));
+}
+
+static void do_install(struct script *s) {
+    if (strcmp(word(s, 1), "by-hand") == 0) {
+        s->world->install_by_hand = true;
+    } else {
+        world_install(node_of(s, 1));
+    }
+}
+
+static void do_hollow(struct script *s) {
+    world_hollow(node_of(s, 1));
+}
+
+static void do_damage(struct script *s) {
+    world_damage(node_of(s, 1));
+}
+
+static void do_pause(struct script *s) {
+    node_of(s, 1)->paused = true;
+}
+
+static void do_resume(struct script *s) {
+    struct world_node *node = node_of(s, 1);
+    node->paused = false;
+    world_expire(node);
+}
+
+static void do_members(struct script *s) {
+    static const char *const healths[RAFT_HEALTH_COUNT] = {"", " hollow", " damaged"};
+    for (uint32_t i = 1; i <= s->world->count; i++) {
+        const struct world_node *node = world_at(s->world, i);
+        if (!node->up) { continue; }
+        uint64_t index = 0;
+        const struct raft_membership *committed = raft_members_committed(node->core, &index);
+        fprintf(s->out, "  %u%s uses ", i, healths[raft_health_of(node->core)]);
+        world_print_members(s->out, raft_members(node->core));
+        bool same = committed->config_epoch == raft_members(node->core)->config_epoch;
+        fprintf(s->out, same ? "\n" : " (not committed)\n");
+    }
+}
+
+// One way only: what the first sends to the second is lost.
+static void do_mute(struct script *s) {
+    s->world->cut[number(s, 1, 0)][number(s, 2, 0)] = true;
 }
 
 static void do_lost(struct script *s) {
@@ -247,14 +321,16 @@ static void do_log(struct script *s) {
 
 static void print_terms(const struct script *s, const struct world_node *node) {
     fprintf(s->out, " terms=");
-    for (uint64_t i = 0; i < node->view.last; i++) {
-        fprintf(s->out, "%s%llu", i == 0 ? "" : ",", (unsigned long long)node->view.items[i].term);
+    for (uint64_t i = node->view.base; i < node->view.last; i++) {
+        fprintf(s->out, "%s%llu", i == node->view.base ? "" : ",",
+                (unsigned long long)node->view.items[i].term);
     }
 }
 
 static void do_status(struct script *s) {
     for (uint32_t i = 1; i <= s->world->count; i++) {
         const struct world_node *node = world_at(s->world, i);
+        if (!node->exists) { continue; }
         if (!node->up) {
             fprintf(s->out, "  %u down\n", i);
             continue;
@@ -298,7 +374,8 @@ static void do_timers(struct script *s) {
 }
 
 static void do_packets(struct script *s) {
-    static const char *const kinds[] = {"", "SUPPORT", "SUPPORT_REPLY", "LEADS", "FRONTIER"};
+    static const char *const kinds[] = {"",         "SUPPORT",  "SUPPORT_REPLY", "LEADS",
+                                        "FRONTIER", "SNAPSHOT", "SNAPSHOT_REPLY"};
     for (struct world_packet *p = s->world->packets; p != NULL; p = p->next) {
         fprintf(s->out, "  %u->%u %s\n", p->from, p->to,
                 p->kind == WORLD_RAFT ? world_message_name(p->type) : kinds[p->kind]);
@@ -335,7 +412,12 @@ static const struct {
     {"status", do_status},     {"timers", do_timers},
     {"packets", do_packets},   {"quiet", do_quiet},
     {"loud", do_loud},         {"first-entry-by-hand", do_firsthand},
-    {"live", do_live},
+    {"live", do_live},         {"change", do_change},
+    {"leave", do_leave},       {"remove", do_remove},
+    {"trim", do_trim},         {"install", do_install},
+    {"hollow", do_hollow},     {"damage", do_damage},
+    {"pause", do_pause},       {"resume", do_resume},
+    {"members", do_members},   {"mute", do_mute},
 };
 
 static void run_command(struct script *s, const char *line, size_t size) {

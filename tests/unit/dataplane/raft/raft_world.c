@@ -5,6 +5,7 @@
 
 #include "dataplane/base/assert.h"
 #include "dataplane/base/mem.h"
+#include "dataplane/raft/raft_internal.h"
 #include "tests/unit/dataplane/raft/raft_world_internal.h"
 
 #include <string.h>
@@ -28,18 +29,24 @@ static uint64_t world_random(struct world *self, uint32_t number) {
 
 // --- disk
 
-static void log_put(struct world_log *log, const struct log_entry *entry) {
+void world__log_put(struct world_log *log, const struct log_entry *entry) {
     ASSERT(entry->index == log->last + 1);
     ASSERT(log->last < WORLD_LOG_MAX);
     log_entry_ref(&log->items[log->last], entry);
     log->last++;
 }
 
-static void log_cut(struct world_log *log, uint64_t from) {
-    while (log->last >= from && log->last > 0) {
+void world__log_cut(struct world_log *log, uint64_t from) {
+    while (log->last >= from && log->last > log->base) {
         log->last--;
         log_entry_unref(&log->items[log->last]);
     }
+}
+
+void world__log_reset(struct world_log *log, uint64_t index) {
+    world__log_cut(log, 1);
+    log->base = index;
+    log->last = index;
 }
 
 // lint: allow parameters: the signature of the port log_store.
@@ -50,7 +57,10 @@ static enum status store_read(void *ctx, struct shard_id shard, uint64_t low, ui
     (void)shard;
     ASSERT(low < high);
     node->store_reads++;
-    if (low <= node->trim_index || low > node->view.last) { return STATUS_NOT_FOUND; }
+    ASSERT(!node->unreadable);
+    if (low <= node->trim_index || low <= node->view.base || low > node->view.last) {
+        return STATUS_NOT_FOUND;
+    }
     uint32_t count = 0;
     uint64_t size = 0;
     for (uint64_t i = low; i < high && i <= node->view.last && count < count_max; i++) {
@@ -71,7 +81,15 @@ static void submit(struct world_node *node, const struct raft_action *action) {
     write->has_hard_state = action->u.persist.has_hard_state;
     write->hard_state = action->u.persist.hard_state;
     write->entry_count = action->u.persist.entry_count;
-    if (write->truncate_from != 0) { log_cut(&node->view, write->truncate_from); }
+    write->base_index = action->u.persist.base_index;
+    write->base_term = action->u.persist.base_term;
+    if (write->base_index != 0) {
+        write->base_membership = node->installed.membership;
+        world__log_reset(&node->view, write->base_index);
+        node->trim_index = write->base_index;
+        node->trim_term = write->base_term;
+    }
+    if (write->truncate_from != 0) { world__log_cut(&node->view, write->truncate_from); }
     if (write->entry_count > 0) {
         write->entries = mem_alloc_array(write->entry_count, sizeof(*write->entries));
     }
@@ -79,7 +97,7 @@ static void submit(struct world_node *node, const struct raft_action *action) {
         const struct log_entry *entry = raft_entry(node->core, action->u.persist.first_index + i);
         ASSERT(entry != NULL);
         log_entry_ref(&write->entries[i], entry);
-        log_put(&node->view, entry);
+        world__log_put(&node->view, entry);
     }
     struct world_write **tail = &node->writes;
     while (*tail != NULL) {
@@ -100,9 +118,14 @@ static void write_free(struct world_write *write) {
 static uint64_t write_to_disk(struct world_node *node) {
     struct world_write *write = node->writes;
     node->writes = write->next;
-    if (write->truncate_from != 0) { log_cut(&node->disk, write->truncate_from); }
+    if (write->base_index != 0) {
+        world__log_reset(&node->disk, write->base_index);
+        node->base = write->base_membership;
+        node->damaged = false;
+    }
+    if (write->truncate_from != 0) { world__log_cut(&node->disk, write->truncate_from); }
     for (uint32_t i = 0; i < write->entry_count; i++) {
-        log_put(&node->disk, &write->entries[i]);
+        world__log_put(&node->disk, &write->entries[i]);
     }
     if (write->has_hard_state) { node->hard_state = write->hard_state; }
     uint64_t sequence = write->sequence;
@@ -142,6 +165,7 @@ static void note_leader(struct world_node *node) {
     self->leader_of[term] = node->number;
     self->elections++;
     ASSERT(node->disk.last >= self->committed);
+    world__note_decision(node);
     for (uint64_t i = 1; i <= self->committed; i++) {
         if (i <= node->trim_index) { continue; }
         ASSERT(node->view.items[i - 1].term == self->committed_terms[i - 1]);
@@ -172,7 +196,8 @@ void world_check_logs(const struct world *self) {
             const struct world_log *x = &self->nodes[a].view;
             const struct world_log *y = &self->nodes[b].view;
             bool same = false;
-            for (uint64_t i = x->last < y->last ? x->last : y->last; i > 0; i--) {
+            uint64_t base = x->base > y->base ? x->base : y->base;
+            for (uint64_t i = x->last < y->last ? x->last : y->last; i > base; i--) {
                 const struct log_entry *p = &x->items[i - 1];
                 const struct log_entry *q = &y->items[i - 1];
                 same = same || p->term == q->term;
@@ -223,6 +248,10 @@ static void trace_persist(struct world_node *node, const struct raft_action *act
         fprintf(out, " term=%llu vote=%u", (unsigned long long)action->u.persist.hard_state.term,
                 action->u.persist.hard_state.vote.v);
     }
+    if (action->u.persist.base_index != 0) {
+        fprintf(out, " base=%llu/%llu", (unsigned long long)action->u.persist.base_index,
+                (unsigned long long)action->u.persist.base_term);
+    }
     if (action->u.persist.truncate_from != 0) {
         fprintf(out, " cut=%llu", (unsigned long long)action->u.persist.truncate_from);
     }
@@ -263,7 +292,10 @@ static void act(struct world_node *node, const struct raft_action *action) {
         act_role(node, action);
         break;
     case RAFT_ACTION_MEMBERSHIP:
+        world__act_members(node);
+        break;
     case RAFT_ACTION_SNAPSHOT:
+        world__act_snapshot(node, action);
         break;
     case RAFT_ACTION_TYPE_COUNT:
         ASSERT(false);
@@ -277,8 +309,10 @@ enum status world_step(struct world_node *node, struct raft_event *event) {
     event->now_ns = world_node_now(node);
     event->random = world_random(node->world, node->number);
     bool led = raft_is_leader(node->core);
+    uint64_t commit = node->core->commit;
     enum status st = raft_core_step(node->core, event, &actions);
     raft_check(node->core);
+    if (raft_is_leader(node->core) && node->core->commit > commit) { world__note_decision(node); }
     for (uint32_t i = 0; i < actions.count; i++) {
         act(node, &items[i]);
     }
@@ -288,12 +322,14 @@ enum status world_step(struct world_node *node, struct raft_event *event) {
         if (!node->world->first_entry_by_hand) { propose_first(node); }
     }
     if (!node->world->apply_by_hand) { world_apply(node); }
+    world__snapshots_send(node);
     check_leases(node->world);
     return st;
 }
 
 void world_apply(struct world_node *node) {
-    if (node->applied == raft_commit_index(node->core)) { return; }
+    bool holds = !node->hollow && !node->unreadable;
+    if (!holds || node->applied == raft_commit_index(node->core)) { return; }
     while (node->applied < raft_commit_index(node->core)) {
         const struct log_entry *entry = raft_entry(node->core, node->applied + 1);
         if (entry == NULL) { entry = &node->view.items[node->applied]; }
@@ -376,7 +412,9 @@ void world_advance(struct world *self, uint64_t ns) {
         for (uint32_t i = 0; i < self->count; i++) {
             struct world_node *node = &self->nodes[i];
             if (!node->up) { continue; }
+            if (node->paused) { continue; }
             world_expire(node);
+            world__snapshots_expire(node);
             if (world_node_now(node) >= raft_deadline_ns(node->core)) { world_tick(node); }
         }
         check_leases(self);
@@ -385,9 +423,10 @@ void world_advance(struct world *self, uint64_t ns) {
 
 // --- life and death
 
-static void node_open(struct world_node *node, uint64_t flushed, enum status *out) {
+enum status world__open(struct world_node *node, uint64_t flushed) {
     struct world *self = node->world;
     const struct world_options *o = &self->options;
+    ASSERT(node->exists);
     node->up = true;
     node->boot++;
     struct support_config support = {
@@ -398,10 +437,19 @@ static void node_open(struct world_node *node, uint64_t flushed, enum status *ou
         .now_ns = world_node_now(node),
     };
     support_init(&node->support, &support);
+    for (uint32_t i = 1; i <= self->count; i++) {
+        if (i != node->number) { ASSERT(support_add_peer(&node->support, (struct node_id){i})); }
+    }
+    static struct raft_config_entry configs[WORLD_LOG_MAX];
     struct raft_config config = {
         .shard = {7},
         .self = {node->number},
-        .incarnation = 1,
+        .incarnation = node->incarnation,
+        .health = node->damaged  ? RAFT_DAMAGED
+                  : node->hollow ? RAFT_HOLLOW
+                                 : RAFT_WHOLE,
+        .configs = configs,
+        .config_count = world__memberships(node, configs, WORLD_LOG_MAX),
         .support = &node->support,
         .log = &node->store,
         .applied = flushed,
@@ -412,31 +460,24 @@ static void node_open(struct world_node *node, uint64_t flushed, enum status *ou
         .cache_count_max = o->cache_count_max == 0 ? 256 : o->cache_count_max,
         .cache_size_max = o->cache_size_max == 0 ? 1 << 20 : o->cache_size_max,
     };
-    struct raft_config_entry first = {.membership = {.config_epoch = 1, .count = self->count}};
-    for (uint32_t i = 1; i <= self->count; i++) {
-        if (i != node->number) { ASSERT(support_add_peer(&node->support, (struct node_id){i})); }
-        first.membership.members[i - 1] = (struct raft_member){
-            .node = {i}, .incarnation = 1, .role = i <= o->voters ? RAFT_VOTER : RAFT_LEARNER};
-    }
-    config.configs = &first;
-    config.config_count = 1;
     config.bounds = (struct log_bounds){
         .hard_state = node->hard_state,
         .trim_index = node->trim_index,
         .trim_term = node->trim_term,
         .last_index = node->disk.last,
     };
+    node->unreadable = node->damaged;
     node->applied = flushed;
     node->read_token_ok = 0;
     node->read_tokens = 0;
-    *out =
-        raft_create(&config, world_node_now(node), world_random(self, node->number), &node->core);
+    return raft_create(&config, world_node_now(node), world_random(self, node->number),
+                       &node->core);
 }
 
 struct world *world_create(const struct world_options *options) {
     struct world *self = mem_alloc(sizeof(*self));
     self->options = *options;
-    self->count = options->voters + options->learners;
+    self->count = options->voters + options->learners + options->spares;
     ASSERT(self->count <= WORLD_NODES_MAX);
     self->now_ns = UINT64_C(10000) * MS;
     prng_init(&self->prng, options->seed);
@@ -451,8 +492,18 @@ struct world *world_create(const struct world_options *options) {
             node->rate = pick == 0 ? 900 : pick == 1 ? 1100 : prng_between(&self->prng, 900, 1100);
         }
         node->store = (struct log_store){.ctx = node, .read = store_read};
-        enum status st = STATUS_OK;
-        node_open(node, 0, &st);
+        uint32_t members = options->voters + options->learners;
+        if (i >= members) { continue; }
+        node->exists = true;
+        node->incarnation = 1;
+        node->base = (struct raft_membership){.config_epoch = 1, .count = members};
+        for (uint32_t k = 0; k < members; k++) {
+            node->base.members[k] =
+                (struct raft_member){.node = {k + 1},
+                                     .incarnation = 1,
+                                     .role = k < options->voters ? RAFT_VOTER : RAFT_LEARNER};
+        }
+        enum status st = world__open(node, 0);
         ASSERT(st == STATUS_OK);
     }
     return self;
@@ -473,25 +524,27 @@ void world_crash(struct world_node *node) {
         node->held = held->next;
         mem_free(held);
     }
-    log_cut(&node->view, 1);
-    for (uint64_t i = 0; i < node->disk.last; i++) {
-        log_put(&node->view, &node->disk.items[i]);
+    node->receiving = (struct world_snapshot){0};
+    memset(node->sending, 0, sizeof(node->sending));
+    world__recover_log(node);
+    world__log_reset(&node->view, node->disk.base);
+    for (uint64_t i = node->disk.base; i < node->disk.last; i++) {
+        world__log_put(&node->view, &node->disk.items[i]);
     }
 }
 
 enum status world_restart(struct world_node *node, uint64_t flushed) {
     ASSERT(!node->up);
-    ASSERT(flushed <= node->disk.last);
-    enum status st = STATUS_OK;
-    node_open(node, flushed, &st);
+    ASSERT_IF(!node->damaged, flushed <= node->disk.last);
+    enum status st = world__open(node, flushed);
     if (st != STATUS_OK) { node->up = false; }
     return st;
 }
 
 void world_set_log(struct world_node *node, const uint64_t *terms, uint32_t count, uint64_t term) {
     if (node->up) { world_crash(node); }
-    log_cut(&node->view, 1);
-    log_cut(&node->disk, 1);
+    world__log_cut(&node->view, 1);
+    world__log_cut(&node->disk, 1);
     for (uint32_t i = 0; i < count; i++) {
         // Equal index and term must mean the same entry.
         uint64_t payload[1] = {terms[i] * 1000 + i};
@@ -500,8 +553,8 @@ void world_set_log(struct world_node *node, const uint64_t *terms, uint32_t coun
                                   .kind = LOG_ENTRY_COMMAND,
                                   .payload = slice_make(payload, sizeof(payload))};
         log_entry_seal(&entry);
-        log_put(&node->view, &entry);
-        log_put(&node->disk, &entry);
+        world__log_put(&node->view, &entry);
+        world__log_put(&node->disk, &entry);
         log_entry_unref(&entry);
     }
     node->hard_state = (struct log_hard_state){.term = term};
@@ -514,8 +567,8 @@ void world_destroy(struct world *self) {
     for (uint32_t i = 0; i < self->count; i++) {
         struct world_node *node = &self->nodes[i];
         if (node->up) { world_crash(node); }
-        log_cut(&node->view, 1);
-        log_cut(&node->disk, 1);
+        world__log_cut(&node->view, 1);
+        world__log_cut(&node->disk, 1);
     }
     while (self->packets != NULL) {
         world_drop(self, self->packets);

@@ -20,8 +20,20 @@ enum world_packet_kind {
     WORLD_RAFT,
     WORLD_SUPPORT_REQUEST,
     WORLD_SUPPORT_REPLY,
-    WORLD_LEADS,     // what a node leads: term, or 0 for nothing
-    WORLD_FRONTIER,  // term and commit of a leader
+    WORLD_LEADS,           // what a node leads: term, or 0 for nothing
+    WORLD_FRONTIER,        // term and commit of a leader
+    WORLD_SNAPSHOT,        // all of it at once
+    WORLD_SNAPSHOT_REPLY,  // commit: the index that is held now, 0 = refused
+};
+
+// A snapshot under way, and what is kept of the latest that was installed.
+struct world_snapshot {
+    uint64_t index;  // 0 = none
+    uint64_t term;
+    struct raft_membership membership;
+    uint64_t leader_term;
+    uint32_t from;
+    uint64_t from_incarnation;
 };
 
 struct world_packet {
@@ -32,18 +44,25 @@ struct world_packet {
     uint64_t sequence;            // WORLD_LEADS, WORLD_FRONTIER
     uint64_t term;
     uint64_t commit;
+    uint64_t to_incarnation;         // WORLD_SNAPSHOT, WORLD_SNAPSHOT_REPLY
+    uint64_t from_incarnation;       // WORLD_SNAPSHOT_REPLY
+    struct world_snapshot snapshot;  // WORLD_SNAPSHOT
     struct bytes *body;
     struct world_packet *next;
 };
 
 struct world_log {
     struct log_entry items[WORLD_LOG_MAX];  // index i at items[i - 1]
+    uint64_t base;                          // nothing at or below is held
     uint64_t last;
 };
 
 struct world_write {
     uint64_t sequence;
     uint64_t truncate_from;
+    uint64_t base_index;
+    uint64_t base_term;
+    struct raft_membership base_membership;
     bool has_hard_state;
     struct log_hard_state hard_state;
     struct log_entry *entries;
@@ -63,6 +82,7 @@ struct world_node {
     struct world *world;
     uint32_t number;
     bool up;
+    bool paused;  // its clock goes on, the process does not
     uint32_t boot;
     uint64_t rate;  // of its monotonic clock, per mille
     struct support support;
@@ -76,6 +96,27 @@ struct world_node {
     struct world_write *writes;  // oldest first
     struct world_held *held;     // oldest first
     uint64_t applied;
+
+    // The replica: without one the node has nothing of the shard, and counts as down.
+    bool exists;
+    uint64_t incarnation;
+    uint64_t tombstone;           // incarnations up to this one were removed here
+    struct raft_membership base;  // in force at disk.base, or the first; empty = not known
+    // The state machine's own marks, durable at once.
+    bool hollow;
+    bool damaged;                     // of the log
+    bool unreadable;                  // damaged when it was opened, and not mended since
+    struct world_snapshot installed;  // its flush is the least that a restart finds
+    struct world_snapshot receiving;  // complete, its flush is under way
+    // Leader: snapshots to others.
+    struct {
+        bool active;
+        bool sent;
+        uint64_t incarnation;
+        uint64_t min_index;
+        uint64_t since_ns;
+    } sending[WORLD_NODES_MAX + 1];
+
     uint64_t read_token_ok;    // largest token confirmed
     uint64_t read_token_lost;  // largest token refused
     // by token % 64: what had been announced by leaders when the read began
@@ -87,6 +128,7 @@ struct world_node {
 struct world_options {
     uint32_t voters;
     uint32_t learners;
+    uint32_t spares;  // nodes without a replica
     uint64_t seed;
     bool random_rates;
     bool no_election_spread;         // node k draws 30 ms * (k - 1) instead of random bits
@@ -107,13 +149,16 @@ struct world {
     bool cut[WORLD_NODES_MAX + 1][WORLD_NODES_MAX + 1];
     bool first_entry_by_hand;  // a new leader does not propose its empty entry by itself
     bool apply_by_hand;
-    uint64_t payloads;  // numbers given out, so that each payload is unique
+    bool install_by_hand;  // otherwise settling installs what was received
+    uint64_t payloads;     // numbers given out, so that each payload is unique
     // The truth so far.
     uint64_t committed_terms[WORLD_LOG_MAX];
     uint64_t committed_payloads[WORLD_LOG_MAX];
     uint64_t committed;         // largest index applied anywhere
     uint64_t leader_announced;  // largest index announced by a leader: what clients know
     uint32_t leader_of[WORLD_TERMS_MAX];
+    struct raft_membership decided_by;  // what was in use at the latest decision
+    uint64_t decided_term;
     uint64_t elections;
     FILE *trace;  // decisions as text; NULL = none
 };
@@ -158,6 +203,30 @@ void world_crash(struct world_node *node);
 enum status world_restart(struct world_node *node, uint64_t flushed);
 // Puts entries of the given terms on the disk of a node that is down or fresh, with a hard state;
 // then restart it.
+// --- members and snapshots (raft_world_members.c)
+// Proposes what the changes lead to.
+enum status world_change(struct world_node *node, const struct raft_change *changes,
+                         uint32_t count);
+enum status world_propose_members(struct world_node *node, const struct raft_membership *next);
+// Leaves a committed joint membership, if there is one.
+enum status world_leave(struct world_node *node);
+// Drops entries of the log; the node's flush covers them.
+void world_trim(struct world_node *node, uint64_t index);
+// The snapshot that was received is durable now.
+void world_install(struct world_node *node);
+// The state is gone; of one that is up by an event, of one that is down found at its restart.
+void world_hollow(struct world_node *node);
+// The log of a node that is down is found damaged at its restart, which keeps nothing of it.
+void world_damage(struct world_node *node);
+// The replica goes, its tombstone stays.
+void world_remove(struct world_node *node);
+// The least that its state machine can hold after a restart.
+uint64_t world_flushed_min(const struct world_node *node);
+bool world_is_member(const struct raft_membership *membership, const struct world_node *node);
+// Every majority of one meets every majority of the other.
+bool world_quorums_meet(const struct raft_membership *a, const struct raft_membership *b);
+void world_print_members(FILE *out, const struct raft_membership *membership);
+
 void world_set_log(struct world_node *node, const uint64_t *terms, uint32_t count, uint64_t term);
 
 // The leader with the largest term, or NULL.

@@ -23,7 +23,7 @@ const char *world_role_name(enum raft_role role) {
 
 // --- network
 
-static void packet_add(struct world *self, struct world_packet *packet) {
+void world__packet_add(struct world *self, struct world_packet *packet) {
     if (self->cut[packet->from][packet->to]) {
         bytes_unref(packet->body);
         mem_free(packet);
@@ -53,7 +53,7 @@ static void packet_free(struct world_packet *packet) {
     mem_free(packet);
 }
 
-static struct world_packet *packet_make(struct world_node *node, enum world_packet_kind kind,
+struct world_packet *world__packet_make(struct world_node *node, enum world_packet_kind kind,
                                         uint32_t to) {
     struct world_packet *packet = mem_alloc(sizeof(*packet));
     packet->kind = kind;
@@ -65,8 +65,13 @@ static struct world_packet *packet_make(struct world_node *node, enum world_pack
 static void trace_message(struct world_node *node, const struct raft_message *m) {
     FILE *out = node->world->trace;
     if (out == NULL) { return; }
-    fprintf(out, "  %u->%u %s term=%llu", m->from.v, m->to.v, message_names[m->type],
-            (unsigned long long)m->term);
+    fprintf(out, "  %u", m->from.v);
+    if (m->from_incarnation != 1) {
+        fprintf(out, "#%llu", (unsigned long long)m->from_incarnation);
+    }
+    fprintf(out, "->%u", m->to.v);
+    if (m->to_incarnation != 1) { fprintf(out, "#%llu", (unsigned long long)m->to_incarnation); }
+    fprintf(out, " %s term=%llu", message_names[m->type], (unsigned long long)m->term);
     if (m->type == RAFT_VOTE_REQUEST || m->type == RAFT_PREVOTE_REQUEST) {
         fprintf(out, " last=%llu/%llu%s", (unsigned long long)m->index,
                 (unsigned long long)m->index_term, m->transfer ? " transfer" : "");
@@ -89,6 +94,10 @@ static void trace_message(struct world_node *node, const struct raft_message *m)
                     (unsigned long long)m->commit);
         }
         if (m->read_round > 0) { fprintf(out, " round=%llu", (unsigned long long)m->read_round); }
+        if (m->wants_snapshot) {
+            fprintf(out, "%s wants=%llu", m->damaged ? " damaged" : "",
+                    (unsigned long long)m->wanted_index);
+        }
         if (m->support_epoch != 0) {
             fprintf(out, " fortifies=%llu.%llu", (unsigned long long)(m->support_epoch >> 32),
                     (unsigned long long)(m->support_epoch & UINT32_MAX));
@@ -115,12 +124,13 @@ void world__send_message(struct world_node *node, const struct raft_message *mes
     codec_writer_init(&w, &buf);
     raft_message_encode(&w, &out);
     ASSERT(w.status == STATUS_OK);
-    struct world_packet *packet = packet_make(node, WORLD_RAFT, out.to.v);
+    struct world_packet *packet = world__packet_make(node, WORLD_RAFT, out.to.v);
     packet->type = out.type;
+    packet->to_incarnation = out.to_incarnation;
     packet->body = bytes_copy(buf_slice(&buf));
     buf_deinit(&buf);
     trace_message(node, &out);
-    packet_add(node->world, packet);
+    world__packet_add(node->world, packet);
 }
 
 void world__hold(struct world_node *node, const struct raft_action *action) {
@@ -167,6 +177,8 @@ static void deliver_raft(struct world_node *node, struct world_packet *packet) {
     event.u.message = &message;
     uint32_t count = message.entry_count;
     st = world_step(node, &event);
+    // Of another incarnation, or a reply of one that is no member any more.
+    if (st == STATUS_NOT_FOUND) { st = STATUS_OK; }
     if (st != STATUS_OK) {
         // Every message here was made by a core: one that is refused shows a fault.
         trace_message(world_at(node->world, packet->from), &message);
@@ -207,10 +219,10 @@ static void deliver_support_request(struct world_node *node, struct world_packet
     struct codec_writer w;
     codec_writer_init(&w, &buf);
     support_reply_encode(&w, &reply);
-    struct world_packet *back = packet_make(node, WORLD_SUPPORT_REPLY, packet->from);
+    struct world_packet *back = world__packet_make(node, WORLD_SUPPORT_REPLY, packet->from);
     back->body = bytes_copy(buf_slice(&buf));
     buf_deinit(&buf);
-    packet_add(node->world, back);
+    world__packet_add(node->world, back);
 }
 
 static void deliver_support_reply(struct world_node *node, struct world_packet *packet) {
@@ -245,7 +257,10 @@ static void deliver_frontier(struct world_node *node, struct world_packet *packe
 void world_deliver(struct world *self, struct world_packet *packet) {
     packet_take(self, packet);
     struct world_node *node = world_at(self, packet->to);
-    if (node->up) {
+    if (packet->to_incarnation > node->incarnation) {
+        world__open_wanted(self, packet->to, packet->to_incarnation);
+    }
+    if (node->up && !node->paused) {
         switch (packet->kind) {
         case WORLD_RAFT:
             deliver_raft(node, packet);
@@ -262,6 +277,12 @@ void world_deliver(struct world *self, struct world_packet *packet) {
         case WORLD_FRONTIER:
             deliver_frontier(node, packet);
             break;
+        case WORLD_SNAPSHOT:
+            world__deliver_snapshot(node, packet);
+            break;
+        case WORLD_SNAPSHOT_REPLY:
+            world__deliver_snapshot_reply(node, packet);
+            break;
         }
     }
     packet_free(packet);
@@ -275,8 +296,8 @@ void world_drop(struct world *self, struct world_packet *packet) {
 struct world_packet *world_duplicate(struct world *self, const struct world_packet *packet) {
     struct world_packet *copy = mem_alloc(sizeof(*copy));
     *copy = *packet;
-    bytes_ref(copy->body);
-    packet_add(self, copy);
+    if (copy->body != NULL) { bytes_ref(copy->body); }
+    world__packet_add(self, copy);
     return copy;
 }
 
@@ -302,6 +323,11 @@ bool world_settle(struct world *self) {
             world_sync(&self->nodes[k], 1);
             moved = true;
         }
+        for (uint32_t k = 0; k < self->count && !self->install_by_hand; k++) {
+            if (!self->nodes[k].up || self->nodes[k].receiving.index == 0) { continue; }
+            world_install(&self->nodes[k]);
+            moved = true;
+        }
         if (!moved) { return true; }
     }
     return false;
@@ -317,25 +343,25 @@ void world_send_support(struct world_node *node, uint32_t to) {
     struct codec_writer w;
     codec_writer_init(&w, &buf);
     support_request_encode(&w, &request);
-    struct world_packet *packet = packet_make(node, WORLD_SUPPORT_REQUEST, to);
+    struct world_packet *packet = world__packet_make(node, WORLD_SUPPORT_REQUEST, to);
     packet->body = bytes_copy(buf_slice(&buf));
     buf_deinit(&buf);
-    packet_add(node->world, packet);
+    world__packet_add(node->world, packet);
 }
 
 void world_send_leads(struct world_node *node, uint32_t to) {
-    struct world_packet *packet = packet_make(node, WORLD_LEADS, to);
+    struct world_packet *packet = world__packet_make(node, WORLD_LEADS, to);
     packet->term = raft_is_leader(node->core) ? raft_term(node->core) : 0;
     packet->sequence = support_next_sequence(&node->support);
-    packet_add(node->world, packet);
+    world__packet_add(node->world, packet);
 }
 
 void world_send_frontier(struct world_node *node, uint32_t to) {
     if (!raft_is_leader(node->core)) { return; }
-    struct world_packet *packet = packet_make(node, WORLD_FRONTIER, to);
+    struct world_packet *packet = world__packet_make(node, WORLD_FRONTIER, to);
     packet->term = raft_term(node->core);
     packet->commit = raft_commit_index(node->core);
-    packet_add(node->world, packet);
+    world__packet_add(node->world, packet);
 }
 
 static void support_one_way(struct world *self, uint32_t from, uint32_t to) {
