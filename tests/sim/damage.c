@@ -93,6 +93,62 @@ void sim_damage_note(struct sim_world *world, struct sim_node *node) {
     }
 }
 
+// Format 1 of a hard state has no incarnation, which is then 1; a start of the log has neither a
+// ceiling, nor a timestamp, nor members.
+static size_t old_size(struct slice payload) {
+    enum { HARD_STATE = 28, HARD_STATE_OLD = 20, START_OLD = 16, START_EMPTY = 41 };
+    struct codec_reader r;
+    codec_reader_init(&r, payload);
+    if (payload.size == HARD_STATE) {
+        (void)codec_get_raw(&r, HARD_STATE_OLD);
+        return codec_get_u64(&r) == 1 ? HARD_STATE_OLD : 0;
+    }
+    if (payload.size != START_EMPTY) { return 0; }
+    (void)codec_get_raw(&r, START_OLD);
+    bool bare = codec_get_u64(&r) == 0 && codec_get_u64(&r) == 0 && codec_get_u64(&r) == 0;
+    return bare ? START_OLD : 0;
+}
+
+static bool downgraded(struct slice record, struct buf *out) {
+    uint8_t version = 0;
+    uint8_t kind = 0;
+    struct slice payload;
+    enum { TODAY = 2 };
+    if (codec_open(record, TODAY, &version, &kind, &payload) != STATUS_OK) { return false; }
+    size_t size = version == TODAY ? old_size(payload) : 0;
+    buf_reset(out);
+    return size > 0 &&
+           codec_seal(out, TODAY - 1, kind, slice_make(payload.data, size)) == STATUS_OK;
+}
+
+void sim_disk_downgrade(struct sim_node *node) {
+    ASSERT(!node->up);
+    struct buf record;
+    struct buf key;
+    buf_init(&record, 1024);
+    buf_init(&key, 64);
+    uint64_t count = 0;
+    struct engine_cursor *cursor = engine_cursor_create(node->log_engine, ENGINE_LOG);
+    engine_cursor_seek(cursor, SLICE_EMPTY);
+    for (; engine_cursor_valid(cursor); engine_cursor_next(cursor)) {
+        struct slice found = engine_cursor_key(cursor);
+        if (found.size == ENTRY_KEY_SIZE) { continue; }
+        if (!downgraded(engine_cursor_value(cursor), &record)) { continue; }
+        buf_reset(&key);
+        enum status st = buf_append(&key, found);
+        if (st == STATUS_OK) {
+            st = sim_engine_overwrite(node->log_engine, ENGINE_LOG, buf_slice(&key),
+                                      buf_slice(&record));
+        }
+        ASSERT(st == STATUS_OK);
+        count++;
+    }
+    SIM_NOTE(node->world, node, SIM_TRACE_FAULT, "old format", count, 0, 0);
+    engine_cursor_destroy(cursor);
+    buf_deinit(&record);
+    buf_deinit(&key);
+}
+
 static struct slice key_at(struct engine_cursor *cursor, uint64_t position) {
     engine_cursor_seek(cursor, SLICE_EMPTY);
     while (position-- > 0 && engine_cursor_valid(cursor)) {

@@ -18,6 +18,9 @@ const struct catalog *sim_newest_catalog(const struct sim_world *world);
 bool sim_damage_allowed(struct sim_world *world, struct sim_node *node);
 // The node counts as damaged until all its replicas are whole and know what was applied by now.
 void sim_damage_note(struct sim_world *world, struct sim_node *node);
+// The log's records as the release before wrote them, where they can be said in its format. The
+// node is down.
+void sim_disk_downgrade(struct sim_node *node);
 // Some records of the log rot, wherever they lie. The node is down.
 void sim_damage_rot(struct sim_world *world, struct sim_node *node, struct prng *prng);
 // Nothing is left of the node, not even its identity. It is down.

@@ -411,6 +411,7 @@ static void begin(struct sim_faults *self, enum sim_fault kind) {
     case SIM_FAULT_CLOCK_RATE:
     case SIM_FAULT_SLOW_CPU:
     case SIM_FAULT_REPLAY:
+    case SIM_FAULT_OLD_FORMAT:
     case SIM_FAULT_COUNT:
         break;
     }
@@ -422,13 +423,23 @@ static void schedule(struct sim_faults *self) {
     sim_world_put(self->world, &self->next, self->world->now_ns + after);
 }
 
+// These are there all the time, or not at all.
+static bool is_standing(enum sim_fault kind) {
+    static const uint64_t standing =
+        UINT64_C(1) << SIM_FAULT_DROP | UINT64_C(1) << SIM_FAULT_DUPLICATE |
+        UINT64_C(1) << SIM_FAULT_REORDER | UINT64_C(1) << SIM_FAULT_SLOW_NET |
+        UINT64_C(1) << SIM_FAULT_CLOCK_RATE | UINT64_C(1) << SIM_FAULT_SLOW_CPU |
+        UINT64_C(1) << SIM_FAULT_REPLAY | UINT64_C(1) << SIM_FAULT_OLD_FORMAT;
+    return (standing >> kind & 1) != 0;
+}
+
 static void on_next(struct sim_world *world, struct sim_event *event) {
     (void)event;
     struct sim_faults *self = &world->faults;
     if (self->begun >= world->plan.fault_max) { return; }
     enum sim_fault kind = (enum sim_fault)prng_below(&self->prng, SIM_FAULT_COUNT);
     for (uint32_t i = 0; i < SIM_FAULT_COUNT; i++) {  // the next one that the plan has
-        if ((world->plan.faults >> kind & 1) != 0) {
+        if ((world->plan.faults >> kind & 1) != 0 && !is_standing(kind)) {
             begin(self, kind);
             break;
         }

@@ -10,6 +10,7 @@
 
 #include "dataplane/base/assert.h"
 #include "dataplane/base/checksum.h"
+#include "tests/sim/damage.h"
 #include "tests/sim/disk/sim_engine.h"
 #include "tests/sim/world.h"
 
@@ -346,7 +347,14 @@ void sim_node_start(struct sim_node *self) {
     ASSERT(!self->up);
     struct sim_world *world = self->world;
     sim_world_cancel(world, &self->restart);
-    if (self->boot > 0) { world->restarts++; }
+    if (self->boot > 0) {
+        world->restarts++;
+        bool mixed = (world->plan.faults >> SIM_FAULT_OLD_FORMAT & 1) != 0;
+        if (mixed && !self->upgraded) {
+            sim_disk_downgrade(self);
+            self->upgraded = prng_chance(&self->prng, 1, 3);
+        }
+    }
     if (self->boot == 0 || world->plan.mutant != SIM_MUTANT_SAME_BOOT) { self->boot++; }
     self->started_ns = world->now_ns;
     SIM_NOTE(world, self, SIM_TRACE_BOOT, "boot", self->boot, 0, 0);

@@ -61,6 +61,7 @@ struct sim_node {
 
     struct env env;
     struct node_core *core;
+    bool upgraded;                           // writes records as they are written today
     bool damaged;                            // lost something that others have to give back
     uint64_t heal_goal[SIM_SHARDS_MAX + 1];  // by position among the checks' shards
     uint32_t falls;                          // stops of its own, over its damage

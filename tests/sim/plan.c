@@ -13,11 +13,11 @@
 #define MS UINT64_C(1000000)
 
 static const char *const fault_names[SIM_FAULT_COUNT] = {
-    "drop",      "duplicate", "reorder",  "slow_net",  "halves",    "one_way",    "bridge",
-    "isolate",   "catalog",   "crash",    "crash_all", "pause",     "clock_jump", "clock_rate",
-    "slow_disk", "slow_cpu",  "transfer", "resign",    "orphan",    "ring",       "flap",
-    "slow_link", "replay",    "strobe",   "rolling",   "full_disk", "sync_error", "disk_stall",
-    "log_rot",   "wipe",      "members",
+    "drop",       "duplicate", "reorder",  "slow_net",  "halves",    "one_way",    "bridge",
+    "isolate",    "catalog",   "crash",    "crash_all", "pause",     "clock_jump", "clock_rate",
+    "slow_disk",  "slow_cpu",  "transfer", "resign",    "orphan",    "ring",       "flap",
+    "slow_link",  "replay",    "strobe",   "rolling",   "full_disk", "sync_error", "disk_stall",
+    "old_format", "log_rot",   "wipe",     "members",
 };
 
 static const char *const mutant_names[SIM_MUTANT_COUNT] = {

@@ -41,6 +41,7 @@ enum sim_fault {
     SIM_FAULT_FULL_DISK,   // a node stops on its next write, and comes back with room
     SIM_FAULT_SYNC_ERROR,  // a node stops on a sync that failed
     SIM_FAULT_DISK_STALL,  // one sync hangs, for up to many seconds
+    SIM_FAULT_OLD_FORMAT,  // nodes are of the release before until they are upgraded, one by one
     SIM_FAULT_LOG_ROT,     // records of a log rot while the node is down
     SIM_FAULT_WIPE,        // a node loses everything, and comes back as another one
     SIM_FAULT_MEMBERS,     // the members of shards change
