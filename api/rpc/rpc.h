@@ -96,7 +96,7 @@ struct rpc_tls {
 struct rpc_config {
     const char *address;        // "127.0.0.1:7301", "[::1]:0"
     uint32_t poller_count;      // 1 to RPC_POLLERS_MAX; 0 = 1
-    uint32_t accept_count;      // accepts kept posted per method; 0 = 256
+    uint32_t accept_count;      // accepts kept posted per method; 0 = 16
     uint32_t calls_max;         // in flight; 0 = 16384
     uint64_t bytes_max;         // of requests in flight; 0 = 256 MiB
     size_t stream_bytes_max;    // gathered per stream; 0 = 32 MiB

@@ -17,9 +17,13 @@
 #include <string.h>
 #include <time.h>
 
+// Few accepts stay posted: each is an outstanding tag, and a core built with its assertions on, as
+// Debian's is, looks for every completed tag in the list of all of them (measured: 3 us a call with
+// 256 accepts for each of 20 methods). What finds none waits in the core until the next is posted,
+// which accepting does first.
 enum {
-    RPC_ACCEPT_COUNT = 256,
-    RPC_ACCEPT_COUNT_UNKNOWN = 16,
+    RPC_ACCEPT_COUNT = 16,
+    RPC_ACCEPT_COUNT_UNKNOWN = 4,
     RPC_CALLS_MAX = 16384,
     RPC_STREAMS_MAX = 4096,
     RPC_STREAM_BYTES_MAX = 32 << 20,
