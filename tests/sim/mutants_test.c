@@ -17,6 +17,7 @@ static const struct mutant_case cases[] = {
     {SIM_MUTANT_UNKNOWN_FAILED, 60, 0},
     {SIM_MUTANT_NEW_ID, 40, 0},
     {SIM_MUTANT_STALE_READ, 20, 0},
+    {SIM_MUTANT_EAGER_NODE, 60, 0},
     {SIM_MUTANT_SAME_BOOT, 300, 1 << SIM_FAULT_ORPHAN},
     {SIM_MUTANT_WILD_CLOCK, 300, 1 << SIM_FAULT_ISOLATE},
 };
