@@ -10,6 +10,7 @@
 #include "api/node/node_core_internal.h"
 #include "dataplane/base/assert.h"
 #include "dataplane/base/mem.h"
+#include "storage/mvcc/mvcc.h"
 
 #include <string.h>
 
@@ -33,6 +34,9 @@ void node_core_config_defaults(struct node_core_config *config) {
         .served_max = 16384,
         .shard_pending_max = 4096,
         .shard_pending_size_max = 64 << 20,
+        .trim_lag_max = REPLICA_TRIM_LAG_MAX,
+        .digest_interval_ns = 10000000000,
+        .digest_size_max = 64 << 20,
     };
 }
 
@@ -74,6 +78,20 @@ static uint32_t catalog_nodes(void *ctx, struct node_id *out_nodes) {
     return self->config.member_count;
 }
 
+// The versions of its keys: what else is kept of a shard is small beside them.
+static uint64_t state_size(void *ctx, struct shard_id shard) {
+    const struct node_core *self = ctx;
+    const struct shard_descriptor *at = catalog_shard(self->catalog, shard);
+    if (at == NULL || shard_descriptor_is_empty(at)) { return 0; }
+    uint8_t low[MVCC_KEY_SIZE_MAX];
+    uint8_t high[MVCC_KEY_SIZE_MAX];
+    struct slice from = slice_make(low, mvcc_key_encode(bytes_slice(at->start), HLC_MAX, low));
+    struct slice to = slice_make(high, sizeof(high));  // above all keys
+    memset(high, 0xff, sizeof(high));
+    if (at->end->size > 0) { to.size = mvcc_key_encode(bytes_slice(at->end), HLC_MAX, high); }
+    return engine_approximate_size(self->config.data, ENGINE_VERSION, from, to);
+}
+
 static void create_table(struct node_core *self) {
     const struct node_core_config *config = &self->config;
     struct replica_table_config table = {
@@ -93,6 +111,11 @@ static void create_table(struct node_core *self) {
         .frontier_interval_ns = config->frontier_interval_ns,
         .pending_max = config->shard_pending_max,
         .pending_size_max = config->shard_pending_size_max,
+        .trim_lag_max = config->trim_lag_max,
+        .snapshot_bytes_per_s = config->snapshot_bytes_per_s,
+        .digest_interval_ns = config->digest_interval_ns,
+        .digest_size_max = config->digest_size_max,
+        .state_size = state_size,
     };
     self->table = replica_table_create(&table);
 }
@@ -190,7 +213,6 @@ void node_core_destroy(struct node_core *self) {
     buf_deinit(&self->register_payload);
     buf_deinit(&self->report_payload);
     mem_free(self->watches);
-    mem_free(self->marks);
     mem_free(self);
 }
 
@@ -270,34 +292,16 @@ void node_core_turn(struct node_core *self) {
     raftlog_turn(self->config.log);
 }
 
-static void add_mark(void *ctx, struct replica *replica) {
-    struct node_core *self = ctx;
-    struct replica_frontiers f;
-    replica_frontiers(replica, &f);
-    if (self->mark_count == self->mark_capacity) {
-        self->mark_capacity = self->mark_capacity == 0 ? 64 : 2 * self->mark_capacity;
-        self->marks = mem_realloc(self->marks, self->mark_capacity * sizeof(*self->marks));
-    }
-    self->marks[self->mark_count++] = (struct node_flush_mark){replica_shard(replica), f.applied};
-}
-
 bool node_core_flush_begin(struct node_core *self) {
-    self->mark_count = 0;
-    replica_table_each(self->table, add_mark, self);
-    uint64_t sum = 0;
-    for (uint32_t i = 0; i < self->mark_count; i++) {
-        sum += self->marks[i].applied;
-    }
-    bool worthwhile = sum != self->applied_sum;
-    self->applied_sum = sum;
-    return worthwhile;
+    return replica_table_flush_begin(self->table);
 }
 
 void node_core_flush_done(struct node_core *self, bool flushed) {
-    for (uint32_t i = 0; flushed && i < self->mark_count; i++) {
-        replica_table_trim(self->table, self->marks[i].shard, self->marks[i].applied);
-    }
-    self->mark_count = 0;
+    replica_table_flush_done(self->table, flushed);
+}
+
+bool node_core_flush_wanted(const struct node_core *self) {
+    return replica_table_flush_wanted(self->table);
 }
 
 struct session *node_core_session(struct node_core *self) {

@@ -41,6 +41,11 @@ struct node_core_config {
     uint32_t served_max;         // calls in flight for other gateways
     uint32_t shard_pending_max;  // proposals in flight per shard
     uint64_t shard_pending_size_max;
+    // Entries that logs keep for replicas that lag or are away; beyond that they get snapshots.
+    uint64_t trim_lag_max;
+    uint64_t snapshot_bytes_per_s;  // 0 = no bound
+    uint64_t digest_interval_ns;    // how often replicas compare their state; 0 = never
+    uint64_t digest_size_max;       // of larger shards they do not
     struct node_watchdog_config disk;  // thresholds of syncs of the raft log; 0 = the defaults
     // The catalogue changed: addresses, keyspaces or shards. May be NULL.
     void (*catalog_changed)(void *ctx);
@@ -86,6 +91,8 @@ void node_core_turn(struct node_core *self);
 // flush_begin is false when nothing was applied since the last flush.
 bool node_core_flush_begin(struct node_core *self);
 void node_core_flush_done(struct node_core *self, bool flushed);
+// A snapshot that was taken in waits for a flush: better soon than in time.
+bool node_core_flush_wanted(const struct node_core *self);
 
 struct session *node_core_session(struct node_core *self);
 struct catalog *node_core_catalog(struct node_core *self);

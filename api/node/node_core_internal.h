@@ -11,11 +11,6 @@
 
 #include <stddef.h>
 
-struct node_flush_mark {
-    struct shard_id shard;
-    uint64_t applied;
-};
-
 // What another node said it holds of the catalogue.
 struct node_heard {
     struct node_id node;
@@ -71,11 +66,6 @@ struct node_core {
     // Diagnostics.
     struct node_status_call *status_head;
     uint64_t status_id;
-
-    struct node_flush_mark *marks;
-    uint32_t mark_count;
-    uint32_t mark_capacity;
-    uint64_t applied_sum;  // at the last flush
 };
 
 bool node_core__is_member(const struct node_core *self, struct node_id node);

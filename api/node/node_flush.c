@@ -3,9 +3,9 @@
 // short.
 //
 // `data` has no WAL: what is not flushed is replayed from the raft log. A flush is due when the log
-// has grown by LOG_GROWTH since the last
-// one, when the catalogue changed (few bytes, wanted at once after a restart), or after a minute in
-// which anything was applied.
+// has grown by LOG_GROWTH since the last one, when a snapshot that was taken in waits for it, when
+// the catalogue changed (few bytes, wanted at once after a restart), or after a minute in which
+// anything was applied.
 
 #include "api/node/node_internal.h"
 #include "dataplane/base/assert.h"
@@ -39,11 +39,10 @@ static bool flush_wanted(struct node *self, uint64_t now_ns) {
 }
 
 void node__flush_on_time(struct node *self, uint64_t now_ns) {
-    if (self->core == NULL || self->flush_job.running ||
-        now_ns < self->flush_due_ns + FLUSH_CHECK_NS) {
-        return;
-    }
-    if (!flush_wanted(self, now_ns)) { return; }
+    if (self->core == NULL || self->flush_job.running) { return; }
+    bool soon = node_core_flush_wanted(self->core);
+    if (!soon && now_ns < self->flush_due_ns + FLUSH_CHECK_NS) { return; }
+    if (!soon && !flush_wanted(self, now_ns)) { return; }
     self->flush_due_ns = now_ns;
     if (!node_core_flush_begin(self->core)) { return; }
     self->flush_job.node = self;

@@ -4,10 +4,22 @@
 #include "dataplane/replica/replica.h"
 
 #include "dataplane/base/assert.h"
-#include "dataplane/replica/replica_internal.h"
+#include "dataplane/replica/replica_snapshot_internal.h"
 
 struct shard_id replica_shard(const struct replica *self) {
     return self->descriptor.id;
+}
+
+uint64_t replica_incarnation(const struct replica *self) {
+    return self->incarnation;
+}
+
+const struct raft_membership *replica_members(const struct replica *self) {
+    return raft_members(self->raft);
+}
+
+enum raft_health replica_health(const struct replica *self) {
+    return raft_health_of(self->raft);
 }
 
 bool replica_is_leader(const struct replica *self) {
@@ -21,6 +33,20 @@ struct node_id replica_leader(const struct replica *self, uint64_t *out_term) {
 
 const struct shard_descriptor *replica_descriptor(const struct replica *self) {
     return &self->descriptor;
+}
+
+static void snapshot_frontiers(const struct replica *self, struct replica_frontiers *out) {
+    const struct replica_incoming *in = replica__incoming_of(self);
+    out->snapshot_in = in != NULL;
+    out->snapshot_in_bytes = in == NULL ? 0 : in->bytes;
+    out->snapshot_in_total = in == NULL ? 0 : in->header.total;
+    for (uint32_t i = 0; i < REPLICA_SNAPSHOTS_MAX; i++) {
+        const struct replica_outgoing *sending = &self->table->outgoing[i];
+        if (sending->replica != self) { continue; }
+        out->snapshots_out++;
+        out->snapshot_out_bytes += sending->bytes;
+        out->snapshot_out_total += sending->header.total;
+    }
 }
 
 void replica_frontiers(const struct replica *self, struct replica_frontiers *out) {
@@ -39,7 +65,13 @@ void replica_frontiers(const struct replica *self, struct replica_frontiers *out
         .leader = raft_leader(self->raft),
         .lease_remaining_us = lease > now ? (lease - now) / 1000 : 0,
         .pending = self->pending_count,
+        .incarnation = self->incarnation,
+        .config_epoch = raft_members(self->raft)->config_epoch,
+        .health = raft_health_of(self->raft),
+        .digest_index = self->digest_index,
+        .digest = self->digest,
     };
+    snapshot_frontiers(self, out);
 }
 
 uint64_t replica_match(const struct replica *self, struct node_id peer) {
@@ -47,7 +79,9 @@ uint64_t replica_match(const struct replica *self, struct node_id peer) {
 }
 
 enum status replica_transfer(struct replica *self, struct node_id target) {
-    if (!shard_descriptor_has_node(&self->descriptor, target)) { return STATUS_INVALID_ARGUMENT; }
+    if (raft_membership_find(raft_members(self->raft), target) == NULL) {
+        return STATUS_INVALID_ARGUMENT;
+    }
     struct raft_event event = {.type = RAFT_EVENT_TRANSFER};
     event.u.target = target;
     return replica__step(self, &event);

@@ -12,7 +12,7 @@
 
 #include <string.h>
 
-static void touch_machine(struct replica_table *table, const struct state_machine *machine) {
+void replica__touch_machine(struct replica_table *table, const struct state_machine *machine) {
     for (uint32_t i = 0; i < table->machine_touched_count; i++) {
         if (table->machines_touched[i] == machine) { return; }
     }
@@ -68,12 +68,15 @@ static void apply_one(struct replica *self, const struct log_entry *entry) {
     ASSERT_IF(entry->timestamp.v != 0, hlc_before(self->closed, entry->timestamp));
     self->closed = hlc_larger(self->closed, entry->closed);
     settle(self, entry, &result);
+    if (entry->kind == LOG_ENTRY_COMMAND) { self->written = entry->index; }
+    if (entry->kind == LOG_ENTRY_DIGEST) { replica__digest_applied(self, entry); }
 }
 
 // Applies everything committed. Entries come from raft's window; right after a restart, from the
 // log store.
 void replica__apply(struct replica *self) {
     bool moved = false;
+    if (self->hollow) { return; }
     while (self->applied < raft_commit_index(self->raft)) {
         uint64_t left = raft_commit_index(self->raft) - self->applied;
         uint32_t count = left < REPLICA_COLLECT_MAX ? (uint32_t)left : REPLICA_COLLECT_MAX;
@@ -82,7 +85,7 @@ void replica__apply(struct replica *self) {
             FATAL("shard %llu: a committed entry cannot be read",
                   (unsigned long long)self->descriptor.id.v);
         }
-        touch_machine(self->table, self->machine);
+        replica__touch_machine(self->table, self->machine);
         for (uint32_t i = 0; i < got; i++) {
             apply_one(self, &self->table->collect[i]);
         }

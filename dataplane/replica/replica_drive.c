@@ -8,7 +8,7 @@
 
 #include "dataplane/base/assert.h"
 #include "dataplane/base/mem.h"
-#include "dataplane/replica/replica_internal.h"
+#include "dataplane/replica/replica_snapshot_internal.h"
 
 void replica__mark_dirty(struct replica *self) {
     if (self->dirty) { return; }
@@ -59,6 +59,22 @@ void replica__collect_release(struct replica *self, uint32_t count) {
     }
 }
 
+// The log begins anew after the snapshot that is being installed.
+static void begin_anew(struct replica *self, const struct raft_action *action,
+                       struct log_base *out) {
+    ASSERT(self->installing != NULL);
+    const struct replica_snapshot_header *header = &self->installing->header;
+    ASSERT(action->u.persist.base_index == header->index);
+    ASSERT(action->u.persist.base_term == header->index_term);
+    *out = (struct log_base){.index = header->index,
+                             .term = header->index_term,
+                             .ceiling = header->ceiling,
+                             .timestamp = header->timestamp,
+                             .membership = header->membership};
+    self->trim = header->index;
+    self->trim_term = header->index_term;
+}
+
 static void act_persist(struct replica *self, const struct raft_action *action) {
     uint32_t count = action->u.persist.entry_count;
     uint32_t got = replica__collect(self, action->u.persist.first_index, count);
@@ -66,9 +82,14 @@ static void act_persist(struct replica *self, const struct raft_action *action) 
     for (uint32_t i = 0; i < count; i++) {
         replica__note_appended(self, &self->table->collect[i]);
     }
+    struct log_base base;
+    bool anew = action->u.persist.base_index != 0;
+    if (anew) { begin_anew(self, action, &base); }
+    self->sequence_submitted = self->sequence_base + action->u.persist.sequence;
     struct log_write write = {
         .shard = self->descriptor.id,
-        .sequence = action->u.persist.sequence,
+        .sequence = self->sequence_submitted,
+        .base = anew ? &base : NULL,
         .truncate_from = action->u.persist.truncate_from,
         .hard_state = action->u.persist.has_hard_state ? &action->u.persist.hard_state : NULL,
         .entries = self->table->collect,
@@ -137,7 +158,10 @@ static void act_role(struct replica *self, const struct raft_action *action) {
         table->config.leader_changed(table->config.ctx, self->descriptor.id, action->u.role.leader,
                                      action->u.role.term);
     }
-    if (lost) { replica__fail_all(self); }
+    if (lost) {
+        replica__snapshots_abort(self);
+        replica__fail_all(self);
+    }
     replica__mark_dirty(self);
 }
 
@@ -162,6 +186,8 @@ static void act(struct replica *self, const struct raft_action *action) {
         replica__members_changed(self);
         break;
     case RAFT_ACTION_SNAPSHOT:
+        replica__snapshot_wanted(self, action->u.snapshot.node, action->u.snapshot.incarnation,
+                                 action->u.snapshot.min_index);
         break;
     case RAFT_ACTION_TYPE_COUNT:
         ASSERT(false);

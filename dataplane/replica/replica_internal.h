@@ -192,6 +192,22 @@ struct replica_table {
     uint32_t gather_free_count;
     bool sick;
     uint64_t resign_due_ns;  // who was offered and still leads then steps down; 0 = nobody was
+
+    uint64_t sequence_high;  // largest log sequence of any replica that was removed
+
+    // Snapshots.
+    struct replica_outgoing *outgoing;  // REPLICA_SNAPSHOTS_MAX places
+    struct replica_incoming *incoming;  // REPLICA_SNAPSHOTS_MAX places
+    struct replica_want *wants;         // in the order asked
+    uint32_t want_count;
+    uint32_t want_capacity;
+    uint64_t pace_ns;    // the bound on bytes a second forbids to send before
+    uint64_t flush_sum;  // of what was applied when the latest flush began
+    struct buf chunk;    // one chunk being read out, or one base being encoded
+
+    // Digests.
+    uint64_t digest_due_ns;
+    uint32_t digest_cursor;  // place in replicas where the next look begins
 };
 
 static inline uint64_t replica__now(const struct replica *self) {

@@ -6,7 +6,7 @@
 // something rare: a node was lost, came back, or gave its support anew.
 
 #include "dataplane/base/assert.h"
-#include "dataplane/replica/replica_internal.h"
+#include "dataplane/replica/replica_snapshot_internal.h"
 
 static void writer_start(struct replica_table *table, struct codec_writer *w) {
     buf_reset(&table->scratch);
@@ -59,7 +59,7 @@ static enum status on_raft(struct replica_table *table, struct node_id from, str
     struct raft_message message = {0};
     enum status st = raft_message_decode(&r, owner, &message, table->decode, REPLICA_COLLECT_MAX);
     if (st != STATUS_OK) { return st; }
-    struct replica *replica = replica_table_find(table, shard);
+    struct replica *replica = replica__wanted(table, shard, message.to_incarnation);
     if (replica !=
         NULL) {  // otherwise the map that places it here has not arrived yet: raft resends
         message.from = from;
@@ -149,14 +149,17 @@ enum status replica_table_on_message(struct replica_table *self, struct node_id 
         return replica__on_leads(self, from, &r);
     case PEER_FRONTIER:
         return replica__on_frontier(self, from, &r);
+    case PEER_SNAPSHOT:
+        return replica__on_snapshot(self, from, body);
+    case PEER_SNAPSHOT_REPLY:
+        return replica__on_snapshot_reply(self, from, body);
+    case PEER_DIGEST:
+        return replica__on_digest(self, from, body);
     case PEER_REQUEST:
     case PEER_RESPONSE:
     case PEER_CATALOG:
     case PEER_JOIN:
     case PEER_STATUS:
-    case PEER_SNAPSHOT:
-    case PEER_SNAPSHOT_REPLY:
-    case PEER_DIGEST:
     case PEER_MESSAGE_TYPE_COUNT:
         break;
     }

@@ -97,11 +97,15 @@ enum status replica_propose(struct replica *self, struct replica_proposal *propo
     return STATUS_OK;
 }
 
-// A leader's first entry of its term and ceiling renewals: no payload, nobody waits.
-void replica__append_empty(struct replica *self) {
+void replica__append(struct replica *self, enum log_entry_kind kind, struct slice payload) {
     if (self->gathered_count == REPLICA_GATHER_MAX) { replica__flush_gathered(self); }
     if (!raft_is_leader(self->raft) || self->gathered_count == REPLICA_GATHER_MAX) { return; }
-    gather(self, LOG_ENTRY_EMPTY, SLICE_EMPTY);
+    gather(self, kind, payload);
+}
+
+// A leader's first entry of its term and ceiling renewals.
+void replica__append_empty(struct replica *self) {
+    replica__append(self, LOG_ENTRY_EMPTY, SLICE_EMPTY);
 }
 
 static void drop_gathered(struct replica *self) {

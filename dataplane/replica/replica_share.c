@@ -58,12 +58,11 @@ static bool is_settled(const struct replica *self) {
 
 // Wire form: shard, term, closed, commit, and the index up to which no replica needs the log.
 void replica__put_frontier(struct codec_writer *w, const struct replica *replica) {
-    uint64_t needed = raft_needed_index(replica->raft);
     codec_put_varint(w, replica->descriptor.id.v);
     codec_put_varint(w, raft_term(replica->raft));
     codec_put_varint(w, replica->closed.v);
     codec_put_varint(w, raft_commit_index(replica->raft));
-    codec_put_varint(w, needed == 0 ? 0 : needed - 1);
+    codec_put_varint(w, replica__trim_safe(replica));
 }
 
 static void send_frontiers(struct replica_table *table, struct node_id peer) {

@@ -13,11 +13,11 @@
 #include "dataplane/replica/replica_internal.h"
 
 enum {
-    REPLICA_SNAPSHOTS_MAX = 2,         // each way, a node
-    REPLICA_CHUNK_SIZE = 128 << 10,    // small beside what Raft sends on the same connection
-    REPLICA_CHUNK_SIZE_MAX = 18 << 20, // one record may be larger than a chunk should be
-    REPLICA_CHUNKS_MAX = 8,            // on their way to one receiver
-    REPLICA_WINDOW_SIZE = 1 << 20,     // and their bytes, but always one chunk
+    REPLICA_SNAPSHOTS_MAX = 2,          // each way, a node
+    REPLICA_CHUNK_SIZE = 128 << 10,     // small beside what Raft sends on the same connection
+    REPLICA_CHUNK_SIZE_MAX = 18 << 20,  // one record may be larger than a chunk should be
+    REPLICA_CHUNKS_MAX = 8,             // on their way to one receiver
+    REPLICA_WINDOW_SIZE = 1 << 20,      // and their bytes, but always one chunk
 };
 
 // What a snapshot is of; the first message of it.
@@ -26,8 +26,9 @@ struct replica_snapshot_header {
     uint64_t sequence;  // support_next_sequence
     uint64_t index;     // everything up to it is in the snapshot
     uint64_t index_term;
-    struct hlc_ts ceiling;    // largest in the leader's log
-    struct hlc_ts timestamp;  // largest of any entry up to index
+    struct hlc_ts ceiling;    // largest in the leader's log, committed or not
+    struct hlc_ts committed;  // largest ceiling known to be committed
+    struct hlc_ts timestamp;  // nothing above index has one at or below it
     struct hlc_ts closed;     // nothing above index commits at or below it
     uint64_t shard_epoch;
     uint64_t total;           // bytes expected, 0 = unknown
@@ -37,6 +38,7 @@ struct replica_snapshot_header {
 enum replica_snapshot_kind {
     REPLICA_SNAPSHOT_HEADER,
     REPLICA_SNAPSHOT_CHUNK,
+    REPLICA_SNAPSHOT_POLL,   // asks how far the receiver is; never begins anything
     REPLICA_SNAPSHOT_ABORT,  // the sender gave it up; saves the receiver the wait
     REPLICA_SNAPSHOT_KIND_COUNT
 };
@@ -93,12 +95,13 @@ struct replica_outgoing {
     uint64_t acked;
     uint64_t sent;
     uint64_t made;
-    uint64_t last;     // number of the last chunk; 0 = not read yet
-    uint64_t flying;   // bytes made and not acknowledged
-    uint64_t bytes;    // acknowledged
+    uint64_t last;      // number of the last chunk; 0 = not read yet
+    uint64_t flying;    // bytes made and not acknowledged
+    uint64_t bytes;     // acknowledged
     uint64_t heard_ns;  // when it last came on
     uint64_t resend_at_ns;
     uint64_t resend_ns;
+    bool paced;  // the bound on bytes a second holds the next chunk back
 };
 
 enum replica_incoming_state {
@@ -118,7 +121,9 @@ struct replica_incoming {
     uint64_t id;
     struct replica_snapshot_header header;
     struct bytes *membership;
-    uint64_t next;  // chunk that is wanted
+    uint64_t next;                            // chunk that is wanted
+    uint64_t last;                            // number of the last chunk; 0 = not seen yet
+    struct bytes *early[REPLICA_CHUNKS_MAX];  // by number, those that came before their turn
     uint64_t bytes;
     uint64_t heard_ns;
     uint64_t sequence;  // of the persist that INSTALLED waits for

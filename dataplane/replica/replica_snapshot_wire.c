@@ -46,6 +46,7 @@ static void put_header(struct codec_writer *w, const struct replica_snapshot_hea
     codec_put_varint(w, self->index);
     codec_put_varint(w, self->index_term);
     codec_put_varint(w, self->ceiling.v);
+    codec_put_varint(w, self->committed.v);
     codec_put_varint(w, self->timestamp.v);
     codec_put_varint(w, self->closed.v);
     codec_put_varint(w, self->shard_epoch);
@@ -59,6 +60,7 @@ static void get_header(struct codec_reader *r, struct replica_snapshot_header *o
     out->index = codec_get_varint(r);
     out->index_term = codec_get_varint(r);
     out->ceiling = get_timestamp(r);
+    out->committed = get_timestamp(r);
     out->timestamp = get_timestamp(r);
     out->closed = get_timestamp(r);
     out->shard_epoch = codec_get_varint(r);
@@ -66,7 +68,8 @@ static void get_header(struct codec_reader *r, struct replica_snapshot_header *o
     out->membership = codec_get_slice(r, MEMBERSHIP_SIZE_MAX);
     bool sound = out->index > 0 && out->index <= UINT64_MAX >> 1 && out->index_term > 0 &&
                  out->index_term <= out->term && out->term <= UINT64_MAX >> 1 &&
-                 !hlc_before(out->ceiling, out->closed);
+                 !hlc_before(out->ceiling, out->closed) &&
+                 !hlc_before(out->ceiling, out->committed);
     if (!sound) { codec_fail(r); }
 }
 

@@ -11,7 +11,8 @@
 
 #include "dataplane/base/assert.h"
 #include "dataplane/base/mem.h"
-#include "dataplane/replica/replica_internal.h"
+#include "dataplane/base/mutant.h"
+#include "dataplane/replica/replica_snapshot_internal.h"
 
 // The other replicas of a new shard open when the catalogue's change reaches their nodes, a side
 // channel's
@@ -22,10 +23,6 @@ enum {
     TABLE_BUCKETS = 4096,
     TABLE_MESSAGE_SIZE_MAX = 64 << 20,
     TABLE_ROUNDS_MAX = 64,
-    INFLIGHT_MESSAGES_MAX = 256,
-    APPEND_SIZE_MAX = 1 << 20,
-    CACHE_COUNT_MAX = 8192,
-    CACHE_SIZE_MAX = 16 << 20,
 };
 
 struct replica_table *replica_table_create(const struct replica_table_config *config) {
@@ -38,10 +35,16 @@ struct replica_table *replica_table_create(const struct replica_table_config *co
     heap_init(&self->deadlines);
     buf_init(&self->scratch, TABLE_MESSAGE_SIZE_MAX);
     buf_init(&self->outcome_bytes, TABLE_MESSAGE_SIZE_MAX);
+    buf_init(&self->chunk, TABLE_MESSAGE_SIZE_MAX);
+    self->outgoing = mem_alloc_array(REPLICA_SNAPSHOTS_MAX, sizeof(*self->outgoing));
+    self->incoming = mem_alloc_array(REPLICA_SNAPSHOTS_MAX, sizeof(*self->incoming));
     return self;
 }
 
 static void replica_free(struct replica *self) {
+    replica__snapshots_abort(self);
+    replica__snapshots_forget(self);
+    replica__digest_free(self);
     replica__fail_all(self);
     replica__reads_confirmed(self, UINT64_MAX, false);
     heap_remove(&self->table->deadlines, &self->deadline);
@@ -69,6 +72,10 @@ void replica_table_destroy(struct replica_table *self) {
     heap_deinit(&self->deadlines);
     buf_deinit(&self->scratch);
     buf_deinit(&self->outcome_bytes);
+    buf_deinit(&self->chunk);
+    mem_free(self->outgoing);
+    mem_free(self->incoming);
+    mem_free(self->wants);
     while (self->gather_free != NULL) {
         struct replica_gather *room = self->gather_free;
         self->gather_free = room->next;
@@ -120,81 +127,48 @@ static void table_add(struct replica_table *self, struct replica *replica) {
     replica__leads_join(replica);
 }
 
-static void membership_from(const struct shard_descriptor *descriptor,
-                            struct raft_membership *out) {
-    *out = (struct raft_membership){.config_epoch = descriptor->config_epoch};
-    for (uint32_t i = 0; i < descriptor->replica_count; i++) {
-        const struct shard_replica *replica = &descriptor->replicas[i];
-        out->members[out->count] = (struct raft_member){
-            .node = replica->node,
-            .incarnation = 1,
-            .role = replica->role == SHARD_VOTER ? RAFT_VOTER : RAFT_LEARNER,
-        };
-        out->count++;
-    }
+// Nothing lived here, or an older incarnation whose remains go. STATUS_FAILED_PRECONDITION when
+// this incarnation was removed, or is older than what lives here.
+static enum status admit(struct replica_table *self, struct shard_id shard, uint64_t incarnation,
+                         struct log_bounds *bounds) {
+    const struct log_store *log = self->config.log;
+    enum status st = log->bounds(log->ctx, shard, bounds);
+    if (st != STATUS_OK) { return st; }
+    bool removed = incarnation <= bounds->removed_incarnation;
+    if (removed && !MUTANT(TOMBSTONE_IGNORED)) { return STATUS_FAILED_PRECONDITION; }
+    const bool written = bounds->last_index > 0 || bounds->hard_state.term > 0;
+    uint64_t lives = bounds->hard_state.incarnation;
+    if (written && lives == 0) { lives = 1; }  // by a version that knew no incarnations
+    if (lives > incarnation) { return STATUS_FAILED_PRECONDITION; }
+    if (lives == 0 || lives == incarnation) { return STATUS_OK; }
+    const struct state_machine *machine = self->config.machine_for(self->config.ctx, shard);
+    machine->remove(machine->ctx, shard);
+    log->remove(log->ctx, shard, lives);
+    return log->bounds(log->ctx, shard, bounds);
 }
 
-static enum status raft_open(struct replica *self, const struct log_bounds *bounds) {
-    const struct replica_table_config *config = &self->table->config;
-    struct raft_config_entry first = {.index = 0};
-    membership_from(&self->descriptor, &first.membership);
-    uint64_t written = bounds->hard_state.incarnation;
-    struct raft_config raft = {
-        .shard = self->descriptor.id,
-        .self = config->self,
-        .incarnation = written == 0 ? 1 : written,
-        .health = RAFT_WHOLE,
-        .configs = &first,
-        .config_count = 1,
-        .support = config->support,
-        .log = config->log,
-        .bounds = *bounds,
-        .applied = self->applied,
-        .election_ns_min = config->election_ns_min,
-        .resend_ns = config->resend_ns,
-        .inflight_messages_max = INFLIGHT_MESSAGES_MAX,
-        .append_size_max = APPEND_SIZE_MAX,
-        .cache_count_max = CACHE_COUNT_MAX,
-        .cache_size_max = CACHE_SIZE_MAX,
-    };
-    return raft_create(&raft, replica__now(self), env_random(config->env), &self->raft);
+static void campaign_first(struct replica *self) {
+    bool alone = self->descriptor.replica_count == 1;
+    self->campaign_ns = replica__now(self) + (alone ? 0 : FIRST_CAMPAIGN_NS);
+    replica__reschedule(self);
 }
 
-// Ceilings and timestamps never fall along a log, so its last entry holds the largest of each.
-// Trimming always keeps the last entry.
-static enum status recover_ceiling(struct replica *self, const struct log_bounds *bounds) {
-    if (bounds->last_index == 0) { return STATUS_OK; }
-    struct log_entry last = {0};
-    uint32_t count = 0;
-    const struct log_store *log = self->table->config.log;
-    enum status st = log->read(log->ctx, self->descriptor.id, bounds->last_index,
-                               bounds->last_index + 1, 1, UINT64_MAX, &last, &count);
-    if (st != STATUS_OK) { return STATUS_CORRUPT; }
-    ASSERT(count == 1);
-    self->ceiling_log = last.ceiling;
-    // earlier ones lie below ceiling_log, where a new leader's clock starts
-    self->timestamp_log = last.timestamp;
-    log_entry_unref(&last);
-    return STATUS_OK;
-}
-
-enum status replica_table_open(struct replica_table *self,
-                               const struct shard_descriptor *descriptor, bool first_leader) {
+enum status replica_table_open_as(struct replica_table *self,
+                                  const struct shard_descriptor *descriptor, uint64_t incarnation,
+                                  bool first_leader) {
     if (replica_table_find(self, descriptor->id) != NULL) { return STATUS_ALREADY_EXISTS; }
-    if (!shard_descriptor_has_node(descriptor, self->config.self)) {
-        return STATUS_INVALID_ARGUMENT;
-    }
+    if (incarnation == 0) { return STATUS_INVALID_ARGUMENT; }
     struct log_bounds bounds = {0};
-    enum status st = self->config.log->bounds(self->config.log->ctx, descriptor->id, &bounds);
+    enum status st = admit(self, descriptor->id, incarnation, &bounds);
     if (st != STATUS_OK) { return st; }
     struct replica *replica = mem_alloc(sizeof(*replica));
     replica->table = self;
+    replica->incarnation = incarnation;
+    replica->sequence_base = self->sequence_high;
+    replica->sequence_submitted = self->sequence_high;
     shard_descriptor_copy(&replica->descriptor, descriptor);
     replica->machine = self->config.machine_for(self->config.ctx, descriptor->id);
-    replica->applied = replica->machine->applied(replica->machine->ctx, descriptor->id);
-    replica->trim = bounds.trim_index;
-    st = recover_ceiling(replica, &bounds);
-    if (st == STATUS_OK) { st = raft_open(replica, &bounds); }
+    st = replica__recover(replica, &bounds);
     if (st != STATUS_OK) {
         shard_descriptor_deinit(&replica->descriptor);
         mem_free(replica);
@@ -204,14 +178,56 @@ enum status replica_table_open(struct replica_table *self,
     for (uint32_t i = 0; i < descriptor->replica_count; i++) {
         replica__add_peer(self, descriptor->replicas[i].node);
     }
+    replica__members_changed(replica);
     replica__reschedule(replica);
     replica__mark_dirty(replica);
     bool is_new = bounds.last_index == 0 && bounds.hard_state.term == 0;
-    if (first_leader && is_new && !self->sick) {
-        bool alone = descriptor->replica_count == 1;
-        replica->campaign_ns = env_now(self->config.env) + (alone ? 0 : FIRST_CAMPAIGN_NS);
-        replica__reschedule(replica);
+    if (first_leader && is_new && !self->sick) { campaign_first(replica); }
+    return STATUS_OK;
+}
+
+enum status replica_table_open(struct replica_table *self,
+                               const struct shard_descriptor *descriptor, bool first_leader) {
+    const struct shard_replica *own = shard_descriptor_replica(descriptor, self->config.self);
+    if (own == NULL) { return STATUS_INVALID_ARGUMENT; }
+    return replica_table_open_as(self, descriptor, own->incarnation, first_leader);
+}
+
+static void table_drop(struct replica_table *self, struct replica *replica) {
+    struct replica **link = &self->buckets[bucket_of(self, replica->descriptor.id)];
+    while (*link != replica) {
+        link = &(*link)->next;
     }
+    *link = replica->next;
+    struct replica *last = self->replicas[--self->count];
+    self->replicas[replica->position] = last;
+    last->position = replica->position;
+    struct replica *before = NULL;
+    struct replica *at = replica->dirty ? self->dirty_head : NULL;
+    while (at != NULL && at != replica) {
+        before = at;
+        at = at->next_dirty;
+    }
+    if (at == NULL) { return; }
+    if (before == NULL) { self->dirty_head = replica->next_dirty; }
+    if (before != NULL) { before->next_dirty = replica->next_dirty; }
+    if (self->dirty_tail == replica) { self->dirty_tail = before; }
+}
+
+enum status replica_table_remove(struct replica_table *self, struct shard_id shard) {
+    struct replica *replica = replica_table_find(self, shard);
+    if (replica == NULL) { return STATUS_NOT_FOUND; }
+    const struct state_machine *machine = replica->machine;
+    uint64_t incarnation = replica->incarnation;
+    if (replica->sequence_submitted > self->sequence_high) {
+        self->sequence_high = replica->sequence_submitted;
+    }
+    replica__fail_all(replica);
+    replica__reads_confirmed(replica, UINT64_MAX, false);
+    table_drop(self, replica);
+    replica_free(replica);
+    machine->remove(machine->ctx, shard);
+    self->config.log->remove(self->config.log->ctx, shard, incarnation);
     return STATUS_OK;
 }
 
@@ -219,14 +235,17 @@ void replica_table_on_durable(struct replica_table *self, const struct log_compl
                               uint32_t count) {
     for (uint32_t i = 0; i < count; i++) {
         struct replica *replica = replica_table_find(self, items[i].shard);
-        if (replica == NULL) { continue; }
-        ASSERT(items[i].sequence > replica->durable_sequence);
-        replica->durable_sequence = items[i].sequence;
+        // Of an incarnation that was removed, or of what the opening wrote itself.
+        if (replica == NULL || items[i].sequence <= replica->sequence_base) { continue; }
+        uint64_t sequence = items[i].sequence - replica->sequence_base;
+        ASSERT(sequence > replica->durable_sequence);
+        replica->durable_sequence = sequence;
         struct raft_event event = {.type = RAFT_EVENT_PERSISTED};
-        event.u.persisted_sequence = items[i].sequence;
+        event.u.persisted_sequence = sequence;
         enum status st = replica__step(replica, &event);
         ASSERT(st == STATUS_OK);
         replica__release_held(replica);
+        replica__snapshots_durable(replica);
     }
 }
 
@@ -248,9 +267,10 @@ static void drive(struct replica *self) {
     replica__flush_gathered(self);
     ask_read_round(self);
     replica__apply(self);
+    if (self->fence_wanted) { replica__fence(self); }
 }
 
-void replica_table_turn(struct replica_table *self) {
+static void drive_all(struct replica_table *self) {
     for (uint32_t round = 0; self->dirty_head != NULL; round++) {
         ASSERT(round < TABLE_ROUNDS_MAX);
         struct replica *replica = self->dirty_head;
@@ -267,9 +287,26 @@ void replica_table_turn(struct replica_table *self) {
     }
 }
 
+void replica_table_turn(struct replica_table *self) {
+    for (uint32_t round = 0; round < TABLE_ROUNDS_MAX; round++) {
+        drive_all(self);
+        replica__snapshots_ended(self);
+        replica__snapshots_send(self);  // may append entries, and tells raft what ended
+        if (self->dirty_head == NULL) { return; }
+    }
+    ASSERT(false);
+}
+
 uint64_t replica_table_deadline_ns(const struct replica_table *self) {
     uint64_t at = support_deadline_ns(self->config.support);
     if (self->frontier_due_ns < at) { at = self->frontier_due_ns; }
+    if (self->config.digest_interval_ns != 0 && self->digest_due_ns < at) {
+        at = self->digest_due_ns;
+    }
+    uint64_t snapshots = replica__snapshots_send_deadline(self);
+    if (snapshots < at) { at = snapshots; }
+    snapshots = replica__snapshots_receive_deadline(self);
+    if (snapshots < at) { at = snapshots; }
     struct heap_node *first = heap_peek(&self->deadlines);
     return first != NULL && first->key < at ? first->key : at;
 }
@@ -277,6 +314,9 @@ uint64_t replica_table_deadline_ns(const struct replica_table *self) {
 void replica_table_on_time(struct replica_table *self) {
     uint64_t now = env_now(self->config.env);
     replica__peers_on_time(self, now);
+    replica__snapshots_send_on_time(self, now);
+    replica__snapshots_receive_on_time(self, now);
+    replica__digest_on_time(self, now);
     for (uint32_t i = 0; i < self->count; i++) {
         struct heap_node *first = heap_peek(&self->deadlines);
         if (first == NULL || first->key > now) { break; }
@@ -294,30 +334,6 @@ void replica_table_on_time(struct replica_table *self) {
     }
 }
 
-void replica_table_trim(struct replica_table *self, struct shard_id shard, uint64_t flushed) {
-    struct replica *replica = replica_table_find(self, shard);
-    if (replica == NULL || raft_last_index(replica->raft) == 0) { return; }
-    uint64_t safe = replica->trim_safe;
-    if (raft_is_leader(replica->raft)) {
-        uint64_t needed = raft_needed_index(replica->raft);
-        safe = needed == 0 ? 0 : needed - 1;
-    }
-    uint64_t index = flushed < safe ? flushed : safe;
-    uint64_t last = raft_last_index(replica->raft);
-    if (index >= last) { index = last - 1; }  // the last entry carries the ceiling
-    if (index <= replica->trim) { return; }
-    ASSERT(index <= replica->applied);
-    struct log_entry entry = {0};
-    uint32_t count = 0;
-    const struct log_store *log = self->config.log;
-    enum status st = log->read(log->ctx, shard, index, index + 1, 1, UINT64_MAX, &entry, &count);
-    if (st != STATUS_OK) { return; }
-    log->trim(log->ctx, shard, index, entry.term);
-    raft_trimmed(replica->raft, index, entry.term);
-    replica->trim = index;
-    log_entry_unref(&entry);
-}
-
 static void replica_check(const struct replica *self) {
     struct replica_frontiers f;
     replica_frontiers(self, &f);
@@ -326,6 +342,8 @@ static void replica_check(const struct replica *self) {
     ASSERT(f.applied <= f.commit);
     ASSERT(f.applied <= f.last);
     ASSERT(!hlc_before(self->ceiling_log, self->ceiling_committed));
+    ASSERT_IF(self->hollow, self->applied == 0 && !raft_is_leader(self->raft));
+    ASSERT_IF(!self->hollow, raft_health_of(self->raft) == RAFT_WHOLE);
     raft_check(self->raft);
 }
 

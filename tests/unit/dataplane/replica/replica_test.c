@@ -101,6 +101,16 @@ static void machine_remove(void *ctx, struct shard_id shard) {
     (void)ctx;
     (void)shard;
 }
+static void machine_base(void *ctx, struct shard_id shard, struct buf *out) {
+    (void)ctx;
+    (void)shard;
+    (void)out;
+}
+static bool machine_hollow(void *ctx, struct shard_id shard) {
+    (void)ctx;
+    (void)shard;
+    return false;
+}
 static const struct state_machine *machine_for(void *ctx, struct shard_id shard) {
     (void)shard;
     return &((struct node *)ctx)->machine;
@@ -155,8 +165,13 @@ static int setup_with(void **state, uint32_t pending_max) {
         node->world = world;
         node->id = (struct node_id){i + 1};
         node->env = (struct env){node, env_mono, env_wall, env_bits, env_post};
-        node->machine = (struct state_machine){node, machine_applied, machine_apply, machine_end,
-                                               machine_remove};
+        node->machine = (struct state_machine){.ctx = node,
+                                               .applied = machine_applied,
+                                               .apply = machine_apply,
+                                               .end = machine_end,
+                                               .remove = machine_remove,
+                                               .base = machine_base,
+                                               .hollow = machine_hollow};
         node->log = mem_alloc(sizeof(*node->log));
         fake_log_init(node->log);
         node_start(node, i == 0);

@@ -65,6 +65,16 @@ static void catalog_remove(void *ctx, struct shard_id shard) {
     (void)ctx;
     (void)shard;
 }
+static void catalog_base(void *ctx, struct shard_id shard, struct buf *out) {
+    (void)ctx;
+    (void)shard;
+    (void)out;
+}
+static bool catalog_hollow(void *ctx, struct shard_id shard) {
+    (void)ctx;
+    (void)shard;
+    return false;
+}
 
 static const struct state_machine *machine_for(void *ctx, struct shard_id shard) {
     const struct world_node *node = ctx;
@@ -170,8 +180,13 @@ static void node_create(struct world *self, uint32_t id, bool first_leaders) {
     node->world = self;
     node->id = (struct node_id){id};
     node->env = (struct env){node, env_mono, env_wall, env_bits, env_post};
-    node->catalog =
-        (struct state_machine){node, catalog_applied, catalog_apply, catalog_end, catalog_remove};
+    node->catalog = (struct state_machine){.ctx = node,
+                                           .applied = catalog_applied,
+                                           .apply = catalog_apply,
+                                           .end = catalog_end,
+                                           .remove = catalog_remove,
+                                           .base = catalog_base,
+                                           .hollow = catalog_hollow};
     const struct sim_engine_options options = {0};
     node->engine = sim_engine_create(&options);
     node->apply = apply_create(node->engine);

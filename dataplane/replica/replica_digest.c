@@ -1,0 +1,311 @@
+// SPDX-License-Identifier: Apache-2.0
+// replica_digest.c - replicas compare their state, and the one that differs is rebuilt.
+//
+//   leader: entry DIGEST -> log -> every replica digests as of that index -> REPORT to the leader
+//   leader: a majority of the voters agree -> VERDICT to each member that does not
+//   it:     gives up its state (hollow), and raft has it rebuilt by a snapshot
+//
+// The digest stands at one index, so replicas that are ahead or behind say the same. The verdict
+// belongs to a majority of voters, in a joint membership of both configurations: a leader whose own
+// state is the odd one resigns and is rebuilt like any other. Without a majority nobody knows who
+// is right, and whoever acted would destroy the last good copy: that is told and left to people.
+// Reports and verdicts may be lost; a round that missed somebody is repeated a few times.
+//
+// LIMIT: a digest is computed at one go on the shard's loop, so shards above digest_size_max are
+// not compared.
+
+#include "dataplane/base/assert.h"
+#include "dataplane/base/mark.h"
+#include "dataplane/base/mem.h"
+#include "dataplane/obs/log.h"
+#include "dataplane/replica/replica_internal.h"
+
+enum {
+    DIGEST_SLICES = 32,  // an interval's looks, so that not all shards are digested at once
+    DIGEST_RETRY_MAX = 3,
+    DIGEST_MESSAGE_REPORT = 0,
+    DIGEST_MESSAGE_VERDICT = 1,
+};
+
+// What one member said, or was told.
+struct digest_item {
+    struct node_id node;
+    uint64_t incarnation;
+    uint64_t digest;
+    bool told;
+};
+
+struct replica_digest_round {
+    uint64_t index;
+    uint64_t term;
+    bool split;  // all voters spoke and no majority agrees; said once
+    bool differs;
+    uint32_t count;
+    struct digest_item items[RAFT_MEMBERS_MAX];
+};
+
+struct digest_message {
+    uint8_t kind;
+    struct shard_id shard;
+    uint64_t from_incarnation;
+    uint64_t to_incarnation;  // 0 in reports: whoever leads the term
+    uint64_t term;
+    uint64_t index;
+    uint64_t digest;
+};
+
+void replica__digest_free(struct replica *self) {
+    mem_free(self->round);
+    self->round = NULL;
+}
+
+static void post(struct replica *self, struct node_id to, const struct digest_message *message) {
+    struct replica_table *table = self->table;
+    struct codec_writer w;
+    buf_reset(&table->scratch);
+    codec_writer_init(&w, &table->scratch);
+    codec_put_u8(&w, message->kind);
+    codec_put_varint(&w, message->shard.v);
+    codec_put_varint(&w, message->from_incarnation);
+    codec_put_varint(&w, message->to_incarnation);
+    codec_put_varint(&w, message->term);
+    codec_put_varint(&w, message->index);
+    codec_put_u64(&w, message->digest);
+    ASSERT(w.status == STATUS_OK);
+    env_send(table->config.env, to, PEER_DIGEST, buf_slice(&table->scratch));
+}
+
+// --- the leader asks
+
+static bool is_wanted(struct replica *self) {
+    if (self->hollow || !replica__ready(self)) { return false; }
+    const struct replica_digest_round *round = self->round;
+    const struct raft_membership *members = raft_members(self->raft);
+    if (self->written > self->digest_asked) {
+        self->digest_retry = 0;
+    } else {
+        bool current = round != NULL && round->term == raft_term(self->raft);
+        bool missing = current && round->count < members->count;
+        bool again = current && (round->differs || missing);
+        if (!again || self->digest_retry >= DIGEST_RETRY_MAX) { return false; }
+        self->digest_retry++;
+    }
+    const struct replica_table_config *config = &self->table->config;
+    if (members->count < 2) { return false; }
+    return config->digest_size_max == 0 || config->state_size == NULL ||
+           config->state_size(config->ctx, self->descriptor.id) <= config->digest_size_max;
+}
+
+static void ask(struct replica *self) {
+    if (!is_wanted(self)) { return; }
+    replica__append(self, LOG_ENTRY_DIGEST, SLICE_EMPTY);
+    if (self->gathered_count == 0) { return; }  // not taken: asked again next time
+    self->digest_asked = raft_last_index(self->raft) + self->gathered_count;
+}
+
+void replica__digest_on_time(struct replica_table *table, uint64_t now_ns) {
+    uint64_t interval = table->config.digest_interval_ns;
+    if (interval == 0 || now_ns < table->digest_due_ns) { return; }
+    table->digest_due_ns = now_ns + interval / DIGEST_SLICES + 1;
+    uint32_t looks = (table->count + DIGEST_SLICES - 1) / DIGEST_SLICES;
+    for (uint32_t i = 0; i < looks; i++) {
+        if (table->digest_cursor >= table->count) { table->digest_cursor = 0; }
+        ask(table->replicas[table->digest_cursor++]);
+    }
+}
+
+// --- the verdict
+
+static const struct digest_item *said_by(const struct replica_digest_round *round,
+                                         const struct raft_member *member) {
+    for (uint32_t i = 0; i < round->count; i++) {
+        const struct digest_item *item = &round->items[i];
+        if (node_id_equal(item->node, member->node) && item->incarnation == member->incarnation) {
+            return item;
+        }
+    }
+    return NULL;
+}
+
+// Whether a majority of the voters of each configuration said this digest.
+static bool is_agreed(const struct replica_digest_round *round,
+                      const struct raft_membership *members, uint64_t digest) {
+    uint32_t voters[2] = {0};
+    uint32_t agree[2] = {0};
+    for (uint32_t i = 0; i < members->count; i++) {
+        const struct raft_member *member = &members->members[i];
+        const struct digest_item *item = said_by(round, member);
+        bool same = item != NULL && item->digest == digest;
+        voters[0] += member->role == RAFT_VOTER;
+        agree[0] += member->role == RAFT_VOTER && same;
+        voters[1] += member->outgoing;
+        agree[1] += member->outgoing && same;
+    }
+    return agree[0] > voters[0] / 2 && (voters[1] == 0 || agree[1] > voters[1] / 2);
+}
+
+static bool all_voters_spoke(const struct replica_digest_round *round,
+                             const struct raft_membership *members) {
+    for (uint32_t i = 0; i < members->count; i++) {
+        const struct raft_member *member = &members->members[i];
+        bool votes = member->role == RAFT_VOTER || member->outgoing;
+        if (votes && said_by(round, member) == NULL) { return false; }
+    }
+    return true;
+}
+
+static void tell(struct replica *self, struct digest_item *item, uint64_t digest) {
+    if (item->digest == digest || item->told) { return; }
+    MARK("replica.digest.differs");
+    item->told = true;
+    self->round->differs = true;
+    LOG_ERROR("replica.digest.differs", LOG_U64("shard", self->descriptor.id.v),
+              LOG_U64("node", item->node.v), LOG_U64("index", self->round->index),
+              LOG_U64("digest", item->digest), LOG_U64("majority", digest));
+    if (node_id_equal(item->node, self->table->config.self)) {
+        self->fence_wanted = true;
+        replica__mark_dirty(self);
+        return;
+    }
+    struct digest_message verdict = {.kind = DIGEST_MESSAGE_VERDICT,
+                                     .shard = self->descriptor.id,
+                                     .from_incarnation = self->incarnation,
+                                     .to_incarnation = item->incarnation,
+                                     .term = self->round->term,
+                                     .index = self->round->index,
+                                     .digest = digest};
+    post(self, item->node, &verdict);
+}
+
+static void judge(struct replica *self) {
+    struct replica_digest_round *round = self->round;
+    const struct raft_membership *members = raft_members(self->raft);
+    for (uint32_t i = 0; i < round->count; i++) {
+        uint64_t digest = round->items[i].digest;
+        if (!is_agreed(round, members, digest)) { continue; }
+        for (uint32_t k = 0; k < round->count; k++) {
+            tell(self, &round->items[k], digest);
+        }
+        return;
+    }
+    if (round->split || !all_voters_spoke(round, members)) { return; }
+    MARK("replica.digest.split");
+    round->split = true;
+    LOG_ERROR("replica.digest.no_majority", LOG_U64("shard", self->descriptor.id.v),
+              LOG_U64("index", round->index), LOG_U64("own", self->digest));
+}
+
+// Leader: a member's digest as of index. Later indexes begin a new round, earlier ones are late.
+static void note(struct replica *self, uint64_t index, const struct digest_item *said) {
+    if (self->round == NULL) { self->round = mem_alloc(sizeof(*self->round)); }
+    struct replica_digest_round *round = self->round;
+    uint64_t term = raft_term(self->raft);
+    if (round->term != term || index > round->index) {
+        *round = (struct replica_digest_round){.index = index, .term = term};
+    }
+    if (index != round->index || round->count == RAFT_MEMBERS_MAX) { return; }
+    struct raft_member member = {.node = said->node, .incarnation = said->incarnation};
+    if (said_by(round, &member) != NULL) { return; }
+    round->items[round->count++] = *said;
+    judge(self);
+}
+
+// --- every replica
+
+void replica__digest_applied(struct replica *self, const struct log_entry *entry) {
+    const struct state_machine *machine = self->machine;
+    if (entry->index <= self->digest_floor) { return; }
+    uint64_t digest = 0;
+    machine->end(machine->ctx);  // effects of this turn count
+    enum status st = machine->digest(machine->ctx, self->descriptor.id, &digest);
+    if (st != STATUS_OK) {
+        LOG_WARN("replica.digest.failed", LOG_U64("shard", self->descriptor.id.v),
+                 LOG_STATUS("status", st));
+        return;
+    }
+    self->digest_index = entry->index;
+    self->digest = digest;
+    uint64_t term = raft_term(self->raft);
+    if (raft_is_leader(self->raft)) {
+        struct digest_item own = {self->table->config.self, self->incarnation, digest, false};
+        note(self, entry->index, &own);
+        return;
+    }
+    struct node_id leader = raft_leader(self->raft);
+    if (leader.v == 0 || node_id_equal(leader, self->table->config.self)) { return; }
+    struct digest_message report = {.kind = DIGEST_MESSAGE_REPORT,
+                                    .shard = self->descriptor.id,
+                                    .from_incarnation = self->incarnation,
+                                    .term = term,
+                                    .index = entry->index,
+                                    .digest = digest};
+    post(self, leader, &report);
+}
+
+static void on_report(struct replica *self, struct node_id from,
+                      const struct digest_message *message) {
+    if (!raft_is_leader(self->raft) || message->term != raft_term(self->raft)) { return; }
+    if (message->index > raft_last_index(self->raft)) { return; }
+    const struct raft_member *member = raft_membership_find(raft_members(self->raft), from);
+    if (member == NULL || member->incarnation != message->from_incarnation) { return; }
+    struct digest_item said = {from, message->from_incarnation, message->digest, false};
+    note(self, message->index, &said);
+}
+
+static void on_verdict(struct replica *self, struct node_id from,
+                       const struct digest_message *message) {
+    bool from_leader =
+        message->term == raft_term(self->raft) && node_id_equal(raft_leader(self->raft), from);
+    if (!from_leader || message->to_incarnation != self->incarnation || self->hollow) { return; }
+    if (message->index != self->digest_index || message->digest == self->digest) { return; }
+    LOG_ERROR("replica.digest.fenced", LOG_U64("shard", self->descriptor.id.v),
+              LOG_U64("index", message->index), LOG_U64("digest", self->digest),
+              LOG_U64("majority", message->digest));
+    self->fence_wanted = true;
+    replica__mark_dirty(self);
+}
+
+enum status replica__on_digest(struct replica_table *table, struct node_id from,
+                               struct slice body) {
+    struct codec_reader r;
+    codec_reader_init(&r, body);
+    struct digest_message message = {.kind = codec_get_u8(&r)};
+    message.shard.v = codec_get_varint(&r);
+    message.from_incarnation = codec_get_varint(&r);
+    message.to_incarnation = codec_get_varint(&r);
+    message.term = codec_get_varint(&r);
+    message.index = codec_get_varint(&r);
+    message.digest = codec_get_u64(&r);
+    enum status st = codec_finish(&r);
+    if (st != STATUS_OK || message.kind > DIGEST_MESSAGE_VERDICT) { return STATUS_CORRUPT; }
+    struct replica *self = replica_table_find(table, message.shard);
+    if (self == NULL) { return STATUS_OK; }
+    if (message.kind == DIGEST_MESSAGE_REPORT) {
+        on_report(self, from, &message);
+    } else {
+        on_verdict(self, from, &message);
+    }
+    return STATUS_OK;
+}
+
+// --- the consequence
+
+void replica__fence(struct replica *self) {
+    self->fence_wanted = false;
+    if (self->hollow) { return; }
+    MARK("replica.digest.fenced");
+    if (raft_is_leader(self->raft)) {
+        struct raft_event resign = {.type = RAFT_EVENT_STEP_DOWN};
+        enum status resigned = replica__step(self, &resign);
+        ASSERT(resigned == STATUS_OK);
+    }
+    ASSERT(!raft_is_leader(self->raft));
+    self->hollow = true;
+    self->applied = 0;
+    self->digest_index = 0;
+    self->machine->ingest_begin(self->machine->ctx, self->descriptor.id);
+    replica__touch_machine(self->table, self->machine);
+    struct raft_event event = {.type = RAFT_EVENT_HOLLOWED};
+    enum status st = replica__step(self, &event);
+    ASSERT(st == STATUS_OK);
+}
