@@ -32,9 +32,10 @@
 
 #define LEADS_ROUND_NS UINT64_C(2000000000)  // each shard is spoken of once in this time
 enum {
-    LEADS_CHUNK_MIN = 64,      // replicas a chunk looks at, at least
-    LEADS_CHUNK_MAX = 8192,    // bounds the message, 40 bytes a replica
-    LEADS_RELEASES_MAX = 8192  // items of one delta
+    LEADS_CHUNK_MIN = 64,       // replicas a chunk looks at, at least
+    LEADS_CHUNK_MAX = 8192,     // bounds the message, 40 bytes a replica
+    LEADS_RELEASES_MAX = 8192,  // items of one delta
+    LEADS_ITEM_SIZE_MIN = 5
 };
 enum leads_kind { LEADS_DELTA, LEADS_CHUNK, LEADS_KIND_COUNT };
 
@@ -142,17 +143,24 @@ struct leads_span {
     uint32_t end;
 };
 
+static bool is_named(const struct replica *self, struct node_id to) {
+    return raft_is_leader(self->raft) && replica__has_member(self, to);
+}
+
+// The count stands before the items, so that a torn chunk is not a chunk of fewer.
 static void send_chunk(struct replica_table *table, struct node_id to,
                        const struct leads_span *span) {
+    uint32_t count = 0;
+    for (uint32_t i = span->first; i < span->end; i++) {
+        count += is_named(table->by_id[i], to);
+    }
     struct codec_writer w;
     begin(table, &w, LEADS_CHUNK);
     codec_put_varint(&w, span->low);
     codec_put_varint(&w, span->high);
+    codec_put_varint(&w, count);
     for (uint32_t i = span->first; i < span->end; i++) {
-        const struct replica *replica = table->by_id[i];
-        if (raft_is_leader(replica->raft) && replica__has_member(replica, to)) {
-            replica__put_frontier(&w, replica);
-        }
+        if (is_named(table->by_id[i], to)) { replica__put_frontier(&w, table->by_id[i]); }
     }
     finish(table, to, &w);
 }
@@ -210,6 +218,7 @@ static enum status on_delta(struct replica_table *table, struct node_id from,
     while (codec_remaining(r) > 0) {
         struct shard_id shard = {codec_get_varint(r)};
         uint64_t term = codec_get_varint(r);
+        if (term == 0) { codec_fail(r); }  // nobody led in it, and to raft it means any term
         if (r->status != STATUS_OK) { break; }
         struct replica *replica = replica_table_find(table, shard);
         if (replica != NULL) { release(replica, from, term, sequence); }
@@ -218,14 +227,15 @@ static enum status on_delta(struct replica_table *table, struct node_id from,
 }
 
 // A chunk is believed only as a whole: what is not in it means something.
-static enum status check_items(struct codec_reader r, uint64_t low, uint64_t high) {
-    uint64_t next = low;
-    while (codec_remaining(&r) > 0) {
+static enum status check_items(struct codec_reader r, const struct leads_span *span,
+                               uint64_t count) {
+    uint64_t next = span->low;
+    for (uint64_t i = 0; i < count; i++) {
         struct replica_frontier_item item;
         replica__get_frontier(&r, &item);
         if (r.status != STATUS_OK) { return r.status; }
         // Ascending, each once; after the largest id there is no next one.
-        bool more = item.shard.v >= next && item.shard.v <= high && item.shard.v < UINT64_MAX;
+        bool more = item.shard.v >= next && item.shard.v <= span->high && item.shard.v < UINT64_MAX;
         if (!more) { return STATUS_CORRUPT; }
         next = item.shard.v + 1;
     }
@@ -247,18 +257,20 @@ static void compare(struct replica *self, struct node_id from, uint64_t sequence
 static enum status on_chunk(struct replica_table *table, struct node_id from,
                             struct codec_reader *r) {
     uint64_t sequence = codec_get_varint(r);
-    uint64_t low = codec_get_varint(r);
-    uint64_t high = codec_get_varint(r);
+    struct leads_span span = {0};
+    span.low = codec_get_varint(r);
+    span.high = codec_get_varint(r);
+    uint64_t left = codec_get_count(r, LEADS_ITEM_SIZE_MIN);
     if (r->status != STATUS_OK) { return r->status; }
-    enum status st = check_items(*r, low, high);
+    enum status st = check_items(*r, &span, left);
     if (st != STATUS_OK) { return st; }
     struct replica_frontier_item item = {.shard = {0}};
     bool any = false;
-    for (uint32_t i = lower_bound(table, low); i < table->count_by_id; i++) {
+    for (uint32_t i = lower_bound(table, span.low); i < table->count_by_id; i++) {
         struct replica *replica = table->by_id[i];
         uint64_t shard = replica->descriptor.id.v;
-        if (shard > high) { break; }
-        while ((!any || item.shard.v < shard) && codec_remaining(r) > 0) {
+        if (shard > span.high) { break; }
+        for (; left > 0 && (!any || item.shard.v < shard); left--) {
             replica__get_frontier(r, &item);
             any = true;
         }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// replica_peers.c - what passes between the tables of two nodes: raft messages and support; the rest
-// is handed on (replica_leads.c, replica_share.c).
+// replica_peers.c - what passes between the tables of two nodes: raft messages and support; the
+// rest is handed on (replica_leads.c, replica_share.c).
 //
 // One support exchange serves all shards of a node pair. Every loop over all replicas here answers
 // something rare: a node was lost, came back, or gave its support anew.

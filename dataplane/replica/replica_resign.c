@@ -4,12 +4,13 @@
 //
 // A transfer costs clients a round trip, a step down an election timeout. So each shard is offered
 // to a voter that has everything; where there is none, or it does not take over in time, the leader
-// steps down, and the list of leaderships tells its followers so that none of them waits for support
-// to lapse. A shard with a single voter stays where it is: nobody else could lead it.
+// steps down, and the list of leaderships tells its followers so that none of them waits for
+// support to lapse. A shard with a single voter stays where it is: nobody else could lead it.
 
 #include "dataplane/replica/replica_resign.h"
 
 #include "dataplane/base/assert.h"
+#include "dataplane/base/checksum.h"
 #include "dataplane/base/mark.h"
 #include "dataplane/replica/replica_internal.h"
 
@@ -25,11 +26,12 @@ static uint32_t voters_of(const struct replica *self) {
     return count;
 }
 
-// Targets are taken in turn, by the shard's number, so that one node does not get them all.
+// Targets are drawn by the shard's number, so that one node does not get them all; hashed, since
+// leaders of a keyspace were given out in turn by just that number.
 static bool offer(struct replica *self, uint64_t lag) {
     const struct raft_membership *members = raft_members(self->raft);
     for (uint32_t i = 0; i < members->count; i++) {
-        uint64_t at = (self->descriptor.id.v + i) % members->count;
+        uint64_t at = (hash64_u64(self->descriptor.id.v) + i) % members->count;
         struct node_id node = members->members[at].node;
         if (node_id_equal(node, self->table->config.self) ||
             !raft_is_ready(self->raft, node, lag)) {

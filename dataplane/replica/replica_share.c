@@ -3,10 +3,10 @@
 //
 // A leader that is in use tells its followers every few milliseconds how far it has committed and
 // closed. It stays on the list of those for as long as there may be something new to tell: a second
-// after its last use, until all is applied and its closed timestamp has reached its ceiling. Then it
-// is settled: closed may not pass the ceiling (time.md, "The ceiling"), an idle shard lets its
-// ceiling lapse, so nothing it could say would be new, and it costs a beat nothing. Should its last
-// words be lost, the round of the chunks (replica_leads.c) repeats them.
+// after its last use, and until all is applied and its closed timestamp has reached its ceiling.
+// Then it is settled: closed may not pass the ceiling (time.md, "The ceiling"), an idle shard lets
+// its ceiling lapse, so nothing it could say would be new, and it costs a beat nothing. Should its
+// last words be lost, the round of the chunks (replica_leads.c) repeats them.
 //
 // So a follower's closed timestamp of an idle shard stands still, and who wants to read there at a
 // later one has the leader renew its ceiling: one empty entry, as for the first strong read. The
