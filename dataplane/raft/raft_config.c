@@ -115,7 +115,7 @@ void raft__configs_appended(struct raft_core *core, uint64_t first) {
 
 void raft__configs_truncated(struct raft_core *core, uint64_t from) {
     ASSERT(core->configs[0].index < from);
-    if (raft__config_index(core) < from) { return; }
+    if (raft__config_index(core) < from || MUTANT(CONFIG_NOT_ROLLED_BACK)) { return; }
     MARK("raft.config.rolled_back");
     while (raft__config_index(core) >= from) {
         core->config_count--;

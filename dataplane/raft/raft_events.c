@@ -67,7 +67,7 @@ enum status raft__on_leader_lost(struct raft_core *core, const struct raft_event
         // leadership that this answer fortified.
         bool before_promise = of_promise && sequence <= core->promise.sequence;
         bool before_append = of_leader && sequence <= core->heard_sequence;
-        if (before_promise || before_append) {
+        if ((before_promise || before_append) && !MUTANT(STALE_RELEASE)) {
             MARK("raft.release.stale");
             return STATUS_OK;
         }

@@ -10,6 +10,7 @@
 
 #include "dataplane/base/assert.h"
 #include "dataplane/base/mark.h"
+#include "dataplane/base/mutant.h"
 #include "dataplane/raft/raft.h"
 
 enum {

@@ -96,6 +96,7 @@ bool raft__leads_live(const struct raft_core *core) {
 uint64_t raft_lease_until_ns(const struct raft_core *core) {
     // Before an entry of this term is committed the leader does not know what its predecessors
     // committed (Ongaro 6.4), so it may hold no lease however well it is supported.
-    if (core->role != RAFT_LEADER || core->announced < core->term_start) { return 0; }
+    bool own = core->announced >= core->term_start || MUTANT(SERVE_BEFORE_OWN_TERM);
+    if (core->role != RAFT_LEADER || !own) { return 0; }
     return raft__quorum_of(core, RAFT_QUANTITY_FORTIFIED);
 }

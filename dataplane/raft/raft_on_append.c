@@ -53,6 +53,10 @@ static bool raft_append_plan(const struct raft_core *core, const struct raft_mes
             plan->conflict = true;
             return !raft_is_settled(core, m, entry->index);
         }
+        if (MUTANT(TRUNCATE_EQUAL) && entry->index > core->commit) {
+            plan->conflict = true;
+            return true;
+        }
         plan->write_from = entry->index + 1;
         plan->write_before = entry->term;
     }
@@ -110,7 +114,7 @@ static void raft_append_refuse_gap(struct raft_core *core, const struct raft_mes
 static void raft_append_truncate(struct raft_core *core, const struct raft_append_plan *plan) {
     MARK("raft.append.conflict_truncated");
     ASSERT(plan->write_from > core->commit);
-    ASSERT(plan->write_from > core->verified);
+    ASSERT(plan->write_from > core->verified || MUTANT(TRUNCATE_EQUAL));
     raft__persist(core)->u.persist.truncate_from = plan->write_from;
     raft__log_truncate(&core->log, plan->write_from, plan->write_before);
     raft__configs_truncated(core, plan->write_from);
@@ -152,7 +156,9 @@ static void raft_append_accept(struct raft_core *core, const struct raft_message
     reply.support_epoch = epoch;
     reply.commit = core->verified;
     uint64_t after = raft__hard_state_pending(core);
-    if (m->entry_count > 0) {
+    if (MUTANT(ACK_BEFORE_DURABLE)) {
+        reply.index = matched;
+    } else if (m->entry_count > 0) {
         reply.index = matched;
         after = raft__max(after, raft__log_pending(&core->log, matched));
     } else {

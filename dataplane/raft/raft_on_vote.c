@@ -18,7 +18,7 @@ static bool raft_log_up_to_date(const struct raft_core *core, const struct raft_
 }
 
 static bool raft_vote_withheld(struct raft_core *core, const struct raft_message *m) {
-    if (core->health == RAFT_DAMAGED) {
+    if (core->health == RAFT_DAMAGED && !MUTANT(DAMAGED_VOTES)) {
         // Entries that it acknowledged may be committed by its word, and it cannot tell whether the
         // candidate has them.
         MARK("raft.vote.damaged");
@@ -54,7 +54,8 @@ static void raft_vote_answer(struct raft_core *core, const struct raft_message *
     reply.reject = !granted;
     // A granted pre-vote names the term that was asked for, all else the own one.
     if (prevote && granted) { reply.term = m->term; }
-    raft__send(core, &reply, granted && !prevote ? raft__hard_state_pending(core) : 0);
+    bool waits = granted && !prevote && !MUTANT(VOTE_BEFORE_DURABLE);
+    raft__send(core, &reply, waits ? raft__hard_state_pending(core) : 0);
 }
 
 static void raft_on_prevote_request(struct raft_core *core, const struct raft_message *m) {

@@ -20,7 +20,7 @@ enum status raft__on_vote_reply(struct raft_core *core, const struct raft_messag
     bool prevote = m->type == RAFT_PREVOTE_REPLY;
     enum raft_role asking = prevote ? RAFT_PRECANDIDATE : RAFT_CANDIDATE;
     bool granted_prevote = prevote && !m->reject;
-    if (!granted_prevote && m->term > core->term) {
+    if (!granted_prevote && m->term > core->term && !MUTANT(PREVOTE_KEEPS_TERM)) {
         // Behind the others: take their term, or no request of ours would ever count (etcd #8501).
         if (core->role != RAFT_FOLLOWER) {
             raft__become_follower(core, m->term, (struct node_id){0});

@@ -25,7 +25,8 @@ struct raft_progress *raft__progress(struct raft_core *core, struct node_id node
 
 struct raft_progress *raft__sender(struct raft_core *core, const struct raft_message *message) {
     struct raft_progress *peer = raft__progress(core, message->from);
-    return peer != NULL && peer->incarnation == message->from_incarnation ? peer : NULL;
+    if (peer == NULL || MUTANT(OLD_INCARNATION_COUNTS)) { return peer; }
+    return peer->incarnation == message->from_incarnation ? peer : NULL;
 }
 
 void raft__progress_reset(struct raft_progress *self, uint64_t next) {

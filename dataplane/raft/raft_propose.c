@@ -21,7 +21,8 @@ static bool raft_propose_crowded(const struct raft_core *core, uint32_t count) {
 static enum status raft_propose_config(const struct raft_core *core, const struct log_entry *entry,
                                        bool *seen) {
     if (entry->kind != LOG_ENTRY_CONFIG) { return STATUS_OK; }
-    if (*seen || core->config_count > 1 || core->commit < core->term_start) {
+    bool early = core->config_count > 1 || core->commit < core->term_start;
+    if (*seen || (early && !MUTANT(CONFIG_BEFORE_OWN_TERM))) {
         MARK("raft.propose.config_too_early");
         return STATUS_FAILED_PRECONDITION;
     }

@@ -9,7 +9,7 @@
 
 uint64_t raft__quorum_value(uint64_t *values, uint32_t count) {
     ASSERT(count > 0);
-    ASSERT(count <= RAFT_VOTERS_MAX);
+    ASSERT(count <= RAFT_MEMBERS_MAX);
     // Insertion sort, largest first: at most nine values.
     for (uint32_t i = 1; i < count; i++) {
         uint64_t value = values[i];
@@ -56,20 +56,25 @@ static uint64_t raft_quantity_peer(const struct raft_core *core, const struct ra
 // The quorum value over one configuration: the older one of a joint membership, or the newer.
 static uint64_t raft_quorum_half(const struct raft_core *core, enum raft_quantity quantity,
                                  bool older) {
-    uint64_t values[RAFT_VOTERS_MAX] = {0};
+    uint64_t values[RAFT_MEMBERS_MAX] = {0};
     uint32_t count = 0;
+    uint32_t learners = 0;
     if (older ? core->outgoing : core->voter) {
         values[count] = raft_quantity_self(core, quantity);
         count++;
     }
     for (uint32_t i = 0; i < core->peer_count; i++) {
         const struct raft_progress *peer = &core->peers[i];
-        if (!(older ? peer->outgoing : peer->voter)) { continue; }
-        ASSERT(count < RAFT_VOTERS_MAX);
+        bool counts = older ? peer->outgoing : peer->voter;
+        if (MUTANT(LEARNER_COUNTS) && !counts) { learners++; }
+        if (!counts && !MUTANT(LEARNER_COUNTS)) { continue; }
+        ASSERT(count < RAFT_MEMBERS_MAX);
         values[count] = raft_quantity_peer(core, peer, quantity);
         count++;
     }
-    return raft__quorum_value(values, count);
+    ASSERT(count - learners <= RAFT_VOTERS_MAX);
+    uint64_t value = raft__quorum_value(values, count);
+    return MUTANT(LEARNER_COUNTS) ? values[(count - learners) / 2] : value;
 }
 
 uint64_t raft__quorum_of(const struct raft_core *core, enum raft_quantity quantity) {

@@ -87,7 +87,7 @@ void raft__advance_commit(struct raft_core *core) {
     uint64_t index = raft__quorum_of(core, RAFT_QUANTITY_MATCH);
     if (index <= core->commit) { return; }
     ASSERT(index <= core->log.last);
-    if (index < core->term_start) {
+    if (index < core->term_start && !MUTANT(COUNT_OLD_TERM)) {
         // Entries of earlier terms are never committed by counting (Raft 5.4.2, figure 8).
         MARK("raft.commit.old_term_not_counted");
         return;

@@ -92,7 +92,7 @@ void raft__tick_leader(struct raft_core *core) {
     ASSERT(core->role == RAFT_LEADER);
     raft__transfer_expire(core);
     bool worried = raft_look_worried(core);
-    if (worried && core->now_ns >= raft_give_up_ns(core)) {
+    if (worried && core->now_ns >= raft_give_up_ns(core) && !MUTANT(NO_CHECK_QUORUM)) {
         MARK("raft.leader.lost_its_quorum");
         raft__become_follower(core, core->term, (struct node_id){0});
         return;
@@ -106,7 +106,8 @@ void raft__tick_leader(struct raft_core *core) {
 
 uint64_t raft__leader_deadline(struct raft_core *core) {
     bool worried = raft_look_worried(core);
-    uint64_t deadline_ns = worried ? raft_give_up_ns(core) : UINT64_MAX;
+    bool gives_up = worried && !MUTANT(NO_CHECK_QUORUM);
+    uint64_t deadline_ns = gives_up ? raft_give_up_ns(core) : UINT64_MAX;
     if (core->transfer.target.v != 0) {
         deadline_ns = raft__min(deadline_ns, core->transfer.deadline_ns);
     }

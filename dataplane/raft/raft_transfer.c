@@ -29,17 +29,22 @@ enum status raft__on_transfer(struct raft_core *core, struct node_id target) {
     return STATUS_OK;
 }
 
+// Only answers to what is sent from now on fortify again.
+static void raft_give_lease_up(struct raft_core *core) {
+    core->reads.round++;
+    core->fort_round_min = core->reads.round;
+    for (uint32_t i = 0; i < core->peer_count; i++) {
+        core->peers[i].fort_epoch = 0;
+    }
+}
+
 void raft__transfer_advance(struct raft_core *core) {
     struct raft_transfer *transfer = &core->transfer;
     if (transfer->target.v == 0 || transfer->told) { return; }
     struct raft_progress *peer = raft__progress(core, transfer->target);
     if (peer->match != core->log.last) { return; }
     transfer->told = true;
-    core->reads.round++;
-    core->fort_round_min = core->reads.round;
-    for (uint32_t i = 0; i < core->peer_count; i++) {
-        core->peers[i].fort_epoch = 0;
-    }
+    if (!MUTANT(TRANSFER_KEEPS_LEASE)) { raft_give_lease_up(core); }
     struct raft_message message = raft__message(core, RAFT_TIMEOUT_NOW, peer);
     raft__send(core, &message, 0);
 }

@@ -7,6 +7,7 @@
 // (raft.h, first invariant).
 
 #include "dataplane/base/assert.h"
+#include "dataplane/base/mutant.h"
 #include "dataplane/base/mem.h"
 #include "dataplane/replica/replica_snapshot_internal.h"
 
@@ -148,7 +149,7 @@ static void act_role(struct replica *self, const struct raft_action *action) {
     }
     if (leads && !self->was_leader) {
         // Above everything an earlier leader may have served or assigned (time.md, "The ceiling").
-        hlc_adopt(table->config.hlc, self->ceiling_log);
+        if (!MUTANT(CEILING_FORGOTTEN)) { hlc_adopt(table->config.hlc, self->ceiling_log); }
         hlc_adopt(table->config.hlc, self->timestamp_log);
         replica__append_empty(self);
     }

@@ -9,11 +9,13 @@
 // "The ceiling"). Rejected: a bound on clock skew, which would make truth depend on clocks.
 
 #include "dataplane/base/assert.h"
+#include "dataplane/base/mutant.h"
 #include "dataplane/replica/replica_internal.h"
 
 // A leader may serve and close only once an entry of its own term is applied (time.md, Leases, last
 // sentence).
 bool replica__ready(const struct replica *self) {
+    if (MUTANT(SERVE_BEFORE_OWN_TERM)) { return raft_is_leader(self->raft); }
     return raft_is_leader(self->raft) && self->applied >= raft_term_start_index(self->raft);
 }
 

@@ -9,6 +9,7 @@
 // check and answer can then not let a newer leader's write slip past.
 
 #include "dataplane/base/assert.h"
+#include "dataplane/base/mutant.h"
 #include "dataplane/replica/replica_internal.h"
 
 // Half of the ceiling's window is spent: the next turn appends an empty entry, so that readers
@@ -26,6 +27,10 @@ static void renew_when_due(struct replica *self) {
 enum status replica_read_begin(struct replica *self, struct replica_read *read) {
     if (!raft_is_leader(self->raft)) { return STATUS_NOT_LEADER; }
     if (!replica__ready(self)) { return STATUS_UNAVAILABLE; }
+    if (MUTANT(LEASE_BEFORE_READ) && !read->read_index &&
+        replica__now(self) >= raft_lease_until_ns(self->raft)) {
+        return STATUS_UNAVAILABLE;
+    }
     renew_when_due(self);
     replica__touch(self);
     struct hlc_ts now = hlc_now(self->table->config.hlc, replica__wall(self));
@@ -42,10 +47,14 @@ enum status replica_read_begin(struct replica *self, struct replica_read *read) 
 }
 
 enum status replica_read_confirm(struct replica *self, struct replica_read *read) {
+    read->by_lease = false;
+    if (MUTANT(LEASE_BEFORE_READ) && !read->read_index) {
+        read->by_lease = true;
+        return STATUS_OK;
+    }
     if (!raft_is_leader(self->raft) || raft_term(self->raft) != read->term) {
         return STATUS_NOT_LEADER;
     }
-    read->by_lease = false;
     if (!read->read_index && replica__now(self) < raft_lease_until_ns(self->raft)) {
         read->by_lease = true;
         return STATUS_OK;
