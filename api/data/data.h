@@ -41,8 +41,8 @@ void data_set_node(struct data *self, struct session *session, struct hlc_clock 
 // The keyspaces that requests may name; takes the reference.
 void data_set_directory(struct data *self, struct directory *directory);
 // The end of a loop turn: answers that gathered go out, one message a stream, and the pollers are
-// woken for those of unary calls. Call it last in the
-// turn, after whatever completes requests: an answer that comes later waits for the next turn.
+// woken for those of unary calls. Call it last in the turn, after whatever completes requests: an
+// answer that comes later waits for the next turn.
 void data_turn(struct data *self);
 
 struct data_stats {
