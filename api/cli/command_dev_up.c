@@ -73,14 +73,14 @@ static enum cli_exit plan(struct cli *cli, struct dev_cluster *cluster) {
     const char *regions = args_text(&cli->args, "regions");
     uint32_t nodes = (uint32_t)args_number(&cli->args, "nodes");
     struct err err = {0};
-    if (cluster->exists) {
-        if (args_has(&cli->args, "nodes") && nodes != cluster->node_count) {
-            (void)err_set(&err, STATUS_ALREADY_EXISTS, "the cluster in %.150s has %u nodes",
-                          cluster->dir, cluster->node_count);
-            return cli_fail_err(cli, &err,
-                                "lightcone dev down --wipe deletes it; --dir names another one");
-        }
-        return CLI_OK;
+    bool same = !args_has(&cli->args, "nodes") || nodes == cluster->node_count;
+    if (cluster->exists && same) { return CLI_OK; }
+    if (cluster->exists && nodes < cluster->node_count) {
+        (void)err_set(&err, STATUS_ALREADY_EXISTS,
+                      "the cluster in %.150s has %u nodes, and nodes are not taken away again",
+                      cluster->dir, cluster->node_count);
+        return cli_fail_err(cli, &err,
+                            "lightcone dev down --wipe deletes it; --dir names another one");
     }
     enum status st = dev_cluster_plan(cluster, nodes, regions, &err);
     if (st == STATUS_OK) { st = dev_cluster_save(cluster, &err); }
@@ -215,7 +215,7 @@ static const struct args_option options[] = {
     {.name = "nodes",
      .kind = ARGS_NUMBER,
      .placeholder = "N",
-     .help = "of a new cluster",
+     .help = "of the cluster; more than it has adds nodes to it",
      .fallback = "3",
      .number_min = 1,
      .number_max = DEV_NODES_MAX},
@@ -237,6 +237,7 @@ const struct cli_command commands_dev_up = {
         "are new, and waits until all serve. Nodes that run already are left alone; nodes\n"
         "that were killed are started again. No TLS, loopback only.",
     .examples = "  lightcone dev up\n"
+                "  lightcone dev up && lightcone dev up --nodes 4   # a node more\n"
                 "  lightcone dev up --nodes 5 --regions berlin,paris,tokyo\n"
                 "  LIGHTCONED=./lightconed lightcone dev up --dir ./dev\n",
     .options = {options, sizeof(options) / sizeof(options[0])},

@@ -241,13 +241,22 @@ static enum status region_of(const char *regions, uint32_t i, char out[DEV_REGIO
     return STATUS_OK;
 }
 
+// Ports of nodes that are down are free and taken all the same: new ones lie beyond.
+static uint16_t first_port(const struct dev_cluster *self, uint16_t base, bool peer) {
+    uint16_t first = base;
+    for (uint32_t i = 0; i < self->node_count; i++) {
+        uint16_t port = peer ? self->nodes[i].peer_port : self->nodes[i].rpc_port;
+        if (port >= first) { first = (uint16_t)(port + 1); }
+    }
+    return first;
+}
+
 enum status dev_cluster_plan(struct dev_cluster *self, uint32_t node_count, const char *regions,
                              struct err *err) {
-    ASSERT(!self->exists);
-    ASSERT(node_count > 0 && node_count <= DEV_NODES_MAX);
-    uint16_t rpc = DEV_RPC_PORT;
-    uint16_t peer = DEV_PEER_PORT;
-    for (uint32_t i = 0; i < node_count; i++) {
+    ASSERT(node_count > self->node_count && node_count <= DEV_NODES_MAX);
+    uint16_t rpc = first_port(self, DEV_RPC_PORT, false);
+    uint16_t peer = first_port(self, DEV_PEER_PORT, true);
+    for (uint32_t i = self->node_count; i < node_count; i++) {
         struct dev_node *node = &self->nodes[i];
         *node = (struct dev_node){.number = i + 1};
         enum status st =

@@ -47,7 +47,8 @@ NODISCARD enum status dev_cluster_open(struct dev_cluster *self, const char *dir
 void dev_cluster_close(struct dev_cluster *self);
 NODISCARD enum status dev_cluster_save(const struct dev_cluster *self, struct err *err);
 
-// Fills in new nodes: numbers, regions in turn, free ports.
+// Fills in new nodes up to node_count, behind those there are: numbers, regions in turn, free
+// ports.
 NODISCARD enum status dev_cluster_plan(struct dev_cluster *self, uint32_t node_count,
                                        const char *regions, struct err *err);
 // Writes the node's directory and configuration.

@@ -16,29 +16,6 @@
 #define REPORT_RETRY_NS    UINT64_C(200000000)
 #define REPORT_DEADLINE_NS UINT64_C(3000000000)
 
-#ifdef LIGHTCONE_REPLICAS_COME_AND_GO
-#define table_open_as  replica_table_open_as
-#define table_remove   replica_table_remove
-#define incarnation_of replica_incarnation
-#define members_of     replica_members
-#else
-static uint64_t incarnation_of(const struct replica *replica) {
-    (void)replica;
-    return 1;
-}
-static const struct raft_membership *members_of(const struct replica *replica) {
-    return replica_members_committed(replica);
-}
-static enum status table_open_as(struct replica_table *table, const struct shard_descriptor *at,
-                                 uint64_t incarnation, bool first) {
-    return incarnation == 1 ? replica_table_open(table, at, first) : STATUS_OK;
-}
-static enum status table_remove(struct replica_table *table, struct shard_id shard) {
-    (void)table, (void)shard;
-    return STATUS_OK;
-}
-#endif
-
 // --- Replicas of this node ----------------------------------------------------------------------
 
 // A committed configuration without this incarnation, later than the one that brought it: it has
@@ -80,7 +57,7 @@ static void open_replica(struct node_core *self, const struct shard_descriptor *
                          uint64_t incarnation) {
     if (!shard_id_equal(at->id, SHARD_CATALOG)) { set_shard(self, at); }
     bool first = at->config_epoch == 1 && node_id_equal(at->leader, self->config.self.id);
-    enum status st = table_open_as(self->table, at, incarnation, first);
+    enum status st = replica_table_open_as(self->table, at, incarnation, first);
     if (st != STATUS_OK) {
         FATAL("shard %llu: its replica cannot be opened: %s", (unsigned long long)at->id.v,
               status_text(st));
@@ -88,13 +65,13 @@ static void open_replica(struct node_core *self, const struct shard_descriptor *
 }
 
 static void remove_replica(struct node_core *self, struct shard_id shard) {
-    enum status st = table_remove(self->table, shard);
+    enum status st = replica_table_remove(self->table, shard);
     ASSERT(st == STATUS_OK);
 }
 
 static void place_replica(struct node_core *self, const struct shard_descriptor *at) {
     struct replica *replica = replica_table_find(self->table, at->id);
-    if (replica != NULL && is_removed(self, at, incarnation_of(replica))) {
+    if (replica != NULL && is_removed(self, at, replica_incarnation(replica))) {
         remove_replica(self, at->id);
         replica = NULL;
     }
@@ -146,7 +123,7 @@ const struct node_watch *node_core__watch_find(const struct node_core *self,
 
 // Intent, log and catalogue differ. Of a replica that leads.
 static bool has_work(const struct shard_descriptor *at, const struct replica *replica) {
-    const struct raft_membership *members = members_of(replica);
+    const struct raft_membership *members = replica_members(replica);
     return at->target_count > 0 || members->config_epoch > at->config_epoch ||
            raft_membership_is_joint(members);
 }
@@ -176,7 +153,7 @@ static bool wants_report(const struct node_core *self, struct shard_id shard) {
     const struct shard_descriptor *at = catalog_shard(self->catalog, shard);
     const struct replica *replica = replica_table_find(self->table, shard);
     uint64_t committed = replica_members_committed(replica)->config_epoch;
-    bool settled = committed == members_of(replica)->config_epoch;
+    bool settled = committed == replica_members(replica)->config_epoch;
     return committed > at->config_epoch ||
            (committed == at->config_epoch && settled && shard_descriptor_is_reached(at));
 }

@@ -53,6 +53,26 @@ static void plan(struct dev_cluster *cluster, uint32_t nodes, const char *region
     cluster->exists = true;
 }
 
+// Goal: nodes that are added take nothing from those that are there, running or not.
+static void test_dev_cluster_plan_adds_nodes(void **state) {
+    (void)state;
+    struct dev_cluster cluster;
+    plan(&cluster, 2, "a,b");
+    struct dev_cluster before = cluster;
+    assert_int_equal(dev_cluster_plan(&cluster, 4, "a,b", NULL), STATUS_OK);
+    assert_int_equal(cluster.node_count, 4);
+    for (uint32_t i = 0; i < 4; i++) {
+        assert_int_equal(cluster.nodes[i].number, i + 1);
+        assert_string_equal(cluster.nodes[i].region, i % 2 == 0 ? "a" : "b");
+        if (i < 2) { assert_int_equal(cluster.nodes[i].rpc_port, before.nodes[i].rpc_port); }
+        for (uint32_t k = 0; k < i; k++) {
+            assert_int_not_equal(cluster.nodes[i].rpc_port, cluster.nodes[k].rpc_port);
+            assert_int_not_equal(cluster.nodes[i].peer_port, cluster.nodes[k].peer_port);
+        }
+    }
+    dev_cluster_close(&cluster);
+}
+
 // Goal: ports differ, regions go round, and all of it is found again.
 static void test_dev_cluster_load_finds_what_was_saved(void **state) {
     (void)state;
@@ -206,6 +226,7 @@ static void test_dev_cluster_directory_follows_the_environment(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         TEST(test_dev_cluster_load_finds_what_was_saved),
+        TEST(test_dev_cluster_plan_adds_nodes),
         TEST(test_dev_cluster_plan_refuses_bad_regions),
         TEST(test_dev_cluster_load_refuses_other_files),
         TEST(test_dev_cluster_write_config_is_what_nodes_read),
