@@ -73,10 +73,13 @@ uint64_t raft__promise_renew(struct raft_core *core, struct node_id leader, uint
 }
 
 bool raft__is_quiet(const struct raft_core *core) {
-    // A single voter promised nothing to anybody; nor did a replica that had no term when this boot
-    // began, because the answer that makes a promise leaves only when its term is durable. So a new
-    // shard elects its first leader at once on nodes that have just restarted.
-    if (raft__is_alone(core) || core->config.bounds.hard_state.term == 0) { return false; }
+    // One that was the only voter from the first promised nothing to anybody. One that became it
+    // may have fortified the leader that left, which leads until that is committed.
+    if (raft__is_alone(core) && raft__config_index(core) == 0) { return false; }
+    // Nor did a replica that had no term when this boot began, because the answer that makes a
+    // promise leaves only when its term is durable. So a new shard elects its first leader at once
+    // on nodes that have just restarted.
+    if (core->config.bounds.hard_state.term == 0) { return false; }
     return support_boot_quiet(core->config.support, core->now_ns);
 }
 

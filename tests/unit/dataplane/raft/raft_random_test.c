@@ -12,6 +12,7 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include <cmocka.h>
 
@@ -433,11 +434,13 @@ static void run(uint64_t seed) {
         mix.loss = prng_below(&draw, 40);
     }
     struct world *w = world_create(&options);
+    const char *trace = first_seed == last_seed ? getenv("RAFT_TRACE") : NULL;
+    if (trace != NULL && strcmp(trace, "all") == 0) { w->trace = stderr; }
     for (uint32_t i = 0; i < TURNS; i++) {
         turn(w, &mix);
     }
     world_check_logs(w);
-    if (first_seed == last_seed && getenv("RAFT_TRACE") != NULL) { w->trace = stderr; }
+    if (trace != NULL) { w->trace = stderr; }
     heal_and_converge(w);
     world_check_logs(w);
     world_destroy(w);

@@ -169,6 +169,16 @@ static void do_members(struct script *s) {
     }
 }
 
+// What a leader knows to be durable at each.
+static void do_matches(struct script *s) {
+    fprintf(s->out, " ");
+    for (uint32_t i = 1; i <= s->world->count; i++) {
+        uint64_t match = raft_match_index(node_of(s, 1)->core, (struct node_id){i});
+        fprintf(s->out, " %u:%llu", i, (unsigned long long)match);
+    }
+    fputc('\n', s->out);
+}
+
 // One way only: what the first sends to the second is lost.
 static void do_mute(struct script *s) {
     s->world->cut[number(s, 1, 0)][number(s, 2, 0)] = true;
@@ -417,7 +427,8 @@ static const struct {
     {"trim", do_trim},         {"install", do_install},
     {"hollow", do_hollow},     {"damage", do_damage},
     {"pause", do_pause},       {"resume", do_resume},
-    {"members", do_members},   {"mute", do_mute},
+    {"matches", do_matches},   {"members", do_members},
+    {"mute", do_mute},
 };
 
 static void run_command(struct script *s, const char *line, size_t size) {

@@ -366,6 +366,7 @@ void world_send_frontier(struct world_node *node, uint32_t to) {
 
 static void support_one_way(struct world *self, uint32_t from, uint32_t to) {
     if (!world_at(self, from)->up || !world_at(self, to)->up) { return; }
+    if (world_at(self, from)->paused || world_at(self, to)->paused) { return; }
     if (self->cut[from][to] || self->cut[to][from]) { return; }
     // Past the queue, so that packets under way stay where they are.
     struct world_packet *waiting = self->packets;
