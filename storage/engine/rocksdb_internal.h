@@ -53,6 +53,10 @@ struct slice rocksdb_scratch__key(struct rocksdb_scratch *self, enum engine_fami
 // gets "what: text".
 enum status rocksdb_engine__status(char *errptr, struct err *detail, const char *what);
 
+// Refuses WALs and a MANIFEST that are damaged before their end (rocksdb_wal.c). The directory holds
+// a store that is not open.
+NODISCARD enum status rocksdb_engine__check_logs(const char *dir, struct err *err);
+
 // Fills base.ops. The rest is set by rocksdb_open.c.
 void rocksdb_engine__install(struct rocksdb_engine *self);
 struct engine_batch *rocksdb_engine__batch_create(struct engine *base);

@@ -170,9 +170,7 @@ static enum status port_ingest(void *ctx, struct shard_id id, struct slice chunk
     struct apply *self = ctx;
     struct apply_shard *shard = apply__shard(self, id);
     ASSERT(shard->hollow && shard->ingest != NULL);
-    const enum status st = snapshot_ingest_chunk(shard->ingest, chunk);
-    self->reader_stale = true;
-    return st;
+    return snapshot_ingest_chunk(shard->ingest, chunk);
 }
 
 static void put_base(struct apply *self, struct shard_id id, struct slice base) {

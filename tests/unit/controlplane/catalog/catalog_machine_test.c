@@ -464,6 +464,12 @@ static void assert_like_the_source(const struct fixture *f, const struct stream 
 static void test_catalog_machine_snapshot_round_trip(void **state) {
     struct fixture *f = *state;
     struct stream stream;
+    struct catalog *other = kit_cluster(5);
+    struct buf delta;
+    struct codec_writer w;
+    buf_init(&delta, 1 << 20);
+    codec_writer_init(&w, &delta);
+    catalog_encode_delta(other, 0, &w);
     for (uint32_t size_max = 1; size_max < 100000; size_max = size_max * 9 + 400) {
         stream_make(&stream, size_max);
         f->changed = 0;
@@ -472,6 +478,10 @@ static void test_catalog_machine_snapshot_round_trip(void **state) {
         assert_like_the_source(f, &stream);
         restart(f);
         assert_like_the_source(f, &stream);
+        // Fed by the log again: deltas are for others.
+        mark_reset_all();
+        assert_int_equal(catalog_apply_delta(f->catalog, buf_slice(&delta)), STATUS_OK);
+        assert_int_equal(mark_count("catalog.delta.machine_fed"), 1);
         (void)apply_nth(f, SOURCE_LAST + 1);
         f->port->end(f->port->ctx);
         assert_int_equal(applied(f), SOURCE_LAST + 1);
@@ -480,6 +490,22 @@ static void test_catalog_machine_snapshot_round_trip(void **state) {
         assert_base(f, "base");
         stream_free(&stream);
     }
+    buf_deinit(&delta);
+    catalog_destroy(other);
+}
+
+// Goal: the index is the receiver's to say, and it is what a restart finds.
+static void test_catalog_machine_snapshot_index_is_kept(void **state) {
+    struct fixture *f = *state;
+    struct stream stream;
+    stream_make(&stream, 1 << 20);
+    f->port->ingest_begin(f->port->ctx, SHARD_CATALOG);
+    assert_int_equal(take(f, stream.chunks[0]), STATUS_OK);
+    f->port->ingest_end(f->port->ctx, SHARD_CATALOG, SOURCE_LAST + 3, SLICE_EMPTY);
+    restart(f);
+    assert_int_equal(applied(f), SOURCE_LAST + 3);
+    assert_int_equal(catalog_digest(f->catalog), stream.digest);
+    stream_free(&stream);
 }
 
 // Goal: while it is hollow the copy serves and follows by deltas, and no restart ends that.
@@ -568,6 +594,14 @@ static void test_catalog_machine_snapshot_without_its_end_stays_hollow(void **st
     ingest_end(f);
     assert_true(hollow(f));
     assert_int_equal(mark_count("catalog.snapshot_incomplete"), 3);
+    // One chunk too many spoils what was whole.
+    f->port->ingest_begin(f->port->ctx, SHARD_CATALOG);
+    for (uint32_t i = 0; i < stream.count; i++) {
+        assert_int_equal(take(f, stream.chunks[i]), STATUS_OK);
+    }
+    assert_int_equal(take(f, stream.chunks[0]), STATUS_CORRUPT);
+    ingest_end(f);
+    assert_true(hollow(f));
     stream_free(&stream);
 }
 
@@ -678,6 +712,7 @@ int main(void) {
         MACHINE_TEST(test_catalog_machine_repeated_registration_is_no_change),
         MACHINE_TEST(test_catalog_machine_failed_write_stops_the_process),
         MACHINE_TEST(test_catalog_machine_snapshot_round_trip),
+        MACHINE_TEST(test_catalog_machine_snapshot_index_is_kept),
         MACHINE_TEST(test_catalog_machine_hollow_copy_follows_deltas),
         MACHINE_TEST(test_catalog_machine_snapshot_crash_after_each_batch),
         MACHINE_TEST(test_catalog_machine_snapshot_without_its_end_stays_hollow),

@@ -80,38 +80,13 @@ static void assert_refused(struct fixture *f, const char *path, enum rocksdb_eng
     assert_non_null(strstr(f->err.message, path));
 }
 
-static void copy_file(const char *from, const char *to) {
-    static char block[1 << 16];
-    const int in = open(from, O_RDONLY | O_CLOEXEC);
-    const int out = open(to, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
-    assert_true(in >= 0 && out >= 0);
-    for (ssize_t n = read(in, block, sizeof(block)); n > 0; n = read(in, block, sizeof(block))) {
-        assert_int_equal(write(out, block, (size_t)n), n);
-    }
-    (void)close(in);
-    (void)close(out);
-}
-
 // The state that a kill -9 at this instant leaves, in f->crash.
 static void crash_copy(struct fixture *f) {
-    char from[PATH_SIZE + 300];
-    char to[PATH_SIZE + 300];
-    (void)mkdir(f->crash, 0700);
-    DIR *d = opendir(f->path);
-    assert_non_null(d);
-    for (const struct dirent *e = readdir(d); e != NULL; e = readdir(d)) {
-        if (e->d_name[0] == '.' || strcmp(e->d_name, "LOCK") == 0) { continue; }
-        (void)snprintf(from, sizeof(from), "%s/%s", f->path, e->d_name);
-        (void)snprintf(to, sizeof(to), "%s/%s", f->crash, e->d_name);
-        copy_file(from, to);
-    }
-    (void)closedir(d);
+    scratch_dir_copy(f->path, f->crash);
 }
 
 static void clear_crash(struct fixture *f) {
-    struct scratch_dir copy;
-    (void)snprintf(copy.path, sizeof(copy.path), "%s", f->crash);
-    scratch_dir_deinit(&copy);
+    scratch_dir_remove(f->crash);
 }
 
 static struct slice key_of(int i, char out[16]) {

@@ -424,6 +424,27 @@ static void test_snapshot_other_format_is_refused(void **state) {
     assert_forged(f, &forged, 1, KIND, STATUS_CORRUPT);
 }
 
+// Goal: nothing comes after the last chunk, not even one with the next number.
+static void test_snapshot_chunk_behind_the_last_is_refused(void **state) {
+    struct fixture *f = *state;
+    struct buf payload;
+    struct buf chunk;
+    struct codec_writer w;
+    export_all(f, 1 << 20);
+    struct snapshot_ingest *ingest = begin(f);
+    assert_int_equal(take(ingest, f->chunks[0]), STATUS_OK);
+    buf_init(&payload, 256);
+    buf_init(&chunk, 256);
+    codec_writer_init(&w, &payload);
+    codec_put_u32(&w, 1);
+    codec_put_u8(&w, 0);
+    assert_int_equal(codec_seal(&chunk, 1, KIND, buf_slice(&payload)), STATUS_OK);
+    assert_refused(f, ingest, buf_slice(&chunk), STATUS_CORRUPT);
+    buf_deinit(&payload);
+    buf_deinit(&chunk);
+    snapshot_ingest_destroy(ingest);
+}
+
 static void test_snapshot_oversized_key_and_meta_are_refused(void **state) {
     struct fixture *f = *state;
     struct forged forged;
@@ -503,6 +524,7 @@ int main(void) {
         SNAPSHOT_TEST(test_snapshot_full_disk_is_reported),
         SNAPSHOT_TEST(test_snapshot_record_out_of_place_is_refused),
         SNAPSHOT_TEST(test_snapshot_other_format_is_refused),
+        SNAPSHOT_TEST(test_snapshot_chunk_behind_the_last_is_refused),
         SNAPSHOT_TEST(test_snapshot_oversized_key_and_meta_are_refused),
         SNAPSHOT_TEST(test_snapshot_forged_payloads_stay_in_their_place),
     };

@@ -553,6 +553,11 @@ static void test_apply_digest_ignores_old_outcomes(void **state) {
     }
     assert_true(apply_collect(w->from.apply, 1000) > 10);
     assert_int_equal(digest(&w->from, ONE), digest(&w->to, ONE));
+    // The index counts: two digests are of the same entry, or differ.
+    const struct log_entry empty = {.index = NEW + 2, .term = 1, .kind = LOG_ENTRY_EMPTY};
+    struct apply_result result;
+    w->from.machine->apply(w->from.machine->ctx, ONE, &empty, &result);
+    assert_int_not_equal(digest(&w->from, ONE), digest(&w->to, ONE));
 }
 
 #define SNAPSHOT_TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
