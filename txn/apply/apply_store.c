@@ -327,6 +327,11 @@ void apply__remove_shard(struct apply *self, struct shard_id id) {
     ASSERT(!shard->dirty && engine_batch_count(self->batch) == 0);
     apply__drop(self, shard);
     apply__write_batch(self);
-    self->last_shard = NULL;
-    node_destroy(self, (struct shard_node *)shard);
+    snapshot_ingest_destroy(shard->ingest);
+    // What this node was told of the shard is no part of the replica: another one, that was told of
+    // before this one went, may be opened next.
+    *shard = (struct apply_shard){.id = id,
+                                  .epoch = shard->epoch,
+                                  .range_start = shard->range_start,
+                                  .range_end = shard->range_end};
 }

@@ -358,6 +358,17 @@ static void export_hollow(void *ctx) {
     (void)f->machine->export_open(f->machine->ctx, ONE);
 }
 
+// The next replica of the shard may have been announced before the last one went.
+static void test_apply_remove_keeps_the_range(void **state) {
+    struct world *w = *state;
+    run_history(&w->to, OLD);
+    end(&w->to);
+    w->to.machine->remove(w->to.machine->ctx, ONE);
+    assert_int_equal(w->to.machine->applied(w->to.machine->ctx, ONE), 0);
+    w->to.machine->ingest_begin(w->to.machine->ctx, ONE);
+    assert_true(w->to.machine->hollow(w->to.machine->ctx, ONE));
+}
+
 static void test_apply_hollow_shard_takes_no_entry(void **state) {
     struct world *w = *state;
     begin(&w->to);
@@ -570,6 +581,7 @@ int main(void) {
         SNAPSHOT_TEST(test_apply_snapshot_without_its_end_stays_hollow),
         SNAPSHOT_TEST(test_apply_snapshot_replaces_everything),
         SNAPSHOT_TEST(test_apply_remove_drops_mark_and_base),
+        SNAPSHOT_TEST(test_apply_remove_keeps_the_range),
         SNAPSHOT_TEST(test_apply_hollow_shard_takes_no_entry),
         SNAPSHOT_TEST(test_apply_snapshot_on_a_full_disk),
         SNAPSHOT_TEST(test_apply_snapshot_with_bad_versions_is_refused),
