@@ -237,8 +237,7 @@ static void check_identity(struct sim_checks *self, struct sim_shard_record *rec
                  record->id.v, f->incarnation, self->node->id.v, known);
     }
     record->incarnations[position] = f->incarnation;
-    if (known == 0) { return; }
-    record->removed[position] = known;
+    if (known != 0) { record->removed[position] = known; }
     record->walked[position] = 0;
     record->commits[position] = 0;
     record->terms[position] = 0;

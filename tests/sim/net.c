@@ -14,6 +14,7 @@
 struct message {
     struct sim_event event;  // first
     struct sim_node *from;
+    struct node_id from_id;  // which it had then
     uint32_t to_boot;
     struct hlc_ts causal;  // of the sender when it was sent
     enum peer_message_type type;
@@ -60,7 +61,7 @@ static void print_raft(const struct message *self) {
     (void)printf("            shard %" PRIu64 " n%u -> n%u %s term %" PRIu64 " index %" PRIu64
                  "@%" PRIu64 " commit %" PRIu64 " entries %u%s epoch %" PRIx64 " round %" PRIu64
                  " sequence %" PRIu64 "\n",
-                 shard, self->from->id.v, self->event.node->id.v, names[m.type], m.term, m.index,
+                 shard, self->from_id.v, self->event.node->id.v, names[m.type], m.term, m.index,
                  m.index_term, m.commit, m.entry_count, m.reject ? " REJECT" : "", m.support_epoch,
                  m.read_round, m.sequence);
     for (uint32_t i = 0; i < m.entry_count; i++) {
@@ -77,16 +78,16 @@ static void fire(struct sim_world *world, struct sim_event *event) {
     uint64_t hash = hash64(bytes_slice(self->body), self->type);
     if (!lost) { to->causal = hlc_larger(to->causal, self->causal); }
     SIM_NOTE(world, to, lost ? SIM_TRACE_LOST : SIM_TRACE_DELIVER, type_names[self->type],
-             self->from->id.v, self->body->size, hash);
+             self->from_id.v, self->body->size, hash);
     if (world->trace.echo && self->type == PEER_RAFT) { print_raft(self); }
     if (lost) {
         world->net.lost++;
     } else {
-        enum status st = node_core_on_message(to->core, self->from->id, self->type, self->body,
+        enum status st = node_core_on_message(to->core, self->from_id, self->type, self->body,
                                               bytes_slice(self->body));
         if (st != STATUS_OK) {
             sim_fail(world, "node %u refuses a %s message of node %u: %s", to->id.v,
-                     type_names[self->type], self->from->id.v, status_name(st));
+                     type_names[self->type], self->from_id.v, status_name(st));
         }
         sim_node_touch(to);
     }
@@ -157,6 +158,7 @@ void sim_net_send(struct sim_net *self, struct sim_node *from, struct node_id to
     struct message message = {
         .from = from, .to_boot = to->boot, .type = type, .body = bytes_copy(body)};
     message.causal = from->causal;
+    message.from_id = from->id;
     post(self, to, &message);
     if (twice) { post(self, to, &message); }
     if (replay) {  // it keeps nothing waiting, and no order

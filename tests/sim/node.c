@@ -19,7 +19,7 @@
 
 #define WALL_BASE_US UINT64_C(1795000000000000)  // November 2026
 #define PPM          1000000
-enum { TIMER_GRAIN_NS = 10000, LYING_GROUPS = 20 };
+enum { FLUSH_SOON_NS = 1000000, TIMER_GRAIN_NS = 10000, LYING_GROUPS = 20 };
 
 // --- Clocks ---
 
@@ -157,6 +157,10 @@ void sim_node_turn(struct sim_node *self) {
     node_core_disk(self->core, &disk);
     if (disk.state == NODE_DISK_FAILED && !heap_has(&self->stop.heap)) {
         sim_world_put(world, &self->stop, world->now_ns);
+    }
+    if (node_core_flush_wanted(self->core) && !self->flushing) {
+        uint64_t soon = world->now_ns + FLUSH_SOON_NS;
+        if (self->flush.heap.key > soon) { sim_world_put(world, &self->flush, soon); }
     }
     set_timer(self);
     SIM_NOTE(world, self, SIM_TRACE_TURN, "", 0, 0, 0);
@@ -335,6 +339,9 @@ static void configure(struct sim_node *self, struct node_core_config *config) {
     config->support_duration_ns = plan->support_ns;
     config->support_interval_ns = plan->support_ns / 10;
     config->frontier_interval_ns = plan->frontier_ns;
+    config->trim_lag_max = plan->trim_lag;
+    config->digest_interval_ns = plan->digest_ns;
+    config->snapshot_bytes_per_s = plan->snapshot_bytes_per_s;
     config->disk = (struct node_watchdog_config){.slow_ns = plan->disk_slow_ns,
                                                  .sick_ns = 4 * plan->disk_slow_ns,
                                                  .fail_ns = 16 * plan->disk_slow_ns,
