@@ -52,6 +52,7 @@ static const struct state_machine *machine_for(void *ctx, struct shard_id shard)
     if (shard_id_equal(shard, SHARD_CATALOG)) {
         return catalog_machine_port(self->catalog_machine);
     }
+    node_core__describe_shard(self, shard);
     return apply_machine(self->apply);
 }
 

@@ -43,9 +43,9 @@ struct node_core_config {
     uint64_t shard_pending_size_max;
     // Entries that logs keep for replicas that lag or are away; beyond that they get snapshots.
     uint64_t trim_lag_max;
-    uint64_t snapshot_bytes_per_s;  // 0 = no bound
-    uint64_t digest_interval_ns;    // how often replicas compare their state; 0 = never
-    uint64_t digest_size_max;       // of larger shards they do not
+    uint64_t snapshot_bytes_per_s;     // 0 = no bound
+    uint64_t digest_interval_ns;       // how often replicas compare their state; 0 = never
+    uint64_t digest_size_max;          // of larger shards they do not
     struct node_watchdog_config disk;  // thresholds of syncs of the raft log; 0 = the defaults
     // The catalogue changed: addresses, keyspaces or shards. May be NULL.
     void (*catalog_changed)(void *ctx);

@@ -80,6 +80,7 @@ enum status node_core__on_catalog(struct node_core *self, struct node_id from, s
 // node_members.c
 // Opens, removes and opens anew what the catalogue says about the replicas of this node.
 void node_core__place_replicas(struct node_core *self);
+void node_core__describe_shard(struct node_core *self, struct shard_id shard);
 const struct shard_descriptor *node_core__wanted(void *ctx, struct shard_id shard,
                                                  uint64_t incarnation);
 // A shard led here may have something to change or to report.

@@ -44,18 +44,22 @@ static uint64_t incarnation_here(struct node_core *self, const struct shard_desc
     struct log_bounds bounds = bounds_of(self, at->id);
     uint64_t wanted = mine == NULL ? 0 : mine->incarnation;
     uint64_t written = bounds.hard_state.incarnation;
+    // Written by a version that knew no incarnations: the first.
+    if (written == 0 && (bounds.last_index > 0 || bounds.hard_state.term > 0)) { written = 1; }
     uint64_t here = written > wanted ? written : wanted;
     return here > bounds.removed_incarnation ? here : 0;
 }
 
-static void set_shard(struct node_core *self, const struct shard_descriptor *at) {
+// The state machine forgets a shard with its replica, so it is told again whenever one asks for it.
+void node_core__describe_shard(struct node_core *self, struct shard_id shard) {
+    const struct shard_descriptor *at = catalog_shard(self->catalog, shard);
+    if (at == NULL) { return; }
     apply_set_epoch(self->apply, at->id, at->epoch);
     apply_set_range(self->apply, at->id, bytes_slice(at->start), bytes_slice(at->end));
 }
 
 static void open_replica(struct node_core *self, const struct shard_descriptor *at,
                          uint64_t incarnation) {
-    if (!shard_id_equal(at->id, SHARD_CATALOG)) { set_shard(self, at); }
     bool first = at->config_epoch == 1 && node_id_equal(at->leader, self->config.self.id);
     enum status st = replica_table_open_as(self->table, at, incarnation, first);
     if (st != STATUS_OK) {
@@ -102,9 +106,7 @@ const struct shard_descriptor *node_core__wanted(void *ctx, struct shard_id shar
     if (at == NULL || shard_id_equal(shard, SHARD_CATALOG)) { return NULL; }
     bool placed = shard_descriptor_has_node(at, self->config.self.id) ||
                   shard_descriptor_target(at, self->config.self.id) != NULL;
-    if (!placed || is_removed(self, at, incarnation)) { return NULL; }
-    set_shard(self, at);
-    return at;
+    return placed && !is_removed(self, at, incarnation) ? at : NULL;
 }
 
 // --- Shards led here ----------------------------------------------------------------------------
