@@ -47,11 +47,7 @@ enum sim_fault {
     SIM_FAULT_MEMBERS,     // the members of shards change
     SIM_FAULT_COUNT
 };
-// What needs replicas that heal by snapshots is drawn only when it is asked for by name.
-#define SIM_FAULTS_PENDING                                              \
-    (UINT64_C(1) << SIM_FAULT_LOG_ROT | UINT64_C(1) << SIM_FAULT_WIPE | \
-     UINT64_C(1) << SIM_FAULT_MEMBERS)
-#define SIM_FAULTS_ALL (((UINT64_C(1) << SIM_FAULT_COUNT) - 1) & ~SIM_FAULTS_PENDING)
+#define SIM_FAULTS_ALL ((UINT64_C(1) << SIM_FAULT_COUNT) - 1)
 
 // Seeded bugs of the simulator's own ports; each must be caught (mutants_test).
 enum sim_mutant {
