@@ -205,7 +205,6 @@ struct raft_action *raft__emit(struct raft_core *core, enum raft_action_type typ
 // raft__send.
 struct raft_message raft__message(const struct raft_core *core, enum raft_message_type type,
                                   const struct raft_progress *to);
-// The same to whoever sent the request.
 struct raft_message raft__answer(const struct raft_core *core, enum raft_message_type type,
                                  const struct raft_message *request);
 void raft__send(struct raft_core *core, const struct raft_message *message,
@@ -220,7 +219,6 @@ uint64_t raft__hard_state_pending(const struct raft_core *core);
 // --- entries (raft_log.c)
 void raft__log_init(struct raft_log *log, const struct raft_config *config, uint64_t last_term);
 void raft__log_deinit(struct raft_log *log);
-// The entry in memory, or NULL.
 const struct log_entry *raft__log_cached(const struct raft_log *log, uint64_t index);
 // Makes room for `need` entries by dropping what is durable. Keeps what lies above soft_pin as
 // long as the count allows.
@@ -285,9 +283,8 @@ void raft__configs_init(struct raft_core *core, const struct raft_config *config
 void raft__configs_free(struct raft_core *core);
 // Forgets those below the latest committed one.
 void raft__configs_committed(struct raft_core *core);
-// Entries [first, last] were appended: memberships among them are in use. They were checked.
+// Entries from first on were appended: memberships among them, checked before, are in use.
 void raft__configs_appended(struct raft_core *core, uint64_t first);
-// Entries from `from` on were cut off.
 void raft__configs_truncated(struct raft_core *core, uint64_t from);
 // A snapshot stands in the place of everything up to index.
 void raft__configs_installed(struct raft_core *core, uint64_t index,
@@ -334,7 +331,6 @@ bool raft__may_campaign(const struct raft_core *core);
 void raft__start_prevote(struct raft_core *core);
 // transfer_sequence: of the TIMEOUT_NOW that asks for it, 0 = ordinary election.
 void raft__start_election(struct raft_core *core, uint64_t transfer_sequence);
-// Looks at the votes counted so far.
 void raft__count_votes(struct raft_core *core);
 // Recomputes when a TICK is wanted; at the end of each step.
 void raft__update_deadline(struct raft_core *core);

@@ -434,6 +434,7 @@ static void run(uint64_t seed) {
         mix.loss = prng_below(&draw, 40);
     }
     struct world *w = world_create(&options);
+    w->no_forgeries = true;
     const char *trace = first_seed == last_seed ? getenv("RAFT_TRACE") : NULL;
     if (trace != NULL && strcmp(trace, "all") == 0) { w->trace = stderr; }
     for (uint32_t i = 0; i < TURNS; i++) {

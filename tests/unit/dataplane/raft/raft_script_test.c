@@ -82,6 +82,7 @@ static void do_world(struct script *s) {
         .cache_size_max = keyed_number(s, "cache_size", 0),
     };
     s->world = world_create(&options);
+    s->world->no_forgeries = true;
     s->world->trace = s->out;
 }
 

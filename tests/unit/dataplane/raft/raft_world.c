@@ -166,6 +166,7 @@ static void note_leader(struct world_node *node) {
     self->elections++;
     ASSERT(node->disk.last >= self->committed);
     world__note_decision(node);
+    world__check_majority(node, true);
     for (uint64_t i = 1; i <= self->committed; i++) {
         if (i <= node->trim_index) { continue; }
         ASSERT(node->view.items[i - 1].term == self->committed_terms[i - 1]);
@@ -312,7 +313,10 @@ enum status world_step(struct world_node *node, struct raft_event *event) {
     uint64_t commit = node->core->commit;
     enum status st = raft_core_step(node->core, event, &actions);
     raft_check(node->core);
-    if (raft_is_leader(node->core) && node->core->commit > commit) { world__note_decision(node); }
+    if (raft_is_leader(node->core) && node->core->commit > commit) {
+        world__note_decision(node);
+        world__check_majority(node, false);
+    }
     for (uint32_t i = 0; i < actions.count; i++) {
         act(node, &items[i]);
     }

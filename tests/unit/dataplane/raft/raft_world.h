@@ -149,6 +149,7 @@ struct world {
     bool cut[WORLD_NODES_MAX + 1][WORLD_NODES_MAX + 1];
     bool first_entry_by_hand;  // a new leader does not propose its empty entry by itself
     bool apply_by_hand;
+    bool no_forgeries;     // all messages are of cores: majorities are checked on the disks
     bool install_by_hand;  // otherwise settling installs what was received
     uint64_t payloads;     // numbers given out, so that each payload is unique
     // The truth so far.

@@ -41,5 +41,7 @@ void world__deliver_snapshot(struct world_node *node, const struct world_packet 
 void world__deliver_snapshot_reply(struct world_node *node, const struct world_packet *packet);
 // A message to a newer incarnation than the one here: the driver opens that one.
 void world__open_wanted(struct world *self, uint32_t number, uint64_t incarnation);
+// A majority of what the leader uses has voted for it, or holds what it just committed.
+void world__check_majority(struct world_node *leader, bool election);
 // A decision was made by a majority of what the node uses.
 void world__note_decision(struct world_node *node);

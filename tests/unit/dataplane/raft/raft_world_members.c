@@ -3,6 +3,7 @@
 // memberships, opening and removing replicas, carrying snapshots. A snapshot is one packet; what
 // takes time and can be interrupted is its flush at the receiver.
 #include "dataplane/base/assert.h"
+#include "dataplane/raft/raft_internal.h"
 #include "tests/unit/dataplane/raft/raft_world.h"
 #include "tests/unit/dataplane/raft/raft_world_internal.h"
 
@@ -70,6 +71,42 @@ bool world_quorums_meet(const struct raft_membership *a, const struct raft_membe
         if (is_quorum(a, nodes) && is_quorum(b, all & ~nodes)) { return false; }
     }
     return true;
+}
+
+// The node may have written down that it holds the entry at index: it does, or it held it and lost
+// it since, or it is not that replica any more.
+static bool may_hold(const struct world_node *node, uint64_t incarnation, uint64_t index,
+                     uint64_t term) {
+    if (node->incarnation != incarnation || node->damaged) {
+        return node->incarnation > incarnation || node->damaged;
+    }
+    if (index <= node->disk.base || index <= node->installed.index) { return true; }
+    return index <= node->disk.last && node->disk.items[index - 1].term == term;
+}
+
+static bool may_have_voted(const struct world_node *node, uint64_t incarnation,
+                           const struct world_node *candidate) {
+    if (node->incarnation != incarnation) { return node->incarnation > incarnation; }
+    uint64_t term = raft_term(candidate->core);
+    return node->hard_state.term > term ||
+           (node->hard_state.term == term && node->hard_state.vote.v == candidate->number);
+}
+
+// Against the disks, not against what the leader believes.
+void world__check_majority(struct world_node *leader, bool election) {
+    if (!leader->world->no_forgeries) { return; }
+    const struct raft_membership *m = raft_members(leader->core);
+    uint64_t index = leader->core->commit;
+    uint64_t term = election ? 0 : leader->view.items[index - 1].term;
+    uint32_t nodes = 0;
+    for (uint32_t i = 0; i < m->count; i++) {
+        const struct raft_member *member = &m->members[i];
+        const struct world_node *node = world_at(leader->world, member->node.v);
+        bool stands = election ? may_have_voted(node, member->incarnation, leader)
+                               : may_hold(node, member->incarnation, index, term);
+        nodes |= stands ? UINT32_C(1) << member->node.v : 0;
+    }
+    ASSERT(is_quorum(m, nodes));
 }
 
 void world__note_decision(struct world_node *node) {
