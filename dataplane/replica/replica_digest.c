@@ -77,30 +77,31 @@ static void post(struct replica *self, struct node_id to, const struct digest_me
 
 // --- the leader asks
 
-static bool is_wanted(struct replica *self) {
-    if (self->hollow || !replica__ready(self)) { return false; }
+// The round that ended last wants another one, though nothing was written since.
+static bool is_repeated(struct replica *self) {
     const struct replica_digest_round *round = self->round;
-    const struct raft_membership *members = raft_members(self->raft);
-    if (self->written > self->digest_asked) {
-        self->digest_retry = 0;
-    } else {
-        bool current = round != NULL && round->term == raft_term(self->raft);
-        bool missing = current && round->count < members->count;
-        bool again = current && (round->differs || missing);
-        if (!again || self->digest_retry >= DIGEST_RETRY_MAX) { return false; }
-        self->digest_retry++;
-    }
+    if (round == NULL || round->term != raft_term(self->raft)) { return false; }
+    if (round->differs) { return true; }
+    bool missing = round->count < raft_members(self->raft)->count;
+    return missing && self->digest_retry++ < DIGEST_RETRY_MAX;
+}
+
+static bool is_small(const struct replica *self) {
     const struct replica_table_config *config = &self->table->config;
-    if (members->count < 2) { return false; }
     return config->digest_size_max == 0 || config->state_size == NULL ||
            config->state_size(config->ctx, self->descriptor.id) <= config->digest_size_max;
 }
 
-static void ask(struct replica *self) {
-    if (!is_wanted(self)) { return; }
+static void ask(struct replica *self, uint64_t now_ns) {
+    if (now_ns < self->digest_due_ns || self->hollow || !replica__ready(self)) { return; }
+    bool written = self->written > self->digest_asked;
+    if (!written && !is_repeated(self)) { return; }
+    if (raft_members(self->raft)->count < 2 || !is_small(self)) { return; }
     replica__append(self, LOG_ENTRY_DIGEST, SLICE_EMPTY);
     if (self->gathered_count == 0) { return; }  // not taken: asked again next time
+    if (written) { self->digest_retry = 0; }
     self->digest_asked = raft_last_index(self->raft) + self->gathered_count;
+    self->digest_due_ns = now_ns + self->table->config.digest_interval_ns;
 }
 
 void replica__digest_on_time(struct replica_table *table, uint64_t now_ns) {
@@ -110,7 +111,7 @@ void replica__digest_on_time(struct replica_table *table, uint64_t now_ns) {
     uint32_t looks = (table->count + DIGEST_SLICES - 1) / DIGEST_SLICES;
     for (uint32_t i = 0; i < looks; i++) {
         if (table->digest_cursor >= table->count) { table->digest_cursor = 0; }
-        ask(table->replicas[table->digest_cursor++]);
+        ask(table->replicas[table->digest_cursor++], now_ns);
     }
 }
 

@@ -7,8 +7,8 @@
 // (raft.h, first invariant).
 
 #include "dataplane/base/assert.h"
-#include "dataplane/base/mutant.h"
 #include "dataplane/base/mem.h"
+#include "dataplane/base/mutant.h"
 #include "dataplane/replica/replica_snapshot_internal.h"
 
 void replica__mark_dirty(struct replica *self) {

@@ -318,12 +318,11 @@ static void adopt(struct replica *self, const struct replica_snapshot_header *he
     self->closed = hlc_larger(self->closed, header->closed);
 }
 
-// Raft has no use for it any more, or it contradicts what is committed here: begin again.
+// It contradicts what is committed here, which no correct leader sends: begin again.
 static void refuse(struct replica_incoming *in, enum status why) {
     struct replica *self = in->replica;
-    MARK("replica.snapshot.not_installed");
-    LOG_WARN("replica.snapshot.not_installed", LOG_U64("shard", self->descriptor.id.v),
-             LOG_U64("index", in->header.index), LOG_STATUS("status", why));
+    LOG_ERROR("replica.snapshot.not_installed", LOG_U64("shard", self->descriptor.id.v),
+              LOG_U64("index", in->header.index), LOG_STATUS("status", why));
     struct whom to = {in->from, in->from_incarnation, in->id};
     self->machine->ingest_begin(self->machine->ctx, self->descriptor.id);
     replica__touch_machine(self->table, self->machine);

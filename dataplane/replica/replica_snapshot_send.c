@@ -19,8 +19,8 @@
 //
 // The view is opened at the end of a turn, when everything applied is visible, so index and
 // contents belong together. Chunks that are not acknowledged stay in memory, at most a window of
-// them; on silence all of them are sent again from the first. An export pins the store's files: a receiver that does not come on for
-// STALL_NS loses it.
+// them; on silence all of them are sent again from the first. An export pins the store's files: a
+// receiver that does not come on for STALL_NS loses it.
 
 #include "dataplane/base/assert.h"
 #include "dataplane/base/mark.h"
@@ -472,7 +472,7 @@ enum status replica__on_snapshot_reply(struct replica_table *table, struct node_
         return on_take(out, reply.next);
     case REPLICA_SNAPSHOT_FLUSHING:
         if (out->last == 0) { return STATUS_CORRUPT; }
-        came_on(out);
+        out->heard_ns = env_now(table->config.env);  // polled at a slackening pace
         return on_take(out, out->last + 1);
     case REPLICA_SNAPSHOT_BUSY:
         MARK("replica.snapshot.busy");

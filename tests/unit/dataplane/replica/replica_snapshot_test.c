@@ -142,6 +142,7 @@ static void test_snapshot_receiver_crashes_at_each_step(void **state) {
         world_destroy(world);
     }
     assert_true(mark_count("replica.open.base_redone") > 0);
+    assert_true(mark_count("replica.snapshot.refused") > 0);
 }
 
 static void test_snapshot_sender_crashes_midway_and_another_leader_sends(void **state) {
@@ -350,6 +351,210 @@ static void test_snapshot_carries_the_ceiling(void **state) {
     assert_false(hlc_before(later.timestamp, read.timestamp));
 }
 
+static void lose_state(struct world *world, uint32_t number) {
+    struct world_node *node = world_node(world, number);
+    world_crash(world, number, true);
+    node->state = (struct world_state){0};
+    node->flushed = node->state;
+    world_start(world, number, false);
+}
+
+// The store of a node's state is gone, its log is not, and begins beyond what an empty one holds.
+static void test_snapshot_replaces_a_state_that_was_lost(void **state) {
+    struct world *world = *state;
+    world_puts(world, 60);
+    world_run(world, 500);
+    assert_true(world_frontiers(world, 3).trim > 0);
+    lose_state(world, 3);
+    assert_int_equal(world_frontiers(world, 3).health, RAFT_HOLLOW);
+    assert_true(world_run_until(world, 5000, world_is_equal));
+    assert_true(mark_count("replica.open.state_lost") > 0);
+}
+
+static void test_snapshot_at_most_two_are_sent_at_once(void **state) {
+    (void)state;
+    struct world *world = world_create(5, 5, 7);
+    world->chunk_pad = 300 << 10;
+    world->bytes_per_s = 4000000;
+    start_all(world);
+    world_puts(world, 60);
+    world_run(world, 500);
+    for (uint32_t i = 3; i <= 5; i++) {
+        lose_state(world, i);
+    }
+    bool both = false;
+    for (uint32_t i = 0; i < 4000 && !world_is_equal(world); i++) {
+        world_run(world, 5);
+        uint32_t leader = world_leader(world);
+        uint32_t out = leader == 0 ? 0 : world_frontiers(world, leader).snapshots_out;
+        assert_true(out <= 2);
+        both = both || out == 2;
+    }
+    assert_true(both);
+    assert_true(world_is_equal(world));
+    world_destroy(world);
+}
+
+// A node that is added learns of it from its leader alone: it opens by need, is filled by a
+// snapshot, and when it is removed it never comes back as it was.
+static void test_snapshot_fills_a_replica_that_was_added(void **state) {
+    (void)state;
+    struct world *world = world_create(4, 3, 9);
+    start_all(world);
+    world_puts(world, 60);
+    world_run(world, 500);
+    static const uint32_t with_fourth[] = {1, 2, 4};
+    static const uint32_t with_third[] = {1, 2, 3};
+    world_want(world, with_fourth, 3);
+    assert_true(world_run_until(world, 20000, world_is_equal));
+    assert_true(world_node(world, 4)->ingests_ended > 0);
+    assert_null(world_replica(world, 3));
+    assert_true(world_node(world, 3)->removed > 0);
+    assert_int_equal(world_node(world, 3)->log.now.bounds.removed_incarnation, 1);
+    assert_int_equal(
+        replica_table_open_as(world_node(world, 3)->table, &world->descriptor, 1, false),
+        STATUS_FAILED_PRECONDITION);
+    world_puts(world, 30);
+    world_want(world, with_third, 3);
+    assert_true(world_run_until(world, 20000, world_is_equal));
+    assert_true(replica_incarnation(world_replica(world, 3)) > 1);
+    assert_null(world_replica(world, 4));
+    world_puts(world, 3);
+    world_run(world, 300);
+    assert_true(world_is_equal(world));
+    world_destroy(world);
+}
+
+static struct world_letter kept;  // some message to replica 3 in its first life
+
+static bool keep_letter(struct world *world, const struct world_letter *letter) {
+    (void)world;
+    if (letter->type == PEER_RAFT && letter->to.v == 3 && kept.body == NULL) {
+        kept = *letter;
+        (void)bytes_ref(kept.body);
+    }
+    return true;
+}
+
+static bool third_gone(struct world *world) {
+    return world_replica(world, 3) == NULL;
+}
+
+// Its log is forgotten durably, its state is not: the crash came before a flush. An old message
+// does not bring it back, and its successor does not take the remains for its own.
+static void test_snapshot_successor_of_a_removed_replica_begins_empty(void **state) {
+    (void)state;
+    mark_reset_all();
+    struct world *world = world_create(4, 3, 21);
+    world->filter = keep_letter;
+    start_all(world);
+    world->filter = NULL;
+    world_puts(world, 30);
+    world_run(world, 500);
+    static const uint32_t with_fourth[] = {1, 2, 4};
+    static const uint32_t with_third[] = {1, 2, 3};
+    world_node(world, 3)->flush_due_ns = UINT64_MAX;
+    world_want(world, with_fourth, 3);
+    assert_true(world_run_until(world, 20000, third_gone));
+    assert_int_equal(replica_table_on_message(world_node(world, 3)->table, kept.from, kept.type,
+                                              kept.body, bytes_slice(kept.body)),
+                     STATUS_OK);
+    bytes_unref(kept.body);
+    kept = (struct world_letter){0};
+    assert_true(third_gone(world));
+    assert_true(mark_count("replica.open.tombstone") > 0);
+    world_crash(world, 3, true);
+    assert_true(world_node(world, 3)->state.applied > 0);
+    world_node(world, 3)->flush_due_ns = 0;
+    world_start(world, 3, false);
+    assert_true(world_run_until(world, 20000, world_is_equal));
+    world_want(world, with_third, 3);
+    assert_true(world_run_until(world, 20000, world_is_equal));
+    assert_true(mark_count("replica.open.leftovers") > 0);
+    world_destroy(world);
+}
+
+// It never heard that it was removed, and is spoken to as its successor.
+static void test_snapshot_older_incarnation_gives_way(void **state) {
+    (void)state;
+    mark_reset_all();
+    struct world *world = world_create(4, 3, 22);
+    start_all(world);
+    world_puts(world, 30);
+    world->deaf = true;
+    static const uint32_t with_fourth[] = {1, 2, 4};
+    static const uint32_t with_third[] = {1, 2, 3};
+    world_want(world, with_fourth, 3);
+    world_run(world, 5000);
+    assert_int_equal(world->committed.count, 3);
+    assert_null(raft_membership_find(&world->committed, (struct node_id){3}));
+    assert_int_equal(replica_incarnation(world_replica(world, 3)), 1);
+    world_want(world, with_third, 3);
+    world_run(world, 5000);
+    assert_true(replica_incarnation(world_replica(world, 3)) > 1);
+    assert_true(mark_count("replica.open.newer_incarnation") > 0);
+    world->deaf = false;
+    assert_true(world_run_until(world, 20000, world_is_equal));
+    world_destroy(world);
+}
+
+static void test_snapshot_with_a_chunk_that_is_none_is_begun_anew(void **state) {
+    struct world *world = *state;
+    leave_behind(world);
+    world->refuse_chunks = 2;
+    world->cut[2] = false;
+    assert_true(world_run_until(world, 5000, world_is_equal));
+    assert_true(mark_count("replica.snapshot.chunk_refused") == 2);
+    assert_int_equal(world_node(world, 3)->ingests_begun, 3);
+}
+
+static void test_snapshot_place_of_a_silent_sender_is_free_again(void **state) {
+    struct world *world = *state;
+    world->chunk_pad = 300 << 10;
+    world->delay_ns_max = 20000000;
+    leave_behind(world);
+    world->cut[2] = false;
+    assert_true(world_run_until(world, 3000, third_hears));
+    world_crash(world, 1, true);
+    world_crash(world, 2, true);
+    world_run(world, 15000);
+    assert_true(third_hears(world));
+    world_run(world, 7000);
+    assert_false(third_hears(world));
+    assert_true(mark_count("replica.snapshot.sender_silent") > 0);
+    world_start(world, 1, false);
+    world_start(world, 2, false);
+    assert_true(world_run_until(world, 20000, world_is_equal));
+}
+
+struct ended {
+    struct replica_proposal proposal;
+    enum status status;
+    bool done;
+};
+
+static void ended_done(struct replica_proposal *proposal,
+                       const struct replica_proposal_result *result) {
+    struct ended *ended = (struct ended *)proposal;
+    ended->done = true;
+    ended->status = result->status;
+}
+
+static void test_snapshot_removal_ends_what_is_pending(void **state) {
+    struct world *world = *state;
+    world->cut[0] = true;
+    struct ended put = {
+        .proposal = {.payload = SLICE_LITERAL("12345678"), .shard_epoch = 1, .done = ended_done}};
+    assert_int_equal(replica_propose(world_replica(world, 1), &put.proposal), STATUS_OK);
+    struct world_node *first = world_node(world, 1);
+    assert_int_equal(replica_table_remove(first->table, WORLD_SHARD), STATUS_OK);
+    assert_true(put.done);
+    assert_true(put.status == STATUS_NOT_LEADER || put.status == STATUS_UNAVAILABLE);
+    assert_int_equal(replica_table_remove(first->table, WORLD_SHARD), STATUS_NOT_FOUND);
+    assert_int_equal(replica_table_count(first->table), 0);
+    world_run(world, 200);
+}
+
 int main(void) {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
     const struct CMUnitTest tests[] = {
@@ -368,6 +573,14 @@ int main(void) {
         TEST(test_snapshot_trim_keeps_what_a_peer_needs_within_the_lag),
         TEST(test_snapshot_log_never_loses_its_last_entry_to_trimming),
         TEST(test_snapshot_carries_the_ceiling),
+        TEST(test_snapshot_replaces_a_state_that_was_lost),
+        cmocka_unit_test(test_snapshot_at_most_two_are_sent_at_once),
+        cmocka_unit_test(test_snapshot_fills_a_replica_that_was_added),
+        cmocka_unit_test(test_snapshot_successor_of_a_removed_replica_begins_empty),
+        cmocka_unit_test(test_snapshot_older_incarnation_gives_way),
+        TEST(test_snapshot_with_a_chunk_that_is_none_is_begun_anew),
+        TEST(test_snapshot_place_of_a_silent_sender_is_free_again),
+        TEST(test_snapshot_removal_ends_what_is_pending),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

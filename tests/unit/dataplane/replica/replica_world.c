@@ -300,6 +300,10 @@ static enum status machine_ingest(void *ctx, struct shard_id shard, struct slice
     (void)shard;
     struct world_node *node = ctx;
     assert_true(node->state.hollow);
+    if (node->world->refuse_chunks > 0) {
+        node->world->refuse_chunks--;
+        return STATUS_CORRUPT;
+    }
     if (chunk.size % 16 != 0) { return STATUS_CORRUPT; }
     for (size_t i = 0; i < chunk.size; i += 16) {
         uint64_t key = codec_load_u64(chunk.data + i);
@@ -500,12 +504,12 @@ void world_start(struct world *self, uint32_t number, bool first_leader) {
     node->up = true;
     node->ended = true;
     uint64_t lives = node->log.now.bounds.hard_state.incarnation;
-    if (number <= self->voters) {
-        enum status st = replica_table_open(node->table, &self->descriptor, first_leader);
-        assert_true(st == STATUS_OK || node->log.now.bounds.removed_incarnation != 0);
-    } else if (lives != 0) {
-        assert_int_equal(replica_table_open_as(node->table, &self->descriptor, lives, false),
-                         STATUS_OK);
+    if (lives == 0 && number <= self->voters && node->log.now.bounds.removed_incarnation == 0) {
+        lives = 1;
+    }
+    if (lives != 0) {
+        enum status st = replica_table_open_as(node->table, &self->descriptor, lives, first_leader);
+        assert_int_equal(st, STATUS_OK);
     }
     world_turn(node);
 }
@@ -551,8 +555,36 @@ static void flush_on_time(struct world_node *node) {
     world_turn(node);
 }
 
+// What the owners of the tables do for an operation.
+static void members_on_time(struct world *world) {
+    if (world->target_count == 0 || world->now_ns < world->members_due_ns) { return; }
+    world->members_due_ns = world->now_ns + 50000000;
+    uint32_t leader = world_leader(world);
+    if (leader == 0) { return; }
+    struct replica *replica = world_replica(world, leader);
+    replica_members_drive(replica, world->targets, world->target_count, &world->progress);
+    const struct raft_membership *members = replica_members_committed(replica);
+    if (members->config_epoch <= world->committed.config_epoch) { return; }
+    world->committed = *members;
+}
+
+// Whoever is in no committed membership any more goes, when its owner hears of it.
+static void remove_on_time(struct world_node *node) {
+    struct world *world = node->world;
+    struct replica *replica = world_replica(world, (uint32_t)node->id.v);
+    if (replica == NULL || world->deaf || world->cut[node->id.v - 1]) { return; }
+    const struct raft_member *member = raft_membership_find(&world->committed, node->id);
+    uint64_t incarnation = replica_incarnation(replica);
+    bool gone = world->committed.config_epoch > incarnation &&
+                (member == NULL || member->incarnation > incarnation);
+    if (!gone) { return; }
+    assert_int_equal(replica_table_remove(node->table, WORLD_SHARD), STATUS_OK);
+    assert_null(world_replica(world, (uint32_t)node->id.v));
+}
+
 static void step(struct world *world) {
     deliver_due(world);
+    members_on_time(world);
     world->now_ns += 5000000;
     for (uint32_t i = 0; i < world->node_count; i++) {
         struct world_node *node = &world->nodes[i];
@@ -560,6 +592,7 @@ static void step(struct world *world) {
         replica_table_on_time(node->table);
         world_turn(node);
         flush_on_time(node);
+        remove_on_time(node);
     }
 }
 
@@ -672,8 +705,36 @@ void world_puts(struct world *self, uint32_t count) {
     }
 }
 
+void world_want(struct world *self, const uint32_t *numbers, uint32_t count) {
+    self->target_count = count;
+    for (uint32_t i = 0; i < self->node_count; i++) {
+        self->nodes[i].placed = false;
+    }
+    for (uint32_t i = 0; i < count; i++) {
+        self->targets[i] = (struct shard_target){.node = {numbers[i]}, .role = SHARD_VOTER};
+        world_node(self, numbers[i])->placed = true;
+    }
+}
+
+// The members are those that are wanted, and nobody else has a replica.
+static bool targets_reached(struct world *self) {
+    if (self->target_count == 0) { return true; }
+    uint32_t present = 0;
+    for (uint32_t i = 0; i < self->target_count; i++) {
+        const struct raft_member *member =
+            raft_membership_find(&self->committed, self->targets[i].node);
+        if (member == NULL || member->role != RAFT_VOTER) { return false; }
+    }
+    for (uint32_t i = 1; i <= self->node_count; i++) {
+        present += world_replica(self, i) != NULL;
+    }
+    return present == self->target_count && self->committed.count == self->target_count &&
+           !raft_membership_is_joint(&self->committed);
+}
+
 bool world_is_equal(struct world *self) {
     const struct world_node *first = NULL;
+    if (!targets_reached(self)) { return false; }
     for (uint32_t i = 1; i <= self->node_count; i++) {
         struct replica *replica = world_replica(self, i);
         if (replica == NULL) { continue; }

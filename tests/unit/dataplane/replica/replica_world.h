@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // replica_world.h - some tables in one process with stores that crash: a log, a state machine with
 // its flushes, a network, a clock; all of it by hand.
-// Invariants: what a crash keeps is what was synced (log) and flushed (state), or more when the test
-//             says so; every replica that applied or installed an index had the same state there,
-//             checked at each apply, install and end of a run.
+// Invariants: what a crash keeps is what was synced (log) and flushed (state), or more when the
+//             test says so; every replica that applied or installed an index had the same state
+//             there, checked at each apply, install and end of a run.
 // Ownership:  the world owns everything.
 // Thread:     the test's.
 // See:        tests/unit/dataplane/replica/replica_snapshot_test.c
@@ -101,6 +101,13 @@ struct world {
     uint64_t puts;
     uint64_t acknowledged;  // largest index of a put that was acknowledged
 
+    // An operation: the voters that the shard is to have; 0 = none was ordered.
+    uint32_t target_count;
+    struct shard_target targets[WORLD_NODES];
+    struct replica_members_progress progress;
+    struct raft_membership committed;  // what the owners of the tables know
+    uint64_t members_due_ns;
+
     // Faults.
     bool cut[WORLD_NODES];  // cut off from everybody
     uint32_t lose_percent;
@@ -116,6 +123,8 @@ struct world {
     uint32_t chunk_pad;  // bytes added to each chunk
     bool diverged;       // the test spoils a state by hand: equality is checked at the end only
     uint64_t dropped_chunks;
+    uint32_t refuse_chunks;  // so many are refused by the state machine
+    bool deaf;               // owners do not hear of removals
 };
 
 struct world *world_create(uint32_t node_count, uint32_t voters, uint64_t seed);
@@ -137,6 +146,9 @@ uint32_t world_leader(struct world *self);  // 0 = none
 // Proposes one write at the leader, if there is one; outcomes are kept in the world.
 bool world_put(struct world *self);
 void world_puts(struct world *self, uint32_t count);
-// Every node that is up is whole, and applied as much as the others with equal contents.
+// Orders the voters that the shard is to have.
+void world_want(struct world *self, const uint32_t *numbers, uint32_t count);
+// Every replica of a node that is up is whole, and applied as much as the others with equal
+// contents; the members are those that are wanted.
 bool world_is_equal(struct world *self);
 struct replica_frontiers world_frontiers(struct world *self, uint32_t number);
