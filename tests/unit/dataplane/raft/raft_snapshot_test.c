@@ -218,6 +218,25 @@ static void test_raft_install_begins_the_log_anew(void **state) {
     world_destroy(w);
 }
 
+// A replica that knows of no members yet learns them by the snapshot.
+static void test_raft_install_brings_the_members(void **state) {
+    (void)state;
+    struct world *w = led_world(3, 1);
+    struct raft_change in = {.node = {4}, .role = RAFT_LEARNER};
+    assert_int_equal(world_change(world_at(w, 1), &in, 1), STATUS_OK);
+    world_deliver(w, world_find(w, 1, 4, RAFT_APPEND_REQUEST));
+    struct world_node *node = world_at(w, 4);
+    assert_int_equal(raft_members(node->core)->count, 0);
+    assert_int_equal(offer(node, 1, 1, 40, 1), STATUS_OK);
+    node->applied = 40;
+    assert_int_equal(installed(node, 40, 1), STATUS_OK);
+    assert_int_equal(raft_members(node->core)->count, 4);
+    uint64_t index = 0;
+    assert_int_equal(raft_members_committed(node->core, &index)->config_epoch, 2);
+    assert_int_equal(index, 40);
+    world_destroy(w);
+}
+
 // One that contradicts what is committed here changes nothing.
 static void test_raft_install_against_what_is_committed_is_corrupt(void **state) {
     (void)state;
@@ -547,6 +566,40 @@ static void test_raft_passive_replica_follows_and_votes(void **state) {
     world_destroy(w);
 }
 
+// Its log names a successor on this node, so its removal was committed though it was not told: the
+// majorities that it could count are not the real ones.
+static void test_raft_replica_with_a_successor_never_campaigns(void **state) {
+    (void)state;
+    struct world *w = led_world(3, 0);
+    static const uint64_t terms[] = {1, 1, 1, 1, 1, 1};
+    world_set_log(world_at(w, 3), terms, 6, 1);
+    struct raft_config_entry configs[3];
+    struct raft_config config = config_of(w, configs);
+    config.configs = configs;
+    config.config_count = 3;
+    config.bounds.hard_state.term = 1;
+    config.bounds.last_index = 6;
+    configs[1] = configs[0];
+    configs[1].index = 5;
+    configs[1].membership.config_epoch = 2;
+    configs[1].membership.count = 2;
+    configs[2] = configs[0];
+    configs[2].index = 6;
+    configs[2].membership.config_epoch = 6;
+    configs[2].membership.members[2].incarnation = 6;
+    struct raft_core *core = NULL;
+    assert_int_equal(raft_create(&config, 0, 0, &core), STATUS_OK);
+    raft_check(core);
+    assert_false(raft__may_lead(core));
+    raft_destroy(core);
+    // Until then it may: its log may be the only complete one.
+    config.config_count = 2;
+    assert_int_equal(raft_create(&config, 0, 0, &core), STATUS_OK);
+    assert_true(raft__may_lead(core));
+    raft_destroy(core);
+    world_destroy(w);
+}
+
 // --- proposals of memberships
 
 static void test_raft_propose_of_members_is_checked(void **state) {
@@ -618,6 +671,7 @@ int main(void) {
         TEST(test_raft_install_keeps_the_end_of_the_log),
         TEST(test_raft_install_covers_what_is_not_durable),
         TEST(test_raft_install_begins_the_log_anew),
+        TEST(test_raft_install_brings_the_members),
         TEST(test_raft_install_against_what_is_committed_is_corrupt),
         TEST(test_raft_sent_counts_for_the_peer_it_was_sent_to),
         TEST(test_raft_answers_from_before_the_damage_are_void),
@@ -629,6 +683,7 @@ int main(void) {
         TEST(test_raft_hollowed_leader_gives_way),
         TEST(test_raft_word_of_a_predecessor_does_not_count),
         TEST(test_raft_passive_replica_follows_and_votes),
+        TEST(test_raft_replica_with_a_successor_never_campaigns),
         TEST(test_raft_propose_of_members_is_checked),
         TEST(test_raft_membership_entry_of_garbage_is_refused),
     };
