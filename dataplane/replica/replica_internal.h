@@ -87,11 +87,12 @@ struct replica {
     const struct replica_incoming *installing;  // during the step that installs it
 
     // Digests.
-    uint64_t written;       // index of the latest command applied
-    uint64_t digest_asked;  // index of the latest digest entry proposed here
-    uint32_t digest_retry;  // rounds that were repeated because somebody was missing
-    uint64_t digest_floor;  // entries up to it are replayed after a restart: not digested again
-    uint64_t digest_index;  // latest digest of this replica
+    uint64_t written;        // index of the latest command applied
+    uint64_t digest_asked;   // index of the latest digest entry proposed here
+    uint64_t digest_due_ns;  // none is proposed before
+    uint32_t digest_retry;   // rounds that were repeated because somebody was missing
+    uint64_t digest_floor;   // entries up to it are replayed after a restart: not digested again
+    uint64_t digest_index;   // latest digest of this replica
     uint64_t digest;
     struct replica_digest_round *round;  // leader; NULL before the first
 

@@ -8,6 +8,7 @@
 // |---|---|---|---|
 // | last >= applied >= trim | whole | the ordinary case | entries above applied come again |
 // | any | hollow | an ingest was broken off | HOLLOW: raft asks for a snapshot |
+// | trim > applied | whole, too old | its store was lost, or a removal came to half | HOLLOW |
 // | applied is not its entry | base at applied | ingested and flushed, log not begun anew | redo |
 // | last < applied | leftovers of a removed incarnation | its removal was not flushed | wiped |
 // | last < applied | whole | the log lost its end | STATUS_CORRUPT |
@@ -107,14 +108,18 @@ static enum status recover_base(struct recovery *self) {
     return STATUS_OK;
 }
 
+static void make_hollow(struct recovery *self) {
+    struct replica *replica = self->replica;
+    replica->machine->ingest_begin(replica->machine->ctx, replica->descriptor.id);
+    replica->applied = 0;
+    self->health = RAFT_HOLLOW;
+}
+
 static void wipe(struct recovery *self) {
     struct replica *replica = self->replica;
     MARK("replica.open.leftovers");
     replica->machine->remove(replica->machine->ctx, replica->descriptor.id);
     replica->applied = 0;
-    if (self->bounds.trim_index == 0) { return; }
-    replica->machine->ingest_begin(replica->machine->ctx, replica->descriptor.id);
-    self->health = RAFT_HOLLOW;
 }
 
 static enum status recover_state(struct recovery *self) {
@@ -134,6 +139,10 @@ static enum status recover_state(struct recovery *self) {
         enum status st = recover_base(self);
         if (st != STATUS_OK) { return st; }
         if (replica->applied > self->bounds.last_index && lived) { wipe(self); }
+    }
+    if (self->health == RAFT_WHOLE && replica->applied < self->bounds.trim_index) {
+        MARK("replica.open.state_lost");
+        make_hollow(self);
     }
     if (self->bounds.damaged_from != 0) { self->health = RAFT_DAMAGED; }
     if (self->health == RAFT_WHOLE) { return STATUS_OK; }
