@@ -113,6 +113,7 @@ static void options_from(const struct node_config *config, struct daemon_options
                          .sick_ns = config->disk_sick_ms * 1000000,
                          .fail_ns = config->disk_stop_ms * 1000000,
                          .recover_ns = config->disk_recover_ms * 1000000},
+                .disk_reserve_size = config->disk_reserve_mb << 20,
                 .calls_max = (uint32_t)config->max_inflight_calls,
                 .shard_bytes_max = config->max_inflight_bytes,
             },

@@ -71,6 +71,8 @@ struct node_config {
     uint64_t disk_stop_ms;
     // disk.recover_ms: all is well again after so long without a sync as slow, 10000.
     uint64_t disk_recover_ms;
+    // disk.reserve_mb: MiB that commits leave free, for deletes and what must go on, 256.
+    uint64_t disk_reserve_mb;
     // log.level: debug, info, warn or error; info.
     enum log_level log_level;
 };

@@ -50,6 +50,7 @@ const struct config__setting CONFIG__SETTINGS[] = {
     NUMBER("disk.sick_ms", disk_sick_ms, 20, 600000),
     NUMBER("disk.stop_ms", disk_stop_ms, 30, 600000),
     NUMBER("disk.recover_ms", disk_recover_ms, 10, 3600000),
+    NUMBER("disk.reserve_mb", disk_reserve_mb, 0, 1 << 20),
     {"log.level", CONFIG__LEVEL, FIELD(log_level), 0, LOG_LEVEL_COUNT - 1},
 };
 const uint32_t CONFIG__SETTING_COUNT = sizeof(CONFIG__SETTINGS) / sizeof(CONFIG__SETTINGS[0]);
@@ -69,6 +70,7 @@ void node_config_defaults(struct node_config *self) {
                                  .disk_sick_ms = 3000,
                                  .disk_stop_ms = 10000,
                                  .disk_recover_ms = 10000,
+                                 .disk_reserve_mb = 256,
                                  .log_level = LOG_LEVEL_INFO};
 }
 

@@ -17,6 +17,7 @@
 #include <string.h>
 
 #define NODE_HOUSEKEEPING_NS UINT64_C(200000000)
+#define NODE_ROOM_NS         UINT64_C(500000000)
 enum {
     NODE_DEFAULT_CACHE = 256 << 20,
     NODE_DEFAULT_WRITE_BUFFER = 64 << 20,
@@ -91,6 +92,29 @@ static void watch_disk(struct node *self) {
     }
 }
 
+static uint64_t disk_free_size(const struct node *self) {
+    struct engine_pressure log;
+    struct engine_pressure data;
+    engine_pressure(self->log_engine, &log);
+    engine_pressure(self->data_engine, &data);
+    return log.disk_free_size < data.disk_free_size ? log.disk_free_size : data.disk_free_size;
+}
+
+// The stores share a disk, or each has its own: the fuller one counts.
+static void watch_room(struct node *self, uint64_t now_ns) {
+    uint64_t reserve = self->options.disk_reserve_size;
+    if (reserve == 0 || now_ns < self->room_due_ns) { return; }
+    self->room_due_ns = now_ns + NODE_ROOM_NS;
+    uint64_t free_size = disk_free_size(self);
+    enum replica_room room = node_room_judge(self->room, free_size, reserve);
+    char text[160];
+    node_room_text(self->self.id, free_size, reserve, text, sizeof(text));
+    if (room > self->room) { LOG_WARN("node.disk.full", LOG_STR("what", text)); }
+    if (room < self->room) { LOG_INFO("node.disk.room", LOG_STR("what", text)); }
+    self->room = room;
+    replica_table_set_room(node_core_table(self->core), room, text);
+}
+
 // --- loop hooks
 
 // Housekeeping has a time of its own: counted from the present turn, turns that follow each other
@@ -118,7 +142,10 @@ static void on_turn(void *ctx) {
 static void on_time(void *ctx) {
     struct node *self = ctx;
     uint64_t now = loop_monotonic_ns();
-    if (self->core != NULL) { node_core_on_time(self->core); }
+    if (self->core != NULL) {
+        node_core_on_time(self->core);
+        watch_room(self, now);
+    }
     node__flush_on_time(self, now);
     node__join_on_time(self, now);
     if (now >= self->housekeeping_due_ns) {

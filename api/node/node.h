@@ -34,6 +34,7 @@ struct node_options {
     uint64_t clock_lead_ms_max;
     uint32_t calls_max;
     struct node_watchdog_config disk;  // 0 = the defaults
+    uint64_t disk_reserve_size;        // bytes that are kept free; 0 = no bound
     uint64_t shard_bytes_max;          // proposals in flight of one shard
     // Loop, all optional: the node got its identity and its core (once); the catalogue changed; the
     // core's turn has ended and answers may go out.

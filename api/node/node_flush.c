@@ -12,8 +12,9 @@
 #include "dataplane/obs/log.h"
 
 enum { FLUSH_LOG_GROWTH = 64 << 20 };
-#define FLUSH_CHECK_NS  UINT64_C(1000000000)
-#define FLUSH_PERIOD_NS UINT64_C(60000000000)
+#define FLUSH_CHECK_NS       UINT64_C(1000000000)
+#define FLUSH_PERIOD_NS      UINT64_C(60000000000)
+#define FLUSH_PERIOD_FULL_NS UINT64_C(5000000000)
 
 static void flush_run(struct worker_job *job) {
     struct node_flush_job *flush = (struct node_flush_job *)job;
@@ -33,7 +34,9 @@ static bool flush_wanted(struct node *self, uint64_t now_ns) {
     uint64_t version = catalog_version(node_core_catalog(self->core));
     bool grown = raftlog_size(self->log) > self->flush_log_size + FLUSH_LOG_GROWTH;
     bool catalog = version != self->flush_catalog_version;
-    bool period = now_ns >= self->flush_due_ns + FLUSH_PERIOD_NS;
+    // What is flushed lets the raft log be trimmed, which is what makes room.
+    bool full = self->room != REPLICA_ROOM_ENOUGH;
+    bool period = now_ns >= self->flush_due_ns + (full ? FLUSH_PERIOD_FULL_NS : FLUSH_PERIOD_NS);
     self->flush_catalog_version = version;
     return grown || catalog || period;
 }

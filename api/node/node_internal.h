@@ -8,6 +8,7 @@
 
 #include "api/node/identity.h"
 #include "api/node/node.h"
+#include "api/node/node_room.h"
 #include "dataplane/loop/worker.h"
 #include "storage/engine/rocksdb_engine.h"
 
@@ -56,6 +57,8 @@ struct node {
     struct node_log_job log_job;
     struct node_flush_job flush_job;
     enum node_disk_state disk;  // as told to the log
+    enum replica_room room;
+    uint64_t room_due_ns;
     uint64_t flush_due_ns;
     uint64_t flush_log_size;  // of the raft log at the last flush
     uint64_t flush_catalog_version;

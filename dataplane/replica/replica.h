@@ -65,14 +65,15 @@ struct replica_proposal_result {
 struct replica_proposal {
     struct slice payload;  // borrowed for the call of replica_propose
     uint64_t shard_epoch;  // descriptor epoch the proposer used
+    bool in_reserve;       // makes room on the disk: taken also when only the reserve is left
     void (*done)(struct replica_proposal *self, const struct replica_proposal_result *result);
     uint64_t index;                 // private
     size_t size;                    // private
     struct replica_proposal *next;  // private
 };
 
-// OK: done will be called. NOT_LEADER, STALE_SHARD_MAP, OVERLOADED, UNAVAILABLE (leader not ready):
-// done will not be called.
+// OK: done will be called. NOT_LEADER, STALE_SHARD_MAP, OVERLOADED, UNAVAILABLE (leader not ready),
+// NO_SPACE (replica_room.h): done will not be called.
 NODISCARD enum status replica_propose(struct replica *self, struct replica_proposal *proposal);
 
 // A read: admitted at a timestamp, executed by the caller at once, then confirmed.

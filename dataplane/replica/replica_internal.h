@@ -11,6 +11,7 @@
 #pragma once
 
 #include "dataplane/base/heap.h"
+#include "dataplane/replica/replica_room.h"
 #include "dataplane/replica/replica_table.h"
 
 #include <stddef.h>
@@ -191,6 +192,8 @@ struct replica_table {
     uint64_t campaigns_until_ns;  // its end
     struct replica_gather *gather_free;
     uint32_t gather_free_count;
+    enum replica_room room;
+    char room_text[160];
     bool sick;
     uint64_t resign_due_ns;  // who was offered and still leads then steps down; 0 = nobody was
 
@@ -310,6 +313,11 @@ enum status replica__on_leads(struct replica_table *table, struct node_id from,
 // replica_pace.c: how many elections begin at a time.
 bool replica__may_begin_election(struct replica *self, uint64_t now_ns);
 void replica__note_role(struct replica *self);
+
+// replica_room.c: what is refused or dropped for want of room on the disk.
+bool replica__has_room(const struct replica *self, const struct replica_proposal *proposal);
+bool replica__drops(const struct replica_table *table, const struct raft_message *message);
+bool replica__drops_snapshot(const struct replica_table *table);
 
 // replica_resign.c
 void replica__resign_on_time(struct replica_table *table, uint64_t now_ns);

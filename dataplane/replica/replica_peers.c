@@ -60,8 +60,8 @@ static enum status on_raft(struct replica_table *table, struct node_id from, str
     enum status st = raft_message_decode(&r, owner, &message, table->decode, REPLICA_COLLECT_MAX);
     if (st != STATUS_OK) { return st; }
     struct replica *replica = replica__wanted(table, shard, message.to_incarnation);
-    if (replica !=
-        NULL) {  // otherwise the map that places it here has not arrived yet: raft resends
+    // NULL: the map that places it here has not arrived yet. Raft resends.
+    if (replica != NULL && !replica__drops(table, &message)) {
         message.from = from;
         message.to = table->config.self;
         struct raft_event event = {.type = RAFT_EVENT_MESSAGE};
@@ -150,6 +150,7 @@ enum status replica_table_on_message(struct replica_table *self, struct node_id 
     case PEER_FRONTIER:
         return replica__on_frontier(self, from, &r);
     case PEER_SNAPSHOT:
+        if (replica__drops_snapshot(self)) { return STATUS_OK; }
         return replica__on_snapshot(self, from, body);
     case PEER_SNAPSHOT_REPLY:
         return replica__on_snapshot_reply(self, from, body);

@@ -18,6 +18,7 @@ static enum status propose_admit(const struct replica *self,
     if (!raft_is_leader(self->raft)) { return STATUS_NOT_LEADER; }
     if (!replica__ready(self)) { return STATUS_UNAVAILABLE; }
     if (proposal->shard_epoch != self->descriptor.epoch) { return STATUS_STALE_SHARD_MAP; }
+    if (!replica__has_room(self, proposal)) { return STATUS_NO_SPACE; }
     bool full = self->pending_count >= config->pending_max ||
                 (self->pending_count > 0 &&
                  self->pending_size + proposal->payload.size > config->pending_size_max);

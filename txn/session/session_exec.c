@@ -71,6 +71,9 @@ static void answer_route(struct session_exec *self, enum status status,
     if (status == STATUS_STALE_SHARD_MAP) {
         answer_stale(self->session, replica_descriptor(replica), out);
     }
+    if (status == STATUS_NO_SPACE) {
+        out->detail = slice_from_string(replica_table_room_text(self->session->config.table));
+    }
 }
 
 // --- Proposals ---
@@ -135,11 +138,31 @@ static void on_proposed(struct replica_proposal *proposal,
     self->done(self, &response);
 }
 
+// A commit that only deletes makes room, in time.
+static bool only_deletes(const struct command_request *request) {
+    if (request->kind != COMMAND_COMMIT) { return false; }
+    struct command_commit_reader reader;
+    enum status st = command_commit_open(&reader, request->payload);
+    for (uint32_t i = 0; st == STATUS_OK && i < reader.condition_count; i++) {
+        struct command_condition condition;
+        st = command_commit_next_condition(&reader, &condition);
+    }
+    for (uint32_t i = 0; st == STATUS_OK && i < reader.mutation_count; i++) {
+        struct command_mutation mutation;
+        st = command_commit_next_mutation(&reader, &mutation);
+        if (st == STATUS_OK && mutation.kind == COMMAND_PUT) { return false; }
+    }
+    return st == STATUS_OK && reader.mutation_count > 0;
+}
+
 static bool propose(struct session_exec *self, struct replica *replica,
                     const struct command_request *request, struct command_response *out) {
     self->proposal = (struct replica_proposal){.payload = request->payload,
                                                .shard_epoch = replica_descriptor(replica)->epoch,
                                                .done = on_proposed};
+    if (replica_table_room(self->session->config.table) != REPLICA_ROOM_ENOUGH) {
+        self->proposal.in_reserve = only_deletes(request);
+    }
     const enum status st = replica_propose(replica, &self->proposal);
     if (st != STATUS_OK) {
         answer_route(self, st, out);

@@ -11,6 +11,7 @@
 #pragma once
 
 #include "dataplane/base/heap.h"
+#include "dataplane/replica/replica_room.h"
 #include "txn/session/session.h"
 #include "txn/session/session_route.h"
 #include "txn/session/session_window.h"

@@ -117,8 +117,8 @@ def kill_one(cluster, keyspaces, total, deadline):
     begun = time.monotonic()
     noticed = None
     while True:
+        now = time.monotonic() - begun  # the answer is as of this or later
         found = shards_of(witness, keyspaces)
-        now = time.monotonic() - begun
         if noticed is None and not any(leader == ids[victim] for _, leader in found):
             noticed = now
         leaders = sum(1 for _, leader in found if leader and leader != ids[victim])

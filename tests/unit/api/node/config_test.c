@@ -240,6 +240,7 @@ static const struct {
     {"", "election_timeout_ms", 10, 60000},
     {"clock", "max_lead_ms", 1, 60000},
     {"disk", "recover_ms", 10, 3600000},
+    {"disk", "reserve_mb", 0, 1 << 20},
 };
 
 static void range_text(size_t i, uint64_t value, char out[128]) {
