@@ -56,8 +56,8 @@ static enum status raft_read_last_term(const struct raft_config *config, uint64_
 }
 
 // What is trimmed was applied once. A hollow replica counts as having applied that much, for the
-// sake of the frontiers' order; its driver applies nothing before a snapshot is installed. A damaged
-// one announces nothing more, since its entries cannot be read.
+// sake of the frontiers' order; its driver applies nothing before a snapshot is installed. One that
+// is damaged announces nothing more, since its entries cannot be read.
 static void raft_init_frontiers(struct raft_core *core) {
     const struct log_bounds *bounds = &core->config.bounds;
     uint64_t applied = core->health == RAFT_HOLLOW ? 0 : core->config.applied;
