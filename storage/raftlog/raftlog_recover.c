@@ -14,6 +14,7 @@
 // whole shard might be hidden, with votes that it gave: then nothing is opened.
 #include "dataplane/base/assert.h"
 #include "dataplane/base/mark.h"
+#include "dataplane/base/mutant.h"
 #include "storage/raftlog/raftlog_internal.h"
 
 #include <inttypes.h>
@@ -133,6 +134,13 @@ static void finish_shard(struct recovery *self) {
     if (shard == NULL) { return; }
     struct log_bounds *bounds = &shard->bounds;
     if (shard->alive && !self->has_hard_state) { damaged(shard, 1, "the hard state is missing"); }
+    if (MUTANT(DAMAGE_TRUNCATED) && shard->damage.from > bounds->trim_index) {
+        bounds->last_index = shard->damage.from - 1;
+        if (bounds->hard_state.commit > bounds->last_index) {
+            bounds->hard_state.commit = bounds->last_index;
+        }
+        shard->damage = (struct raftlog_damage){0};
+    }
     if (shard->damage.from != 0) {
         // Before the start there is nothing to be damaged.
         if (shard->damage.from <= bounds->trim_index) {
