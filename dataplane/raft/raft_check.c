@@ -38,6 +38,7 @@ static void raft_check_frontiers(const struct raft_core *core) {
     ASSERT(core->verified <= core->log.last);
     ASSERT(core->persisted_sequence <= core->persist_sequence);
     ASSERT(core->hard_sequence <= core->persist_sequence);
+    ASSERT(core->cover_sequence <= core->persist_sequence);
 }
 
 static void raft_check_configs(const struct raft_core *core) {

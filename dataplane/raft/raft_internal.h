@@ -153,6 +153,7 @@ struct raft_core {
     uint64_t persisted_sequence;  // last one known durable
     uint64_t hard_sequence;       // of the latest persist with a hard state
     uint64_t waited_sequence;     // largest that a SEND had to wait for
+    uint64_t cover_sequence;      // of the write that takes over what a snapshot stands for
 
     struct raft_log log;
     struct raft_catchup catchup;
@@ -220,8 +221,7 @@ uint64_t raft__hard_state_pending(const struct raft_core *core);
 void raft__log_init(struct raft_log *log, const struct raft_config *config, uint64_t last_term);
 void raft__log_deinit(struct raft_log *log);
 const struct log_entry *raft__log_cached(const struct raft_log *log, uint64_t index);
-// Makes room for `need` entries by dropping what is durable. Keeps what lies above soft_pin as
-// long as the count allows.
+// Makes room for `need` entries by dropping what is durable, above soft_pin only if it must.
 void raft__log_evict(struct raft_log *log, uint64_t soft_pin, uint32_t need);
 // Entries that fit without dropping anything.
 uint32_t raft__log_room(const struct raft_log *log);
@@ -306,6 +306,8 @@ bool raft__may_lead(const struct raft_core *core);
 void raft__snapshot_begin(struct raft_core *core, struct raft_progress *peer);
 // Least index of a snapshot that can help this replica.
 uint64_t raft__wanted_index(const struct raft_core *core);
+// Sequence to wait for until the log holds what only the state machine holds; 0 = it does.
+uint64_t raft__cover_pending(const struct raft_core *core);
 
 // --- promises and leases (raft_lease.c) True while this replica is bound not to help `candidate`
 // (0 = anyone): a live promise to another node.
@@ -332,7 +334,6 @@ void raft__start_prevote(struct raft_core *core);
 // transfer_sequence: of the TIMEOUT_NOW that asks for it, 0 = ordinary election.
 void raft__start_election(struct raft_core *core, uint64_t transfer_sequence);
 void raft__count_votes(struct raft_core *core);
-// Recomputes when a TICK is wanted; at the end of each step.
 void raft__update_deadline(struct raft_core *core);
 
 // --- progress (raft_progress.c)

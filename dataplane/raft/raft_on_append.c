@@ -155,7 +155,7 @@ static void raft_append_accept(struct raft_core *core, const struct raft_message
     struct raft_message reply = raft_append_answer(core, m);
     reply.support_epoch = epoch;
     reply.commit = core->verified;
-    uint64_t after = raft__hard_state_pending(core);
+    uint64_t after = raft__max(raft__hard_state_pending(core), raft__cover_pending(core));
     if (MUTANT(ACK_BEFORE_DURABLE)) {
         reply.index = matched;
     } else if (m->entry_count > 0) {

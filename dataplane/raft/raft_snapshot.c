@@ -19,6 +19,8 @@
 // and acknowledges, but must not lead. When the snapshot is durable in the state machine, it stands
 // for everything up to its index. If the log holds the very entry at that index, the log goes on,
 // since its end may have been acknowledged to this leader; else the log begins anew after it.
+// Until the log's own write of that is durable, only the state machine keeps what the snapshot
+// stands for, and the next snapshot may wipe it: so acknowledgements wait for that write.
 #include "dataplane/raft/raft_internal.h"
 
 // --- leader
@@ -122,7 +124,12 @@ static void raft_log_anew(struct raft_core *core, uint64_t index, uint64_t term)
     struct raft_action *action = raft__persist(core);
     action->u.persist.base_index = index;
     action->u.persist.base_term = term;
+    core->cover_sequence = core->persist_sequence;
     raft__log_reset(&core->log, index, term);
+}
+
+uint64_t raft__cover_pending(const struct raft_core *core) {
+    return core->cover_sequence > core->persisted_sequence ? core->cover_sequence : 0;
 }
 
 enum status raft__on_snapshot_installed(struct raft_core *core, const struct raft_event *event) {
@@ -138,6 +145,8 @@ enum status raft__on_snapshot_installed(struct raft_core *core, const struct raf
     ASSERT(core->role == RAFT_FOLLOWER);
     if (raft_log_goes_on(core, index, term)) {
         MARK("raft.snapshot.log_goes_on");
+        core->cover_sequence =
+            raft__max(core->cover_sequence, raft__log_pending(&core->log, index));
         raft__log_covered(&core->log, index);
     } else if (index <= core->commit && core->health != RAFT_DAMAGED) {
         // It contradicts what is committed here.
@@ -164,7 +173,7 @@ static void raft_hollow_tell(struct raft_core *core) {
     reply.commit = core->verified;
     reply.wants_snapshot = true;
     reply.wanted_index = raft__wanted_index(core);
-    raft__send(core, &reply, raft__hard_state_pending(core));
+    raft__send(core, &reply, raft__max(raft__hard_state_pending(core), raft__cover_pending(core)));
 }
 
 enum status raft__on_hollowed(struct raft_core *core) {

@@ -221,10 +221,7 @@ static void test_raft_append_takes_what_fits_into_the_ring(void **state) {
 // --- logs that were trimmed
 
 static void trim(struct world_node *node, uint64_t index) {
-    node->trim_index = index;
-    node->trim_term = node->view.items[index - 1].term;
-    raft_trimmed(node->core, index, node->trim_term);
-    raft_check(node->core);
+    world_trim(node, index);
 }
 
 // A follower that needs what is gone gets no entries until a snapshot was sent, and stops nothing.

@@ -120,6 +120,8 @@ static uint64_t write_to_disk(struct world_node *node) {
     node->writes = write->next;
     if (write->base_index != 0) {
         world__log_reset(&node->disk, write->base_index);
+        node->disk_trim_index = write->base_index;
+        node->disk_trim_term = write->base_term;
         node->base = write->base_membership;
         node->damaged = false;
     }
@@ -391,6 +393,7 @@ void world_sync(struct world_node *node, uint32_t count) {
         struct raft_event event = {.type = RAFT_EVENT_PERSISTED};
         event.u.persisted_sequence = sequence;
         world__release_held(node, sequence);
+        world__tell_installed(node, sequence);
         enum status st = world_step(node, &event);
         ASSERT(st == STATUS_OK);
     }
@@ -530,6 +533,9 @@ void world_crash(struct world_node *node) {
     }
     node->receiving = (struct world_snapshot){0};
     memset(node->sending, 0, sizeof(node->sending));
+    node->telling = (struct world_snapshot){0};
+    node->trim_index = node->disk_trim_index;
+    node->trim_term = node->disk_trim_term;
     world__recover_log(node);
     world__log_reset(&node->view, node->disk.base);
     for (uint64_t i = node->disk.base; i < node->disk.last; i++) {

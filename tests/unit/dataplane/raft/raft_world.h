@@ -93,6 +93,8 @@ struct world_node {
     struct log_hard_state hard_state;
     uint64_t trim_index;
     uint64_t trim_term;
+    uint64_t disk_trim_index;  // what a crash leaves
+    uint64_t disk_trim_term;
     struct world_write *writes;  // oldest first
     struct world_held *held;     // oldest first
     uint64_t applied;
@@ -108,6 +110,8 @@ struct world_node {
     bool unreadable;                  // damaged when it was opened, and not mended since
     struct world_snapshot installed;  // its flush is the least that a restart finds
     struct world_snapshot receiving;  // complete, its flush is under way
+    struct world_snapshot telling;    // done, but the leader is told when writes up to
+    uint64_t telling_after;           // this one are
     // Leader: snapshots to others.
     struct {
         bool active;

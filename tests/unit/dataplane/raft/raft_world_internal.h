@@ -38,6 +38,7 @@ void world__act_members(struct world_node *node);
 void world__snapshots_send(struct world_node *node);
 void world__snapshots_expire(struct world_node *node);
 void world__deliver_snapshot(struct world_node *node, const struct world_packet *packet);
+void world__tell_installed(struct world_node *node, uint64_t sequence);
 void world__deliver_snapshot_reply(struct world_node *node, const struct world_packet *packet);
 // A message to a newer incarnation than the one here: the driver opens that one.
 void world__open_wanted(struct world *self, uint32_t number, uint64_t incarnation);

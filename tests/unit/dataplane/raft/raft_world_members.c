@@ -215,8 +215,8 @@ void world_remove(struct world_node *node) {
     node->installed = (struct world_snapshot){0};
     node->base = (struct raft_membership){0};
     node->hard_state = (struct log_hard_state){0};
-    node->trim_index = 0;
-    node->trim_term = 0;
+    node->trim_index = node->disk_trim_index = 0;
+    node->trim_term = node->disk_trim_term = 0;
     node->applied = 0;
     world__log_reset(&node->view, 0);
     world__log_reset(&node->disk, 0);
@@ -245,8 +245,8 @@ void world__open_wanted(struct world *self, uint32_t number, uint64_t incarnatio
 void world_trim(struct world_node *node, uint64_t index) {
     ASSERT(index > node->view.base && index <= node->applied && index <= node->disk.last);
     if (index <= node->trim_index) { return; }
-    node->trim_index = index;
-    node->trim_term = node->view.items[index - 1].term;
+    node->trim_index = node->disk_trim_index = index;
+    node->trim_term = node->disk_trim_term = node->view.items[index - 1].term;
     raft_trimmed(node->core, index, node->trim_term);
     raft_check(node->core);
 }
@@ -402,6 +402,13 @@ void world__deliver_snapshot(struct world_node *node, const struct world_packet 
     }
 }
 
+void world__tell_installed(struct world_node *node, uint64_t sequence) {
+    if (node->telling.index == 0 || sequence < node->telling_after) { return; }
+    struct world_snapshot s = node->telling;
+    node->telling = (struct world_snapshot){0};
+    reply_snapshot(node, &s, s.index);
+}
+
 void world_install(struct world_node *node) {
     struct world_snapshot s = node->receiving;
     ASSERT(node->up && s.index > 0);
@@ -424,7 +431,13 @@ void world_install(struct world_node *node) {
     enum status st = world_step(node, &event);
     ASSERT(st == STATUS_OK);
     ASSERT_IF(damaged, node->view.base == s.index);
-    reply_snapshot(node, &s, s.index);
+    // Not before the log's part is durable, for the next snapshot may wipe the state again.
+    node->telling = s;
+    node->telling_after = 0;
+    for (const struct world_write *write = node->writes; write != NULL; write = write->next) {
+        node->telling_after = write->sequence;
+    }
+    world__tell_installed(node, 0);
 }
 
 void world__recover_log(struct world_node *node) {
@@ -440,8 +453,8 @@ void world__recover_log(struct world_node *node) {
     }
     world__log_reset(&node->disk, s->index);
     node->base = s->membership;
-    node->trim_index = s->index;
-    node->trim_term = s->term;
+    node->trim_index = node->disk_trim_index = s->index;
+    node->trim_term = node->disk_trim_term = s->term;
     node->damaged = false;
     // The term that came with the offer may not have reached the disk.
     if (node->hard_state.term < s->term) {
