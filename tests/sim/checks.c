@@ -237,7 +237,10 @@ static void check_identity(struct sim_checks *self, struct sim_shard_record *rec
                  record->id.v, f->incarnation, self->node->id.v, known);
     }
     record->incarnations[position] = f->incarnation;
-    if (known != 0) { record->removed[position] = known; }
+    if (known != 0) {
+        record->removed[position] = known;
+        self->removals++;
+    }
     record->walked[position] = 0;
     record->commits[position] = 0;
     record->terms[position] = 0;
@@ -252,6 +255,7 @@ static void check_gone(struct sim_checks *self) {
             SIM_NOTE(self->world, self->node, SIM_TRACE_ROLE, "removed", record->id.v,
                      record->incarnations[position], 0);
             record->removed[position] = record->incarnations[position];
+            self->removals++;
             record->incarnations[position] = 0;
         }
         record->open[position] = record->seen[position];

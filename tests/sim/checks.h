@@ -55,6 +55,7 @@ struct sim_checks {
     uint64_t catalog_version;  // largest of any node, ever
     uint64_t moves;            // turns that moved a frontier
     bool moved;                // the present one
+    uint64_t removals;         // replicas that went for good
     uint64_t applied;          // entries compared
     uint64_t digests;          // digests compared
     struct sim_node *node;     // being looked at

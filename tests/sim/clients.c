@@ -317,8 +317,8 @@ static void op_end(struct sim_client *self) {
     sim_world_put(self->world, &self->step, self->world->now_ns + (self->final ? 0 : think));
 }
 
-// What a process asks before it serves: whether its catalogue is as new as others say. Then it knows
-// what was created long ago, unless it has waited in vain for others to tell it.
+// What a process asks before it serves: whether its catalogue is as new as others say. Then it
+// knows what was created long ago, unless it has waited in vain for others to tell it.
 static bool serves(struct sim_client *self, struct sim_node *node) {
     struct sim_world *world = self->world;
     bool eager = world->plan.mutant == SIM_MUTANT_EAGER_NODE;

@@ -342,6 +342,28 @@ static void resign(struct sim_faults *self) {
 
 // --- Steps ---
 
+static void begin_on_links(struct sim_faults *self, enum sim_fault kind) {
+    if (kind == SIM_FAULT_SLOW_LINK) {
+        slow_links(self);
+    } else {
+        partition(self, kind);
+    }
+}
+
+static void begin_on_disk(struct sim_faults *self, enum sim_fault kind) {
+    if (kind == SIM_FAULT_SLOW_DISK) {
+        slow_disk(self);
+    } else if (kind == SIM_FAULT_DISK_STALL) {
+        stall_disk(self);
+    } else if (kind == SIM_FAULT_FULL_DISK) {
+        break_disk(self, SIM_DISK_FULL);
+    } else if (kind == SIM_FAULT_SYNC_ERROR) {
+        break_disk(self, SIM_DISK_SYNC_FAILS);
+    } else {
+        lose(self, kind);
+    }
+}
+
 static void begin(struct sim_faults *self, enum sim_fault kind) {
     self->counts[kind]++;
     self->begun++;
@@ -353,32 +375,25 @@ static void begin(struct sim_faults *self, enum sim_fault kind) {
     case SIM_FAULT_CATALOG:
     case SIM_FAULT_RING:
     case SIM_FAULT_FLAP:
-        partition(self, kind);
-        break;
     case SIM_FAULT_SLOW_LINK:
-        slow_links(self);
+        begin_on_links(self, kind);
+        break;
+    case SIM_FAULT_SLOW_DISK:
+    case SIM_FAULT_DISK_STALL:
+    case SIM_FAULT_FULL_DISK:
+    case SIM_FAULT_SYNC_ERROR:
+    case SIM_FAULT_LOG_ROT:
+    case SIM_FAULT_WIPE:
+        begin_on_disk(self, kind);
         break;
     case SIM_FAULT_STROBE:
         strobe(self);
         break;
+    case SIM_FAULT_CLOCK_JUMP:
+        clock_jump(self);
+        break;
     case SIM_FAULT_ROLLING:
         rolling(self);
-        break;
-    case SIM_FAULT_FULL_DISK:
-        break_disk(self, SIM_DISK_FULL);
-        break;
-    case SIM_FAULT_SYNC_ERROR:
-        break_disk(self, SIM_DISK_SYNC_FAILS);
-        break;
-    case SIM_FAULT_DISK_STALL:
-        stall_disk(self);
-        break;
-    case SIM_FAULT_LOG_ROT:
-    case SIM_FAULT_WIPE:
-        lose(self, kind);
-        break;
-    case SIM_FAULT_MEMBERS:
-        sim_operator_change(&self->world->operator);
         break;
     case SIM_FAULT_CRASH:
         crash(self, &self->world->nodes[draw_node(self)]);
@@ -392,11 +407,8 @@ static void begin(struct sim_faults *self, enum sim_fault kind) {
     case SIM_FAULT_PAUSE:
         pause_node(self);
         break;
-    case SIM_FAULT_CLOCK_JUMP:
-        clock_jump(self);
-        break;
-    case SIM_FAULT_SLOW_DISK:
-        slow_disk(self);
+    case SIM_FAULT_MEMBERS:
+        sim_operator_change(&self->world->operator);
         break;
     case SIM_FAULT_TRANSFER:
         transfer(self);

@@ -46,27 +46,51 @@ static struct sim_node *node_by_id(struct sim_world *world, struct node_id id) {
     return NULL;
 }
 
+static struct log_entry decoded[RAFT_APPEND_ENTRIES_MAX];
+
+// Entries of the message are referenced: forget() gives them back.
+static bool decode_raft(struct bytes *body, struct shard_id *out_shard, struct raft_message *out) {
+    struct codec_reader r;
+    codec_reader_init(&r, bytes_slice(body));
+    out_shard->v = codec_get_varint(&r);
+    *out = (struct raft_message){0};
+    return raft_message_decode(&r, body, out, decoded, RAFT_APPEND_ENTRIES_MAX) == STATUS_OK;
+}
+
+static void forget(const struct raft_message *m) {
+    for (uint32_t i = 0; i < m->entry_count; i++) {
+        log_entry_unref(&decoded[i]);
+    }
+}
+
 // For --trace: what a raft message says.
 static void print_raft(const struct message *self) {
     static const char *const names[RAFT_MESSAGE_TYPE_COUNT] = {
         "prevote?", "prevote!", "vote?",       "vote!",
         "append?",  "append!",  "timeout_now", "snapshot_offer"};
-    static struct log_entry entries[RAFT_APPEND_ENTRIES_MAX];
-    struct codec_reader r;
-    codec_reader_init(&r, bytes_slice(self->body));
-    uint64_t shard = codec_get_varint(&r);
-    struct raft_message m = {0};
-    enum status st = raft_message_decode(&r, self->body, &m, entries, RAFT_APPEND_ENTRIES_MAX);
-    if (st != STATUS_OK) { return; }
-    (void)printf("            shard %" PRIu64 " n%u -> n%u %s term %" PRIu64 " index %" PRIu64
-                 "@%" PRIu64 " commit %" PRIu64 " entries %u%s epoch %" PRIx64 " round %" PRIu64
-                 " sequence %" PRIu64 "\n",
-                 shard, self->from_id.v, self->event.node->id.v, names[m.type], m.term, m.index,
-                 m.index_term, m.commit, m.entry_count, m.reject ? " REJECT" : "", m.support_epoch,
-                 m.read_round, m.sequence);
-    for (uint32_t i = 0; i < m.entry_count; i++) {
-        log_entry_unref(&entries[i]);
+    struct shard_id shard;
+    struct raft_message m;
+    if (!decode_raft(self->body, &shard, &m)) { return; }
+    (void)printf("            shard %" PRIu64 " n%u/%" PRIu64 " -> n%u/%" PRIu64 " %s term %" PRIu64
+                 " index %" PRIu64 "@%" PRIu64 " commit %" PRIu64 " entries %u%s%s epoch %" PRIx64
+                 " round %" PRIu64 " sequence %" PRIu64 "\n",
+                 shard.v, self->from_id.v, m.from_incarnation, self->event.node->id.v,
+                 m.to_incarnation, names[m.type], m.term, m.index, m.index_term, m.commit,
+                 m.entry_count, m.reject ? " REJECT" : "", m.wants_snapshot ? " WANTS" : "",
+                 m.support_epoch, m.read_round, m.sequence);
+    forget(&m);
+}
+
+// A replica that was removed says nothing any more, least of all a vote.
+static void check_sender(struct sim_net *self, const struct sim_node *from, struct bytes *body) {
+    struct shard_id shard;
+    struct raft_message m;
+    if (!decode_raft(body, &shard, &m)) {
+        sim_fail(self->world, "node %u sends a raft message that does not decode", from->id.v);
+        return;
     }
+    sim_checks_sent(&self->world->checks, from, shard, m.from_incarnation);
+    forget(&m);
 }
 
 static void fire(struct sim_world *world, struct sim_event *event) {
@@ -159,6 +183,9 @@ void sim_net_send(struct sim_net *self, struct sim_node *from, struct node_id to
         .from = from, .to_boot = to->boot, .type = type, .body = bytes_copy(body)};
     message.causal = from->causal;
     message.from_id = from->id;
+    if (type == PEER_RAFT && self->world->checks.removals > 0) {
+        check_sender(self, from, message.body);
+    }
     post(self, to, &message);
     if (twice) { post(self, to, &message); }
     if (replay) {  // it keeps nothing waiting, and no order

@@ -49,7 +49,7 @@ static void draw_cluster(struct sim_plan *self, struct prng *prng) {
     self->support_ns = prng_chance(prng, 1, 2) ? 1000 * MS : prng_between(prng, 250, 800) * MS;
     self->frontier_ns = prng_between(prng, 10, 60) * MS;
     self->trim_lag = prng_chance(prng, 1, 3) ? 65536 : prng_between(prng, 1, 60);
-    self->digest_ns = prng_chance(prng, 1, 2) ? 0 : prng_between(prng, 100, 3000) * MS;
+    self->digest_ns = prng_chance(prng, 1, 2) ? 0 : prng_between(prng, 300, 10000) * MS;
     self->snapshot_bytes_per_s = prng_chance(prng, 1, 2) ? 0 : prng_between(prng, 1000, 1000000);
     self->disk_slow_ns = prng_chance(prng, 1, 2) ? 500 * MS : prng_between(prng, 60, 400) * MS;
     self->flush_ns = prng_between(prng, 100, 2000) * MS;
@@ -163,6 +163,10 @@ void sim_plan_ordinary(struct sim_plan *self) {
     self->support_ns = 1000 * MS;
     self->frontier_ns = 20 * MS;
     self->fault_ns = 120000 * MS;
+    self->trim_lag = 65536;
+    self->digest_ns = 10000 * MS;
+    self->snapshot_bytes_per_s = 0;
+    self->disk_slow_ns = 500 * MS;
 }
 
 void sim_plan_print(const struct sim_plan *self) {
