@@ -221,7 +221,8 @@ enum raft_action_type {
     // or the latest committed one is: raft_members_committed.
     RAFT_ACTION_MEMBERSHIP,
     // Leader: this peer needs what was trimmed, or asks for a snapshot: begin to send one, whose
-    // index is at least min_index, and tell how it ended by RAFT_EVENT_SNAPSHOT_SENT.
+    // index is at least min_index, and tell how it ended by RAFT_EVENT_SNAPSHOT_SENT. One under way
+    // to another incarnation of that node is void; all are when this replica leads no more.
     RAFT_ACTION_SNAPSHOT,
     RAFT_ACTION_TYPE_COUNT
 };

@@ -640,6 +640,13 @@ static void test_raft_propose_of_members_is_checked(void **state) {
     uint64_t index = 0;
     assert_int_equal(raft_members_committed(leader->core, &index)->count, 5);
     assert_int_equal(index, raft_last_index(leader->core));
+    // A joint one is left when it is committed, not before.
+    struct raft_change three = {.node = {4}, .role = RAFT_VOTER};
+    assert_int_equal(world_change(leader, &three, 1), STATUS_OK);
+    assert_false(raft_wants_leave(leader->core, &left));
+    assert_true(world_settle(w));
+    assert_true(raft_wants_leave(leader->core, &left));
+    assert_false(raft_wants_leave(world_at(w, 2)->core, &left));
     world_destroy(w);
 }
 

@@ -275,7 +275,9 @@ void world_damage(struct world_node *node) {
 
 void world__act_snapshot(struct world_node *node, const struct raft_action *action) {
     uint32_t to = action->u.snapshot.node.v;
-    ASSERT(!node->sending[to].active);
+    // One to a predecessor of the peer is given up silently.
+    ASSERT(!node->sending[to].active ||
+           node->sending[to].incarnation < action->u.snapshot.incarnation);
     node->sending[to].active = true;
     node->sending[to].sent = false;
     node->sending[to].incarnation = action->u.snapshot.incarnation;
