@@ -146,6 +146,8 @@ void admin__node_show(struct admin_call *call) {
     replica_table_each(node_core_table(core), tally_replica, &tally);
     struct session_stats stats = session_stats(node_core_session(core));
     const struct support *support = node_core_support(core);
+    struct node_disk_status disk;
+    node_core_disk(core, &disk);
     Lightcone__V1__NodeShowResponse response = LIGHTCONE__V1__NODE_SHOW_RESPONSE__INIT;
     const struct catalog_node *known = catalog_node(node_core_catalog(core), self->id);
     response.node = admin__node(call, known != NULL ? known : self);
@@ -157,7 +159,7 @@ void admin__node_show(struct admin_call *call) {
     response.overloaded_total = stats.overloaded;
     response.hlc = hlc_peek(node_core_hlc(core), loop_wall_us()).v;
     response.version = admin__text(call, ADMIN_VERSION);
-    response.disk_healthy = !support->withhold;
+    response.disk_healthy = disk.state == NODE_DISK_OK;
     response.peers = admin__alloc(call, support->peer_count * sizeof(*response.peers));
     for (uint32_t i = 0; i < support->peer_count; i++) {
         response.peers[response.n_peers++] = link_of(call, &support->peers[i]);

@@ -11,7 +11,7 @@
 // So a follower's closed timestamp of an idle shard stands still, and who wants to read there at a
 // later one has the leader renew its ceiling: one empty entry, as for the first strong read. The
 // alternative, one "closed" for all idle shards of a node, needs a promise about later leaders'
-// clocks that only the shard's log can make (docs/decisions/0006).
+// clocks that only the shard's log can make (docs/decisions/0007).
 
 #include "dataplane/base/assert.h"
 #include "dataplane/base/mem.h"

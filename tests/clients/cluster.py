@@ -87,6 +87,7 @@ class Node:
             lines += ["join:"] + [f"  - {address}" for address in join]
         lines += [f"region: region{number}", f"zone: zone{number}", "dev: true", "limits:", "  cache_mb: 16", extra]
         self.config.write_text("\n".join(lines) + "\n")
+        self.environment = {}  # of the process, besides this one's
         self.process = None
         self._channel = None
 
@@ -107,7 +108,8 @@ class Node:
     def start(self):
         with open(self.log, "ab") as log:
             self.process = subprocess.Popen([LIGHTCONED, "--config", str(self.config)], stdin=subprocess.DEVNULL,
-                                            stdout=log, stderr=log, start_new_session=True)
+                                            stdout=log, stderr=log, start_new_session=True,
+                                            env={**os.environ, **self.environment})
 
     @property
     def alive(self):

@@ -51,7 +51,12 @@ def shards_of(node, keyspaces):
     """(id, leader) of every shard as the node knows it."""
     found = []
     for name in keyspaces:
-        answer = node.admin.ShardList(pb.ShardListRequest(keyspace=name, limit=KEYSPACE_SHARDS_MAX), timeout=30)
+        try:
+            answer = node.admin.ShardList(pb.ShardListRequest(keyspace=name, limit=KEYSPACE_SHARDS_MAX), timeout=30)
+        except grpc.RpcError as error:
+            if error.code() == grpc.StatusCode.NOT_FOUND:
+                continue  # a node that was not heard when the keyspace was created
+            raise
         found += [(shard.id, shard.leader) for shard in answer.shards]
     return found
 
