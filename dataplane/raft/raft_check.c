@@ -104,6 +104,9 @@ static void raft_check_peer(const struct raft_core *core, const struct raft_prog
 static void raft_check_leader(const struct raft_core *core) {
     // One that just went leads until this node's disk holds what says so.
     ASSERT(raft__may_lead(core) || raft__config_index(core) > core->announced);
+    // Every voter is this replica or a peer, so that all are counted.
+    const struct raft_member *here = raft_membership_find(raft__members(core), core->config.self);
+    ASSERT(here == NULL || raft__member_is_self(core, here));
     // A membership of this term stands on a committed entry of it.
     ASSERT_IF(core->config_count > 1 && raft__config_index(core) > core->term_start,
               core->commit >= core->term_start);

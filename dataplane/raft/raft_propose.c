@@ -26,6 +26,12 @@ static enum status raft_propose_config(const struct raft_core *core, const struc
         MARK("raft.propose.config_too_early");
         return STATUS_FAILED_PRECONDITION;
     }
+    if (!core->voter && !core->outgoing) {
+        // It leads only until its own disk holds what sent it away. Were it to bring its node back,
+        // as another replica, it could not even count that one.
+        MARK("raft.propose.config_of_one_that_left");
+        return STATUS_FAILED_PRECONDITION;
+    }
     *seen = true;
     struct raft_membership next = {0};
     if (raft__config_decode(entry, &next) != STATUS_OK) { return STATUS_INVALID_ARGUMENT; }

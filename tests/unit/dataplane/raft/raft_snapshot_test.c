@@ -650,6 +650,35 @@ static void test_raft_propose_of_members_is_checked(void **state) {
     world_destroy(w);
 }
 
+// A leader that the committed membership has sent away leads until its own disk holds that, but
+// changes no members any more: it could bring its own node back, as a replica that it cannot count.
+// Found by a random seed.
+static void test_raft_leader_that_left_changes_no_members(void **state) {
+    (void)state;
+    struct world *w = led_world(3, 1);
+    struct world_node *leader = world_at(w, 1);
+    struct raft_change out = {.node = {1}, .role = RAFT_LEAVING};
+    assert_int_equal(world_change(leader, &out, 1), STATUS_OK);
+    assert_true(world_settle(w));
+    assert_int_equal(world_leave(leader), STATUS_OK);
+    while (w->packets != NULL) {
+        world_deliver(w, w->packets);
+        world_sync(world_at(w, 2), 0);
+        world_sync(world_at(w, 3), 0);
+    }
+    uint64_t index = 0;
+    assert_int_equal(raft_members_committed(leader->core, &index)->count, 2);
+    assert_true(raft_is_leader(leader->core));
+    struct raft_change back = {.node = {1}, .role = RAFT_VOTER};
+    assert_int_equal(world_change(leader, &back, 1), STATUS_FAILED_PRECONDITION);
+    struct raft_change other = {.node = {4}, .role = RAFT_LEARNER};
+    assert_int_equal(world_change(leader, &other, 1), STATUS_FAILED_PRECONDITION);
+    assert_int_equal(mark_count("raft.propose.config_of_one_that_left"), 2);
+    assert_true(world_settle(w));
+    assert_false(raft_is_leader(leader->core));
+    world_destroy(w);
+}
+
 // An entry of that kind whose payload is none is refused where it comes from.
 static void test_raft_membership_entry_of_garbage_is_refused(void **state) {
     (void)state;
@@ -707,6 +736,7 @@ int main(void) {
         TEST(test_raft_passive_replica_follows_and_votes),
         TEST(test_raft_replica_with_a_successor_never_campaigns),
         TEST(test_raft_propose_of_members_is_checked),
+        TEST(test_raft_leader_that_left_changes_no_members),
         TEST(test_raft_membership_entry_of_garbage_is_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
