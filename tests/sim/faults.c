@@ -469,6 +469,10 @@ void sim_faults_start(struct sim_faults *self) {
     schedule(self);
 }
 
+void sim_faults_pause(struct sim_faults *self) {
+    sim_world_cancel(self->world, &self->next);
+}
+
 void sim_faults_stop(struct sim_faults *self) {
     sim_world_cancel(self->world, &self->next);
     sim_world_cancel(self->world, &self->rolling);

@@ -45,6 +45,8 @@ struct sim_faults {
 
 void sim_faults_init(struct sim_faults *self, struct sim_world *world);
 void sim_faults_start(struct sim_faults *self);
+// Begins nothing more; what is under way goes on.
+void sim_faults_pause(struct sim_faults *self);
 // Begins nothing more, and opens all links.
 void sim_faults_stop(struct sim_faults *self);
 // Ends everything but for some nodes (bit = position): links open, nodes up, clocks right. Those

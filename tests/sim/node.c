@@ -66,9 +66,14 @@ static uint64_t sync_time(struct sim_node *self) {
     uint64_t takes = prng_between(&self->prng, plan->sync_ns_min, plan->sync_ns_max);
     takes *= self->sync_scale;
     uint64_t slow = prng_between(&self->prng, 10, 400) * 1000000;
-    takes += self->stall_ns;
-    self->stall_ns = 0;
     return self->world->now_ns < self->slow_disk_until_ns ? takes + slow : takes;
+}
+
+// Once for each stall that was begun.
+static uint64_t stall_time(struct sim_node *self) {
+    uint64_t hangs = self->stall_ns;
+    self->stall_ns = 0;
+    return hangs;
 }
 
 static void writer_start(void *ctx, struct raftlog_group *group) {
@@ -83,7 +88,8 @@ static void writer_start(void *ctx, struct raftlog_group *group) {
         return;
     }
     self->group_sequence = sim_engine_sequence(self->log_engine);
-    sim_world_put(self->world, &self->sync_done, self->world->now_ns + sync_time(self));
+    sim_world_put(self->world, &self->sync_done,
+                  self->world->now_ns + sync_time(self) + stall_time(self));
 }
 
 static void on_sync_done(struct sim_world *world, struct sim_event *event) {
@@ -118,7 +124,7 @@ static void on_flush(struct sim_world *world, struct sim_event *event) {
     } else if (node_core_flush_begin(self->core)) {
         self->flushing = true;
         self->flush_sequence = sim_engine_sequence(self->data_engine);
-        next = sync_time(self) * 4;
+        next = sync_time(self) * 4 + stall_time(self);
     }
     sim_world_put(world, &self->flush, world->now_ns + next);
 }

@@ -50,7 +50,7 @@ static void draw_cluster(struct sim_plan *self, struct prng *prng) {
     self->frontier_ns = prng_between(prng, 10, 60) * MS;
     self->trim_lag = prng_chance(prng, 1, 3) ? 65536 : prng_between(prng, 1, 60);
     self->digest_ns = prng_chance(prng, 1, 2) ? 0 : prng_between(prng, 300, 10000) * MS;
-    self->snapshot_bytes_per_s = prng_chance(prng, 1, 2) ? 0 : prng_between(prng, 1000, 1000000);
+    self->snapshot_bytes_per_s = prng_chance(prng, 1, 2) ? 0 : prng_between(prng, 50000, 1000000);
     self->disk_slow_ns = prng_chance(prng, 1, 2) ? 500 * MS : prng_between(prng, 60, 400) * MS;
     self->flush_ns = prng_between(prng, 100, 2000) * MS;
     self->sync_ns_min = prng_between(prng, 20, 200) * 1000;

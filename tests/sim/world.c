@@ -17,7 +17,8 @@
 #include <stdio.h>
 #include <string.h>
 
-#define SECOND UINT64_C(1000000000)
+#define SECOND         UINT64_C(1000000000)
+#define CHANGES_END_NS (4 * SECOND)
 enum { EVENTS_AT_ONCE_MAX = 200000, EVENTS_MAX = 20000000, LINEAR_STEPS_MAX = 300000 };
 
 // --- Failures and notes ---
@@ -398,7 +399,17 @@ static uint32_t draw_broken(struct sim_world *self) {
     return broken;
 }
 
+// What was asked of the members last may still be on its way: whoever is broken is drawn when that
+// is known, lest a shard be sent to just these nodes.
+static void end_changes(struct sim_world *self) {
+    self->operator.change = false;
+    sim_faults_pause(&self->faults);
+    bool members = (self->plan.faults >> SIM_FAULT_MEMBERS & 1) != 0;
+    if (members) { (void)sim_world_until(self, CHANGES_END_NS, never); }
+}
+
 static bool settle_majority(struct sim_world *self) {
+    end_changes(self);
     self->broken = draw_broken(self);
     sim_faults_heal_but(&self->faults, self->broken);
     if (!within(self, 15, clients_idle, "all calls ended")) { return false; }
