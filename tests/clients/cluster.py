@@ -76,9 +76,9 @@ def wait(condition, deadline=30, what="the condition"):
 
 
 class Node:
-    def __init__(self, directory, number, ports, join, extra=""):
+    def __init__(self, directory, number, ports, join, extra="", host="127.0.0.1"):
         self.number = number
-        self.peer, self.rpc = (f"127.0.0.1:{port}" for port in ports)
+        self.peer, self.rpc = (f"{host}:{port}" for port in ports)
         self.data = directory / f"data{number}"
         self.log = directory / f"node{number}.log"
         self.config = directory / f"node{number}.yaml"
@@ -88,6 +88,7 @@ class Node:
         lines += [f"region: region{number}", f"zone: zone{number}", "dev: true", "limits:", "  cache_mb: 16", extra]
         self.config.write_text("\n".join(lines) + "\n")
         self.environment = {}  # of the process, besides this one's
+        self.command = []      # what starts it, in front of lightconed (tests/chaos)
         self.process = None
         self._channel = None
 
@@ -107,7 +108,7 @@ class Node:
 
     def start(self):
         with open(self.log, "ab") as log:
-            self.process = subprocess.Popen([LIGHTCONED, "--config", str(self.config)], stdin=subprocess.DEVNULL,
+            self.process = subprocess.Popen([*self.command, LIGHTCONED, "--config", str(self.config)], stdin=subprocess.DEVNULL,
                                             stdout=log, stderr=log, start_new_session=True,
                                             env={**os.environ, **self.environment})
 
@@ -153,12 +154,13 @@ class Node:
 class Cluster:
     """`count` nodes that know each other; found() makes a cluster of them."""
 
-    def __init__(self, count=3, extra=""):
+    def __init__(self, count=3, extra="", hosts=None):
         self.directory = tempfile.TemporaryDirectory(prefix="lightcone-test-")
         path = pathlib.Path(self.directory.name)
         pairs = [free_ports(2) for _ in range(count)]
-        peers = [f"127.0.0.1:{peer}" for peer, _ in pairs]
-        self.nodes = [Node(path, i + 1, pairs[i], peers if count > 1 else [], extra) for i in range(count)]
+        hosts = hosts or ["127.0.0.1"] * count
+        peers = [f"{hosts[i]}:{pairs[i][0]}" for i in range(count)]
+        self.nodes = [Node(path, i + 1, pairs[i], peers if count > 1 else [], extra, hosts[i]) for i in range(count)]
 
     def __enter__(self):
         for node in self.nodes:
