@@ -114,6 +114,8 @@ static void create_table(struct node_core *self) {
         .pending_size_max = config->shard_pending_size_max,
         .trim_lag_max = config->trim_lag_max,
         .snapshot_bytes_per_s = config->snapshot_bytes_per_s,
+        .snapshot_chunk_size = config->snapshot_chunk_size,
+        .append_size_max = config->append_size_max,
         .digest_interval_ns = config->digest_interval_ns,
         .digest_size_max = config->digest_size_max,
         .state_size = state_size,
@@ -214,6 +216,7 @@ void node_core_destroy(struct node_core *self) {
     buf_deinit(&self->register_payload);
     buf_deinit(&self->report_payload);
     mem_free(self->watches);
+    mem_free(self->refused);
     mem_free(self);
 }
 

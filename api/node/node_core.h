@@ -44,6 +44,8 @@ struct node_core_config {
     // Entries that logs keep for replicas that lag or are away; beyond that they get snapshots.
     uint64_t trim_lag_max;
     uint64_t snapshot_bytes_per_s;     // 0 = no bound
+    uint32_t snapshot_chunk_size;      // 0 = the default
+    uint64_t append_size_max;          // bytes of one append message; 0 = the default
     uint64_t digest_interval_ns;       // how often replicas compare their state; 0 = never
     uint64_t digest_size_max;          // of larger shards they do not
     struct node_watchdog_config disk;  // thresholds of syncs of the raft log; 0 = the defaults

@@ -20,9 +20,10 @@ static atomic_flag stop_hook_called = ATOMIC_FLAG_INIT;
 void stop_set_hook(stop_hook_fn hook, void *ctx) {
     stop_hook = hook;
     stop_hook_ctx = ctx;
+    atomic_flag_clear(&stop_hook_called);
 }
 
-// At most once in a process: a hook that itself fails, or a second thread that fails meanwhile,
+// At most once after it was set: a hook that itself fails, or a second thread that fails meanwhile,
 // must not start it again.
 static void call_hook(const char *reason) {
     if (stop_hook != NULL && !atomic_flag_test_and_set(&stop_hook_called)) {

@@ -6,6 +6,12 @@
 
 #include "dataplane/base/assert.h"
 
+#ifdef LIGHTCONE_MUTANTS
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#endif
+
 struct mutant_row {
     const char *name;
     const char *text;
@@ -20,6 +26,20 @@ static const struct mutant_row mutant_rows[MUTANT_COUNT] = {[MUTANT_NONE] = {"no
 
 #ifdef LIGHTCONE_MUTANTS
 enum mutant mutant_chosen = MUTANT_NONE;
+bool mutant_old_release = false;
+
+// Tests know nothing of mutants: LIGHTCONE_MUTANT chooses one before main.
+__attribute__((constructor)) static void mutant_choose_by_environment(void) {
+    const char *text = getenv("LIGHTCONE_MUTANT");
+    if (text == NULL) { return; }
+    for (unsigned i = 0; i < MUTANT_COUNT; i++) {
+        if (strcmp(text, mutant_rows[i].name) != 0) { continue; }
+        mutant_chosen = (enum mutant)i;
+        return;
+    }
+    (void)fprintf(stderr, "LIGHTCONE_MUTANT=%s: no such mutant\n", text);
+    abort();
+}
 #endif
 
 const char *mutant_name(enum mutant mutant) {

@@ -57,6 +57,8 @@ int mutant_number(enum mutant mutant);
 
 #ifdef LIGHTCONE_MUTANTS
 extern enum mutant mutant_chosen;
+// The node whose code runs is of the release before (the simulator says so).
+extern bool mutant_old_release;
 #define MUTANT(name) (mutant_chosen == MUTANT_##name)
 static inline void mutant_choose(enum mutant mutant) {
     mutant_chosen = mutant;

@@ -255,7 +255,8 @@ void raft__peers_part(struct raft_core *core) {
 
 bool raft_wants_leave(const struct raft_core *core, struct raft_membership *out) {
     if (core->role != RAFT_LEADER || core->transfer.target.v != 0) { return false; }
-    if (core->config_count > 1 || core->commit < core->term_start) { return false; }
+    const bool early = core->config_count > 1 || core->commit < core->term_start;
+    if (early && !MUTANT(CONFIG_BEFORE_OWN_TERM)) { return false; }
     if (!raft_membership_is_joint(raft__members(core))) { return false; }
     raft_membership_leave(raft__members(core), out);
     return true;

@@ -203,6 +203,7 @@ enum status replica__step(struct replica *self, struct raft_event *event) {
     struct raft_action items[RAFT_ACTIONS_MAX];
     struct raft_actions actions = {.items = items, .count = 0, .count_max = RAFT_ACTIONS_MAX};
     event->now_ns = replica__now(self);
+    self->stepped_ns = event->now_ns;
     event->random = env_random(self->table->config.env);
     enum status st = raft_core_step(self->raft, event, &actions);
     for (uint32_t i = 0; i < actions.count; i++) {

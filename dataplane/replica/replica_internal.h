@@ -69,6 +69,7 @@ struct replica {
     struct replica_read *reads_tail;
     uint64_t read_token;  // last one given
     uint64_t read_asked;  // last one a round was asked for
+    uint64_t stepped_ns;  // of the latest step of the core; what a mutant takes for now
 
     struct replica_held *held_head;
     struct replica_held *held_tail;

@@ -236,7 +236,7 @@ static enum status create_core(const struct recovery *self) {
         .election_ns_min = config->election_ns_min,
         .resend_ns = config->resend_ns,
         .inflight_messages_max = INFLIGHT_MESSAGES_MAX,
-        .append_size_max = APPEND_SIZE_MAX,
+        .append_size_max = config->append_size_max > 0 ? config->append_size_max : APPEND_SIZE_MAX,
         .cache_count_max = CACHE_COUNT_MAX,
         .cache_size_max = CACHE_SIZE_MAX,
     };

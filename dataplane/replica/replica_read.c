@@ -28,7 +28,7 @@ enum status replica_read_begin(struct replica *self, struct replica_read *read) 
     if (!raft_is_leader(self->raft)) { return STATUS_NOT_LEADER; }
     if (!replica__ready(self)) { return STATUS_UNAVAILABLE; }
     if (MUTANT(LEASE_BEFORE_READ) && !read->read_index &&
-        replica__now(self) >= raft_lease_until_ns(self->raft)) {
+        self->stepped_ns >= raft_lease_until_ns(self->raft)) {
         return STATUS_UNAVAILABLE;
     }
     renew_when_due(self);

@@ -322,8 +322,9 @@ static bool make_chunk(struct replica_outgoing *out) {
     struct buf *buf = &out->replica->table->chunk;
     bool last = false;
     buf_reset(buf);
-    enum status st =
-        machine->export_next(machine->ctx, out->export, REPLICA_CHUNK_SIZE, buf, &last);
+    uint32_t size = out->replica->table->config.snapshot_chunk_size;
+    if (size == 0) { size = REPLICA_CHUNK_SIZE; }
+    enum status st = machine->export_next(machine->ctx, out->export, size, buf, &last);
     if (st != STATUS_OK || buf->size > REPLICA_CHUNK_SIZE_MAX) {
         LOG_WARN("replica.snapshot.export", LOG_U64("shard", out->replica->descriptor.id.v),
                  LOG_STATUS("status", st), LOG_U64("size", buf->size));

@@ -36,6 +36,8 @@ struct replica_table_config {
     // gets a snapshot. 0 = REPLICA_TRIM_LAG_MAX.
     uint64_t trim_lag_max;
     uint64_t snapshot_bytes_per_s;  // of all outgoing snapshots together; 0 = no bound
+    uint32_t snapshot_chunk_size;   // 0 = REPLICA_CHUNK_SIZE
+    uint64_t append_size_max;       // bytes of one append message; 0 = 1 MiB
     // How often a leader has the replicas of a shard that was written to compare their state;
     // 0 = never.
     uint64_t digest_interval_ns;

@@ -170,6 +170,7 @@ static void check_leader(struct sim_checks *self, struct sim_shard_record *recor
     }
     *leader = (struct sim_leader){self->node->id.v, f->incarnation};
     record->leader_changes++;
+    sim_storm_leads(&self->world->storm, self->node, record->id);
     SIM_NOTE(self->world, self->node, SIM_TRACE_ROLE, "leads", record->id.v, f->term, f->last);
 }
 
@@ -241,6 +242,7 @@ static void check_identity(struct sim_checks *self, struct sim_shard_record *rec
         record->removed[position] = known;
         self->removals++;
     }
+    record->whole[position] = false;
     record->walked[position] = 0;
     record->commits[position] = 0;
     record->terms[position] = 0;
@@ -263,12 +265,26 @@ static void check_gone(struct sim_checks *self) {
     }
 }
 
+// Only damage, or a comparison of digests, costs a whole replica its state; a crash does not.
+static void check_whole(struct sim_checks *self, struct sim_shard_record *record,
+                        const struct replica_frontiers *f) {
+    uint32_t position = self->node->position;
+    bool rebooted = record->marks[position] == 0;
+    if (rebooted && record->whole[position] && f->health == RAFT_HOLLOW && !self->node->damaged) {
+        sim_fail(self->world,
+                 "shard %" PRIu64 ": node %u was whole before its crash, and has lost its state",
+                 record->id.v, self->node->id.v);
+    }
+    record->whole[position] = f->health == RAFT_WHOLE;
+}
+
 static void look(void *ctx, struct replica *replica) {
     struct sim_checks *self = ctx;
     struct sim_shard_record *record = record_of(self, replica_shard(replica));
     struct replica_frontiers f;
     replica_frontiers(replica, &f);
     check_identity(self, record, &f);
+    check_whole(self, record, &f);
     check_leader(self, record, &f);
     uint64_t *commit = &record->commits[self->node->position];
     if (f.commit < *commit && f.health == RAFT_WHOLE) {

@@ -41,6 +41,7 @@ struct sim_shard_record {
     uint64_t walked[SIM_NODES_MAX];        // in its present boot
     uint64_t commits[SIM_NODES_MAX];       // in its present boot
     uint64_t terms[SIM_NODES_MAX];         // last term seen there
+    bool whole[SIM_NODES_MAX];             // also before its present boot
     bool open[SIM_NODES_MAX];              // at the end of its last turn
     bool seen[SIM_NODES_MAX];              // in the look under way
     uint64_t marks[SIM_NODES_MAX];         // sum of the frontiers last seen there

@@ -7,6 +7,7 @@
 #include "dataplane/base/assert.h"
 #include "dataplane/base/checksum.h"
 #include "tests/sim/damage.h"
+#include "tests/sim/disk/sim_engine.h"
 #include "tests/sim/world.h"
 
 #include <string.h>
@@ -280,6 +281,12 @@ static void break_disk(struct sim_faults *self, enum sim_disk_trouble trouble) {
     node->trouble = trouble;
     node->trouble_down_ns = down;
     SIM_NOTE(self->world, node, SIM_TRACE_FAULT, "disk", (uint64_t)trouble, 0, 0);
+    // Or the other store has no room: the node stops itself over its next apply.
+    if (trouble == SIM_DISK_FULL && (down & 1) != 0) {
+        node->trouble = SIM_DISK_WELL;
+        node->data_full = true;
+        sim_engine_set_full(node->data_engine, true);
+    }
 }
 
 static void stall_disk(struct sim_faults *self) {
@@ -474,6 +481,7 @@ void sim_faults_pause(struct sim_faults *self) {
 }
 
 void sim_faults_stop(struct sim_faults *self) {
+    sim_storm_stop(&self->world->storm);
     sim_world_cancel(self->world, &self->next);
     sim_world_cancel(self->world, &self->rolling);
     for (uint32_t i = 0; i < SIM_NODES_MAX; i++) {
@@ -490,6 +498,8 @@ static void heal_node(struct sim_node *node) {
     node->slow_disk_until_ns = 0;
     node->trouble = SIM_DISK_WELL;
     node->stall_ns = 0;
+    if (node->data_full) { sim_engine_set_full(node->data_engine, false); }
+    node->data_full = false;
     if (!node->up && node->id.v != 0) { sim_node_start(node); }
 }
 

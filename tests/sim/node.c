@@ -10,6 +10,7 @@
 
 #include "dataplane/base/assert.h"
 #include "dataplane/base/checksum.h"
+#include "dataplane/base/mutant.h"
 #include "tests/sim/damage.h"
 #include "tests/sim/disk/sim_engine.h"
 #include "tests/sim/world.h"
@@ -83,6 +84,10 @@ static void writer_start(void *ctx, struct raftlog_group *group) {
     if (self->core != NULL) { node_core_on_sync_started(self->core); }
     // A full disk takes nothing of it; after a sync that failed any part of it may be there.
     if (self->trouble != SIM_DISK_FULL) { raftlog_group_write(group); }
+    if (self->trouble == SIM_DISK_SYNC_FAILS && MUTANT(SYNC_ERROR_IGNORED)) {
+        self->trouble = SIM_DISK_WELL;
+        self->sync_hole = true;  // recovery ends at the hole
+    }
     if (self->trouble != SIM_DISK_WELL) {
         sim_world_put(self->world, &self->stop, self->world->now_ns);
         return;
@@ -98,7 +103,7 @@ static void on_sync_done(struct sim_world *world, struct sim_event *event) {
     SIM_NOTE(world, self, SIM_TRACE_LOG, "synced", self->group_sequence, 0, 0);
     self->group = NULL;
     bool lies = world->plan.mutant == SIM_MUTANT_LYING_DISK;
-    if (!lies || ++self->durable_lag % LYING_GROUPS == 0) {
+    if (!self->sync_hole && (!lies || ++self->durable_lag % LYING_GROUPS == 0)) {
         sim_engine_make_durable(self->log_engine, self->group_sequence);
     }
     node_core_on_sync_finished(self->core);
@@ -124,7 +129,7 @@ static void on_flush(struct sim_world *world, struct sim_event *event) {
     } else if (node_core_flush_begin(self->core)) {
         self->flushing = true;
         self->flush_sequence = sim_engine_sequence(self->data_engine);
-        next = sync_time(self) * 4 + stall_time(self);
+        next = sync_time(self) * 4 + stall_time(self) + world->plan.flush_slow_ns;
     }
     sim_world_put(world, &self->flush, world->now_ns + next);
 }
@@ -151,6 +156,15 @@ static void set_timer(struct sim_node *self) {
     sim_world_put(self->world, &self->timer, at);
 }
 
+// What a mutant of the release before does not know.
+static void set_release(const struct sim_node *self) {
+    bool mixed = (self->world->plan.faults >> SIM_FAULT_OLD_FORMAT & 1) != 0;
+    (void)mixed;
+#ifdef LIGHTCONE_MUTANTS
+    mutant_old_release = mixed && !self->upgraded;
+#endif
+}
+
 void sim_node_turn(struct sim_node *self) {
     struct sim_world *world = self->world;
     if (!self->touched) { return; }
@@ -158,6 +172,7 @@ void sim_node_turn(struct sim_node *self) {
     world->touched--;
     if (!self->up) { return; }
     world->acting = self;
+    set_release(self);
     node_core_turn(self->core);
     struct node_disk_status disk;
     node_core_disk(self->core, &disk);
@@ -255,6 +270,9 @@ static void lose_memory(struct sim_node *self) {
     uint64_t log_lost = sim_engine_crash(self->log_engine, &self->prng);
     uint64_t data_lost = sim_engine_crash(self->data_engine, &self->prng);
     self->paused_until_ns = 0;
+    self->sync_hole = false;
+    if (self->data_full) { sim_engine_set_full(self->data_engine, false); }
+    self->data_full = false;
     SIM_NOTE(self->world, self, SIM_TRACE_CRASH, "lost log, data", log_lost, data_lost, self->boot);
 }
 
@@ -348,6 +366,8 @@ static void configure(struct sim_node *self, struct node_core_config *config) {
     config->trim_lag_max = plan->trim_lag;
     config->digest_interval_ns = plan->digest_ns;
     config->snapshot_bytes_per_s = plan->snapshot_bytes_per_s;
+    config->snapshot_chunk_size = plan->snapshot_chunk_size;
+    config->append_size_max = plan->append_size_max;
     config->disk = (struct node_watchdog_config){.slow_ns = plan->disk_slow_ns,
                                                  .sick_ns = 4 * plan->disk_slow_ns,
                                                  .fail_ns = 16 * plan->disk_slow_ns,
@@ -368,7 +388,8 @@ void sim_node_start(struct sim_node *self) {
             self->upgraded = prng_chance(&self->prng, 1, 3);
         }
     }
-    if (self->boot == 0 || world->plan.mutant != SIM_MUTANT_SAME_BOOT) { self->boot++; }
+    bool same = world->plan.mutant == SIM_MUTANT_SAME_BOOT || MUTANT(OLD_BOOT);
+    if (self->boot == 0 || !same) { self->boot++; }
     self->started_ns = world->now_ns;
     SIM_NOTE(world, self, SIM_TRACE_BOOT, "boot", self->boot, 0, 0);
     struct raftlog_config log = {.engine = self->log_engine,

@@ -57,6 +57,8 @@ struct sim_node {
     enum sim_disk_trouble trouble;
     uint64_t trouble_down_ns;  // how long the node is down after it
     uint64_t stall_ns;         // how much longer the next sync takes
+    bool sync_hole;            // a mutant went on after a failed sync: nothing reaches the disk
+    bool data_full;            // the data store has no room: the node stops itself
     uint64_t sync_scale;       // how much slower than the plan says
 
     struct env env;

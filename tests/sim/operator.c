@@ -93,10 +93,12 @@ static void change_members(struct sim_operator *self, struct sim_node *gateway) 
     struct catalog_place_shard command = {.shard = shard->id, .config_epoch = shard->config_epoch};
     uint64_t drawn = prng_below(&self->prng, 8);
     uint32_t voters = drawn == 0 ? 1 : drawn < 3 ? 5 : 3;
-    if (voters > self->world->plan.node_count) { voters = 3; }
+    bool storm = self->world->plan.storm == SIM_STORM_MEMBERS;
+    if (voters > self->world->plan.node_count || (storm && voters == 5)) { voters = 3; }
     fill(self, &command, voters, catalog);
     if (command.target_count % 2 == 0) { return; }
-    bool learner = prng_chance(&self->prng, 1, 4) && voters < self->world->plan.node_count;
+    bool learner =
+        prng_chance(&self->prng, 1, storm ? 2 : 4) && voters < self->world->plan.node_count;
     if (learner) {
         fill(self, &command, voters + 1, catalog);
         if (command.target_count > voters) { command.targets[voters].role = SHARD_LEARNER; }
@@ -197,7 +199,8 @@ static struct sim_node *nameless(const struct sim_operator *self) {
 static void on_step(struct sim_world *world, struct sim_event *event) {
     (void)event;
     struct sim_operator *self = &world->operator;
-    sim_world_put(world, &self->step, world->now_ns + STEP_NS);
+    bool storm = world->plan.storm == SIM_STORM_MEMBERS;
+    sim_world_put(world, &self->step, world->now_ns + (storm ? STEP_NS / 10 : STEP_NS));
     if (self->call.active) { return; }
     struct sim_node *gateway = some_gateway(self);
     if (gateway == NULL) { return; }

@@ -25,6 +25,14 @@ static const char *const mutant_names[SIM_MUTANT_COUNT] = {
     "wild_clock", "same_boot",  "stale_read",     "eager_node",
 };
 
+static const char *const storm_names[SIM_STORM_COUNT] = {"none", "leaders", "members", "transfers",
+                                                         "snapshots"};
+
+const char *sim_storm_name(enum sim_storm storm) {
+    ASSERT((unsigned)storm < SIM_STORM_COUNT);
+    return storm_names[storm];
+}
+
 const char *sim_fault_name(enum sim_fault fault) {
     ASSERT((unsigned)fault < SIM_FAULT_COUNT);
     return fault_names[fault];
@@ -141,6 +149,62 @@ static void clear_absent(struct sim_plan *self) {
     }
 }
 
+static void draw_storm_world(struct sim_plan *self, struct prng *prng) {
+    bool five = self->storm == SIM_STORM_MEMBERS;
+    self->node_count = five ? 5 : 3;
+    self->member_count = 3;
+    self->replicas = 3;
+    self->shard_count = 1;
+    self->keys_per_shard = (uint32_t)prng_between(prng, 1, 3);
+    self->client_count = (uint32_t)prng_between(prng, 2, 5);
+    self->busy = false;
+    self->think_ns_max = prng_between(prng, 5, 60) * MS;
+    self->fault_ns = prng_between(prng, 8000, 25000) * MS;
+    self->support_ns = prng_between(prng, 250, 500) * MS;
+    self->deadline_ns_max = prng_between(prng, 80, 600) * MS;
+    if (self->storm == SIM_STORM_LEADERS) {
+        self->append_size_max = 1;  // the entries of earlier terms come one by one
+        self->delay_ns_min = prng_between(prng, 2, 10) * MS;
+        self->delay_ns_max = 2 * self->delay_ns_min;
+        self->sync_ns_max = self->sync_ns_min + 10000;
+    }
+    if (self->storm == SIM_STORM_TRANSFERS) {
+        self->sticky = true;
+        self->support_ns = prng_between(prng, 300, 1000) * MS;
+    }
+    if (self->storm == SIM_STORM_SNAPSHOTS) {
+        self->trim_lag = prng_between(prng, 1, 4);
+        self->keys_per_shard = SIM_KEYS_PER_SHARD_MAX;
+        self->snapshot_chunk_size = (uint32_t)prng_between(prng, 1, 400);
+        self->flush_slow_ns = prng_between(prng, 10, 1500) * MS;
+    }
+}
+
+// A fifth of the worlds. What else was drawn stays as it is in the others.
+static void draw_storm(struct sim_plan *self) {
+    struct prng prng;
+    prng_init(&prng, self->seed ^ UINT64_C(0x73746f726d));
+    if (!prng_chance(&prng, 1, 5)) { return; }
+    self->storm = (enum sim_storm)prng_between(&prng, 1, SIM_STORM_COUNT - 1);
+    draw_storm_world(self, &prng);
+    // Little beside it: no more kinds than three, and rarely.
+    uint64_t kept = 0;
+    for (uint32_t i = 0; i < 3; i++) {
+        kept |= UINT64_C(1) << prng_below(&prng, SIM_FAULT_COUNT);
+    }
+    if (self->storm == SIM_STORM_MEMBERS) {
+        self->faults |= UINT64_C(1) << SIM_FAULT_REPLAY;
+        kept |= UINT64_C(1) << SIM_FAULT_REPLAY;
+    }
+    if (self->storm == SIM_STORM_SNAPSHOTS) {
+        uint64_t net = UINT64_C(1) << SIM_FAULT_DROP | UINT64_C(1) << SIM_FAULT_REORDER;
+        self->faults |= net;
+        kept |= net;
+    }
+    self->faults &= kept;
+    self->fault_every_ns = prng_between(&prng, 500, 3000) * MS;
+}
+
 void sim_plan_draw(struct sim_plan *self, uint64_t seed, uint64_t faults_allowed) {
     struct prng prng;
     prng_init(&prng, seed);
@@ -148,11 +212,16 @@ void sim_plan_draw(struct sim_plan *self, uint64_t seed, uint64_t faults_allowed
     draw_cluster(self, &prng);
     draw_load(self, &prng);
     draw_faults(self, &prng);
+    draw_storm(self);
     self->faults &= faults_allowed;
     clear_absent(self);
 }
 
 void sim_plan_ordinary(struct sim_plan *self) {
+    self->storm = SIM_STORM_NONE;
+    self->append_size_max = 0;
+    self->snapshot_chunk_size = 0;
+    self->flush_slow_ns = 0;
     self->node_count = 3;
     self->member_count = 3;
     self->replicas = 3;
@@ -181,6 +250,7 @@ void sim_plan_print(const struct sim_plan *self) {
         comma = ",";
     }
     (void)printf("%s", self->faults == 0 ? "none" : "");
+    if (self->storm != SIM_STORM_NONE) { (void)printf(" storm=%s", storm_names[self->storm]); }
     if (self->mutant != SIM_MUTANT_NONE) { (void)printf(" mutant=%s", mutant_names[self->mutant]); }
     (void)printf("\n");
 }

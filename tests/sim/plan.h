@@ -49,6 +49,17 @@ enum sim_fault {
 };
 #define SIM_FAULTS_ALL ((UINT64_C(1) << SIM_FAULT_COUNT) - 1)
 
+// A nemesis that looks at the state of the cluster and strikes where it hurts (storm.h). Drawn
+// apart from all else; worlds with a storm have other shapes and fewer random faults.
+enum sim_storm {
+    SIM_STORM_NONE,
+    SIM_STORM_LEADERS,    // whoever comes to lead is cut off or crashes before it gets anywhere
+    SIM_STORM_MEMBERS,    // members change all the time, leaders are cut off while they do
+    SIM_STORM_TRANSFERS,  // leaders hand over, and do not hear what becomes of it
+    SIM_STORM_SNAPSHOTS,  // everybody needs snapshots; receivers crash when they have got one
+    SIM_STORM_COUNT
+};
+
 // Seeded bugs of the simulator's own ports; each must be caught (mutants_test).
 enum sim_mutant {
     SIM_MUTANT_NONE,
@@ -100,7 +111,10 @@ struct sim_plan {
     uint64_t trim_lag;   // entries kept for a replica that lags; beyond, it gets a snapshot
     uint64_t digest_ns;  // between comparisons of the replicas' state; 0 = never
     uint64_t snapshot_bytes_per_s;
-    uint64_t disk_slow_ns;  // thresholds of the watchdog: this, four times and sixteen times it
+    uint32_t snapshot_chunk_size;
+    uint64_t append_size_max;
+    uint64_t flush_slow_ns;  // flushes take this much longer
+    uint64_t disk_slow_ns;   // thresholds of the watchdog: this, four times and sixteen times it
     uint64_t frontier_ns;
 
     // Clients.
@@ -118,6 +132,7 @@ struct sim_plan {
     uint64_t fault_every_ns;
     uint64_t fault_lasts_ns;
     bool clock_hours;
+    enum sim_storm storm;
     bool heal_all;  // before liveness is asked for; else only a majority of each group
 };
 
@@ -127,6 +142,7 @@ void sim_plan_draw(struct sim_plan *self, uint64_t seed, uint64_t faults_allowed
 // four clients that think a quarter of a second, and two minutes.
 void sim_plan_ordinary(struct sim_plan *self);
 const char *sim_fault_name(enum sim_fault fault);
+const char *sim_storm_name(enum sim_storm storm);
 const char *sim_mutant_name(enum sim_mutant mutant);
 // One line for people.
 void sim_plan_print(const struct sim_plan *self);

@@ -71,7 +71,7 @@ static uint64_t log_time(void *ctx) {
 static void on_stop(void *ctx, const char *reason) {
     struct sim_world *self = ctx;
     bool own = strncmp(reason, "FATAL", 5) == 0 && self->armed;
-    if (own && self->acting != NULL && self->acting->damaged) {
+    if (own && self->acting != NULL && (self->acting->damaged || self->acting->data_full)) {
         if (self->trace.echo) { (void)printf("node %u: %s\n", self->acting->id.v, reason); }
         stop_set_hook(on_stop, self);  // once more
         longjmp(self->stopped, 1);
@@ -159,6 +159,7 @@ static void world_init(struct sim_world *self, const struct sim_plan *plan, bool
     sim_faults_init(&self->faults, self);
     sim_checks_init(&self->checks, self);
     sim_operator_init(&self->operator, self);
+    sim_storm_init(&self->storm, self);
     sim_history_init(&self->history);
     log_set_sink(on_log_line, self);
     log_set_clock(log_time, self);
@@ -351,6 +352,7 @@ static void load(struct sim_world *self) {
     SIM_NOTE(self, NULL, SIM_TRACE_PHASE, "faults", 0, 0, 0);
     sim_faults_start(&self->faults);
     sim_operator_start(&self->operator);
+    sim_storm_start(&self->storm);
     (void)sim_world_until(self, self->plan.fault_ns, never);
 }
 

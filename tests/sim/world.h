@@ -15,6 +15,7 @@
 #include "tests/sim/node.h"
 #include "tests/sim/operator.h"
 #include "tests/sim/plan.h"
+#include "tests/sim/storm.h"
 #include "tests/sim/trace.h"
 
 #include <setjmp.h>
@@ -31,6 +32,7 @@ struct sim_world {
     struct sim_node nodes[SIM_NODES_MAX];
     struct sim_faults faults;
     struct sim_operator operator;
+    struct sim_storm_state storm;
     struct sim_checks checks;
     struct sim_history history;
     struct sim_client clients[SIM_CLIENTS_MAX + 1];  // the last one does the final check

@@ -120,6 +120,7 @@ static void mutate(struct apply *self, const struct command_mutation *mutation, 
         mvcc_put(self->batch, mutation->key, ts, ts, mutation->value);
         break;
     case COMMAND_DELETE:
+        if (MUTANT(UNKNOWN_ENTRY_IGNORED) && mutant_old_release) { return; }
         mvcc_delete(self->batch, mutation->key, ts, ts);
         break;
     case COMMAND_DELETE_RANGE: {

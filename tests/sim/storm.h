@@ -1,0 +1,31 @@
+// SPDX-License-Identifier: Apache-2.0
+// storm.h - a nemesis that looks: it strikes the leader that was just elected, the change of
+// members under way, the replica that has just got a snapshot.
+// Invariants: it does nothing that the random nemesis could not do at the same moment; it ends when
+//             the faults end.
+// Ownership:  the world owns it.
+// Thread:     confined to the world.
+// See:        tests/sim/README.md "Storms"
+#pragma once
+
+#include "tests/sim/node.h"
+
+struct sim_storm_state {
+    struct sim_world *world;
+    struct prng prng;
+    bool on;
+    struct sim_event tick;
+    struct sim_event strike;  // at whoever came to lead
+    struct sim_event heal;
+    bool blocks[SIM_NODES_MAX][SIM_NODES_MAX];
+    struct sim_node *leads;  // the latest leader of a shard of data
+    uint64_t epoch;          // of the membership that was struck last
+    bool whole[SIM_NODES_MAX];
+    uint64_t incarnations[SIM_NODES_MAX];
+};
+
+void sim_storm_init(struct sim_storm_state *self, struct sim_world *world);
+void sim_storm_start(struct sim_storm_state *self);
+void sim_storm_stop(struct sim_storm_state *self);
+// A node has come to lead a shard.
+void sim_storm_leads(struct sim_storm_state *self, struct sim_node *node, struct shard_id shard);
