@@ -271,7 +271,8 @@ class FullDisk(Nemesis):
             assert get(item, "t", key) == b"before", "a read on a full disk"
         shard = Cluster.shards("t", node)[0]
         target = next(number for number in cluster.node_ids() if number != shard.leader)
-        node.admin.ShardTransferLeader(pb.ShardTransferLeaderRequest(shard=shard.id, target_node=target), timeout=10)
+        leader = cluster.leader_of(shard.id, node)  # the only one that takes the order
+        leader.admin.ShardTransferLeader(pb.ShardTransferLeaderRequest(shard=shard.id, target_node=target), timeout=10)
         wait(lambda: Cluster.shards("t", node)[0].leader == target, 10, "a transfer on a full disk")
         time.sleep(1)
         assert all(item.alive for item in cluster.nodes), "a node died of a full disk"
@@ -310,8 +311,12 @@ class Partition(Nemesis):
         time.sleep(self.chance.uniform(3, 5))
         progress(loads, 5)  # some majority sees each other
         self.net.heal()
+        begun = time.monotonic()
         cluster.wait_until_whole()
+        whole = time.monotonic()
         progress(loads)
+        self.notes.append(f"whole {whole - begun:.2f} s after it healed, and 20 more writes of each client "
+                          f"{time.monotonic() - whole:.2f} s later")
 
     def heal(self, cluster):
         self.net.heal()
