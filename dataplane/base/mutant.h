@@ -64,5 +64,6 @@ static inline void mutant_choose(enum mutant mutant) {
     mutant_chosen = mutant;
 }
 #else
-#define MUTANT(name) false
+#define MUTANT(name)       false
+#define mutant_old_release false
 #endif
