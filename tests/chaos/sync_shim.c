@@ -62,18 +62,27 @@ static bool admit(int fd) {
     return true;
 }
 
+// The C library's own. (C has no conversion from dlsym's pointer to a function's.)
+static void next_of(const char *name, void *function) {
+    void *symbol = dlsym(RTLD_NEXT, name);
+    if (symbol == NULL) { abort(); }
+    memcpy(function, &symbol, sizeof(symbol));
+}
+
 int fdatasync(int fd) {
-    int (*next)(int) = (int (*)(int))dlsym(RTLD_NEXT, "fdatasync");
+    int (*next)(int) = NULL;
+    next_of("fdatasync", &next);
     return admit(fd) ? next(fd) : -1;
 }
 
 int fsync(int fd) {
-    int (*next)(int) = (int (*)(int))dlsym(RTLD_NEXT, "fsync");
+    int (*next)(int) = NULL;
+    next_of("fsync", &next);
     return admit(fd) ? next(fd) : -1;
 }
 
 int sync_file_range(int fd, off64_t from, off64_t size, unsigned flags) {
-    int (*next)(int, off64_t, off64_t, unsigned) =
-        (int (*)(int, off64_t, off64_t, unsigned))dlsym(RTLD_NEXT, "sync_file_range");
+    int (*next)(int, off64_t, off64_t, unsigned) = NULL;
+    next_of("sync_file_range", &next);
     return admit(fd) ? next(fd, from, size, flags) : -1;
 }
