@@ -15,6 +15,7 @@
 struct node_heard {
     struct node_id node;
     uint64_t version;
+    bool settled;  // as new as what its leader had committed
 };
 
 // A shard whose members are changing, and how far its leader, which is here, is.
@@ -62,6 +63,8 @@ struct node_core {
     struct buf report_payload;
     bool reporting;
     uint32_t report_position;  // watches are reported in turn
+    struct shard_id *refused;  // of this node's replicas: their logs cannot be trusted
+    uint32_t refused_count;
 
     // Diagnostics.
     struct node_status_call *status_head;

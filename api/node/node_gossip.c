@@ -11,7 +11,15 @@
 
 #define CURRENT_WAIT_NS UINT64_C(3000000000)
 
-// Message: varint version held, slice delta (empty = only asking).
+// A member that was restarted holds what its store had flushed, which may be far behind what it
+// helped to commit: until it has caught up with a leader its version is no witness.
+static bool is_settled(const struct node_core *self) {
+    if (self->catalog_machine == NULL) { return true; }
+    const struct replica *replica = replica_table_find(self->table, SHARD_CATALOG);
+    return replica != NULL && replica_is_caught_up(replica);
+}
+
+// Message: varint version held, u8 whether it is settled, slice delta (empty = only asking).
 static void send_catalog(struct node_core *self, struct node_id to, bool with_delta,
                          uint64_t since) {
     struct buf delta;
@@ -25,6 +33,7 @@ static void send_catalog(struct node_core *self, struct node_id to, bool with_de
     buf_reset(&self->scratch);
     codec_writer_init(&w, &self->scratch);
     codec_put_varint(&w, catalog_version(self->catalog));
+    codec_put_u8(&w, is_settled(self));
     codec_put_slice(&w, buf_slice(&delta));
     if (w.status == STATUS_OK) {
         env_send(self->config.env, to, PEER_CATALOG, buf_slice(&self->scratch));
@@ -67,11 +76,12 @@ static bool leads_catalog(struct node_core *self) {
 }
 
 static bool members_agree(const struct node_core *self) {
-    uint32_t told = node_core__is_member(self, self->config.self.id);
-    for (uint32_t i = 0; i < self->config.member_count; i++) {
-        uint64_t version = node_core_version_of(self, self->config.members[i]);
-        if (version > catalog_version(self->catalog)) { return false; }
-        told += version != 0;
+    uint32_t told = self->catalog_machine != NULL && is_settled(self);
+    for (uint32_t i = 0; i < self->heard_count; i++) {
+        const struct node_heard *heard = &self->heard[i];
+        if (!node_core__is_member(self, heard->node)) { continue; }
+        if (heard->version > catalog_version(self->catalog)) { return false; }
+        told += heard->settled;
     }
     return told > self->config.member_count / 2;
 }
@@ -83,25 +93,28 @@ bool node_core_is_current(struct node_core *self) {
     return self->current;
 }
 
-static void note_version(struct node_core *self, struct node_id node, uint64_t version) {
+static void note_version(struct node_core *self, const struct node_heard *news) {
     for (uint32_t i = 0; i < self->heard_count; i++) {
         struct node_heard *heard = &self->heard[i];
-        if (!node_id_equal(heard->node, node)) { continue; }
-        if (version > heard->version) { heard->version = version; }
+        if (!node_id_equal(heard->node, news->node)) { continue; }
+        // One that was settled and is restarted had said the larger version before.
+        heard->settled = heard->settled || news->settled;
+        if (news->version > heard->version) { heard->version = news->version; }
         return;
     }
     if (self->heard_count == CATALOG_NODES_MAX) { return; }
-    self->heard[self->heard_count++] = (struct node_heard){node, version};
+    self->heard[self->heard_count++] = *news;
 }
 
 enum status node_core__on_catalog(struct node_core *self, struct node_id from, struct slice body) {
     struct codec_reader r;
     codec_reader_init(&r, body);
     uint64_t version = codec_get_varint(&r);
+    bool settled = codec_get_u8(&r) != 0;
     struct slice delta = codec_get_slice(&r, 32 << 20);
     enum status st = codec_finish(&r);
     if (st != STATUS_OK) { return st; }
-    note_version(self, from, version);
+    note_version(self, &(struct node_heard){from, version, settled});
     if (delta.size > 0 && self->catalog_machine == NULL) {
         uint64_t before = catalog_version(self->catalog);
         st = catalog_apply_delta(self->catalog, delta);

@@ -11,6 +11,7 @@
 #include "api/node/node_core_internal.h"
 #include "dataplane/base/assert.h"
 #include "dataplane/base/mem.h"
+#include "dataplane/obs/log.h"
 
 #define WATCH_INTERVAL_NS  UINT64_C(50000000)
 #define REPORT_RETRY_NS    UINT64_C(200000000)
@@ -58,11 +59,33 @@ void node_core__describe_shard(struct node_core *self, struct shard_id shard) {
     apply_set_range(self->apply, at->id, bytes_slice(at->start), bytes_slice(at->end));
 }
 
+static bool is_refused(const struct node_core *self, struct shard_id shard) {
+    for (uint32_t i = 0; i < self->refused_count; i++) {
+        if (shard_id_equal(self->refused[i], shard)) { return true; }
+    }
+    return false;
+}
+
+// What cannot be trusted stays closed, and stays on the disk for whoever looks into it; the other
+// shards of the node are none the worse.
+// LIMIT: until the node is replaced. Which incarnation wrote it is not known, so that no later one
+// may take its place.
+static void refuse_replica(struct node_core *self, struct shard_id shard) {
+    LOG_ERROR("node.replica.refused", LOG_U64("shard", shard.v),
+              LOG_STR("why", "its hard state cannot be read"),
+              LOG_STR("what_to_do", "move the shard's replica to another node"));
+    self->refused = mem_realloc(self->refused, (self->refused_count + 1) * sizeof(*self->refused));
+    self->refused[self->refused_count++] = shard;
+}
+
 static void open_replica(struct node_core *self, const struct shard_descriptor *at,
                          uint64_t incarnation) {
+    if (is_refused(self, at->id)) { return; }
     bool first = at->config_epoch == 1 && node_id_equal(at->leader, self->config.self.id);
     enum status st = replica_table_open_as(self->table, at, incarnation, first);
-    if (st != STATUS_OK) {
+    if (st == STATUS_CORRUPT) {
+        refuse_replica(self, at->id);
+    } else if (st != STATUS_OK) {
         FATAL("shard %llu: its replica cannot be opened: %s", (unsigned long long)at->id.v,
               status_text(st));
     }
@@ -83,6 +106,7 @@ static void place_replica(struct node_core *self, const struct shard_descriptor 
     uint64_t incarnation = incarnation_here(self, at);
     if (incarnation == 0) { return; }
     open_replica(self, at, incarnation);
+    if (is_refused(self, at->id)) { return; }
     // Removed while this node was away: opened only to be removed properly.
     if (is_removed(self, at, incarnation)) { remove_replica(self, at->id); }
 }
@@ -104,6 +128,7 @@ const struct shard_descriptor *node_core__wanted(void *ctx, struct shard_id shar
     struct node_core *self = ctx;
     const struct shard_descriptor *at = catalog_shard(self->catalog, shard);
     if (at == NULL || shard_id_equal(shard, SHARD_CATALOG)) { return NULL; }
+    if (is_refused(self, shard)) { return NULL; }
     bool placed = shard_descriptor_has_node(at, self->config.self.id) ||
                   shard_descriptor_target(at, self->config.self.id) != NULL;
     return placed && !is_removed(self, at, incarnation) ? at : NULL;

@@ -286,6 +286,13 @@ const struct raft_membership *raft_members_committed(const struct raft_core *cor
     return &core->configs[0].membership;
 }
 
+bool raft_is_caught_up(const struct raft_core *core) {
+    if (core->role == RAFT_LEADER) { return core->applied >= core->term_start; }
+    uint64_t told = core->heard_commit;
+    if (core->leader.v == 0 || told == 0 || core->health != RAFT_WHOLE) { return false; }
+    return core->applied >= told && raft__term_at(core, told) == core->term;
+}
+
 enum raft_health raft_health_of(const struct raft_core *core) {
     return core->health;
 }

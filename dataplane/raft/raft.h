@@ -352,6 +352,10 @@ bool raft_wants_leave(const struct raft_core *core, struct raft_membership *out)
 // Ready to lead: a voter of the newer configuration, present, whole, replicating, at most lag
 // entries behind (leader only).
 bool raft_is_ready(const struct raft_core *core, struct node_id node, uint64_t lag);
+// Has applied, in this boot, everything that was committed when a leader of the present term last
+// spoke to it, or when it became leader itself. Only a commit of the leader's own term counts: what
+// a new leader believes committed before that may be old.
+bool raft_is_caught_up(const struct raft_core *core);
 enum raft_health raft_health_of(const struct raft_core *core);
 // An entry of the memory window, or NULL when it must be read from the log store. Borrowed until
 // the next step.

@@ -93,6 +93,7 @@ enum status raft__on_frontier(struct raft_core *core, const struct raft_event *e
         MARK("raft.frontier.ignored");
         return STATUS_OK;
     }
+    core->heard_commit = raft__max(core->heard_commit, event->u.frontier.commit);
     // Only what is known to equal the leader's log: beyond it may lie entries of a lost branch.
     uint64_t index = raft__min(event->u.frontier.commit, core->verified);
     core->commit = raft__max(core->commit, index);

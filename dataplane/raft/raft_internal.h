@@ -163,7 +163,8 @@ struct raft_core {
     uint64_t verified;  // follower: the log equals that of the term's leader up to here
 
     uint64_t heard_ns;        // follower: latest append of the leader
-    uint64_t heard_sequence;  // and the largest sequence of those of this term
+    uint64_t heard_sequence;  // and the largest sequence of those of this term,
+    uint64_t heard_commit;    // and the largest commit
     uint64_t election_deadline_ns;
     uint64_t deadline_ns;
     struct raft_promise promise;
@@ -269,8 +270,7 @@ enum raft_vote raft__quorum_votes(const struct raft_core *core);
 bool raft__is_joint(const struct raft_core *core);
 // A voter of one of the configurations in use.
 bool raft__counts(const struct raft_progress *peer);
-// The only voter is this replica.
-bool raft__is_alone(const struct raft_core *core);
+bool raft__is_alone(const struct raft_core *core);  // the only voter is this replica
 
 // --- memberships (raft_membership.c, raft_config.c)
 // A leader that uses `self` may propose `next`.

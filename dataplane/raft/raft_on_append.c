@@ -181,6 +181,7 @@ uint64_t raft__follow(struct raft_core *core, const struct raft_message *m) {
     ASSERT(core->role == RAFT_FOLLOWER);
     core->heard_ns = core->now_ns;
     core->heard_sequence = raft__max(core->heard_sequence, m->sequence);
+    core->heard_commit = raft__max(core->heard_commit, m->commit);
     core->election_deadline_ns = raft__add(core->now_ns, raft__timeout(core));
     return raft__promise_renew(core, m->from, m->sequence);
 }

@@ -37,6 +37,7 @@ void raft__become_follower(struct raft_core *core, uint64_t term, struct node_id
         core->term_leader = (struct node_id){0};
         core->verified = 0;
         core->heard_sequence = 0;
+        core->heard_commit = 0;
         raft__persist_hard_state(core);
     }
     core->role = RAFT_FOLLOWER;
@@ -132,6 +133,7 @@ void raft__start_election(struct raft_core *core, uint64_t transfer_sequence) {
     core->term_leader = (struct node_id){0};
     core->verified = 0;
     core->heard_sequence = 0;
+    core->heard_commit = 0;
     raft__persist_hard_state(core);
     struct raft_message request = {.type = RAFT_VOTE_REQUEST,
                                    .term = core->term,

@@ -22,6 +22,10 @@ enum raft_health replica_health(const struct replica *self) {
     return raft_health_of(self->raft);
 }
 
+bool replica_is_caught_up(const struct replica *self) {
+    return raft_is_caught_up(self->raft);
+}
+
 bool replica_is_leader(const struct replica *self) {
     return raft_is_leader(self->raft);
 }

@@ -106,6 +106,8 @@ const struct raft_membership *replica_members(const struct replica *self);
 // Anything but WHOLE: the state is not that of any index, do not read it.
 enum raft_health replica_health(const struct replica *self);
 bool replica_is_leader(const struct replica *self);
+// Holds everything that was committed when its leader last spoke to it in this boot.
+bool replica_is_caught_up(const struct replica *self);
 // Known leader and its term; node 0 = unknown.
 struct node_id replica_leader(const struct replica *self, uint64_t *out_term);
 const struct shard_descriptor *replica_descriptor(const struct replica *self);

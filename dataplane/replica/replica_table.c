@@ -127,8 +127,15 @@ static void table_add(struct replica_table *self, struct replica *replica) {
     replica__leads_join(replica);
 }
 
+// Without its hard state nobody knows which incarnation wrote a log, nor whom it voted for: such a
+// replica must neither go on nor pass for the remains of an older one.
+static bool is_anonymous(const struct log_bounds *bounds) {
+    return bounds->damaged_from != 0 && bounds->hard_state.term == 0;
+}
+
 // Nothing lived here, or an older incarnation whose remains go. STATUS_FAILED_PRECONDITION when
-// this incarnation was removed, or is older than what lives here.
+// this incarnation was removed, or is older than what lives here; STATUS_CORRUPT when nobody can
+// tell.
 static enum status admit(struct replica_table *self, struct shard_id shard, uint64_t incarnation,
                          struct log_bounds *bounds) {
     const struct log_store *log = self->config.log;
@@ -136,6 +143,7 @@ static enum status admit(struct replica_table *self, struct shard_id shard, uint
     if (st != STATUS_OK) { return st; }
     bool removed = incarnation <= bounds->removed_incarnation;
     if (removed && !MUTANT(TOMBSTONE_IGNORED)) { return STATUS_FAILED_PRECONDITION; }
+    if (is_anonymous(bounds)) { return STATUS_CORRUPT; }
     const bool written = bounds->last_index > 0 || bounds->hard_state.term > 0;
     uint64_t lives = bounds->hard_state.incarnation;
     if (written && lives == 0) { lives = 1; }  // by a version that knew no incarnations

@@ -474,6 +474,27 @@ static void test_snapshot_successor_of_a_removed_replica_begins_empty(void **sta
     world_destroy(world);
 }
 
+// Whose log is it? Its hard state cannot be read, so no incarnation may go on with it, and none may
+// take it for the remains of an older one: it may hold what a quorum needs.
+static void test_snapshot_anonymous_log_is_neither_used_nor_wiped(void **state) {
+    (void)state;
+    struct world *world = world_create(4, 3, 22);
+    start_all(world);
+    struct world_node *fourth = world_node(world, 4);
+    fourth->log.now.bounds =
+        (struct log_bounds){.last_index = 5, .damaged_from = 1, .base_ceiling = HLC_ZERO};
+    for (uint64_t incarnation = 1; incarnation <= 9; incarnation += 8) {
+        assert_int_equal(
+            replica_table_open_as(fourth->table, &world->descriptor, incarnation, false),
+            STATUS_CORRUPT);
+        assert_null(world_replica(world, 4));
+        assert_int_equal(fourth->log.now.bounds.last_index, 5);
+        assert_int_equal(fourth->log.now.bounds.removed_incarnation, 0);
+    }
+    fourth->log.now.bounds = (struct log_bounds){0};
+    world_destroy(world);
+}
+
 // It never heard that it was removed, and is spoken to as its successor.
 static void test_snapshot_older_incarnation_gives_way(void **state) {
     (void)state;
@@ -578,6 +599,7 @@ int main(void) {
         cmocka_unit_test(test_snapshot_fills_a_replica_that_was_added),
         cmocka_unit_test(test_snapshot_successor_of_a_removed_replica_begins_empty),
         cmocka_unit_test(test_snapshot_older_incarnation_gives_way),
+        cmocka_unit_test(test_snapshot_anonymous_log_is_neither_used_nor_wiped),
         TEST(test_snapshot_with_a_chunk_that_is_none_is_begun_anew),
         TEST(test_snapshot_place_of_a_silent_sender_is_free_again),
         TEST(test_snapshot_removal_ends_what_is_pending),
