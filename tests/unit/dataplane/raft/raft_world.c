@@ -166,11 +166,13 @@ static void note_leader(struct world_node *node) {
     ASSERT(self->leader_of[term] == 0);
     self->leader_of[term] = node->number;
     self->elections++;
-    ASSERT(node->disk.last >= self->committed);
     world__note_decision(node);
     world__check_majority(node, true);
     for (uint64_t i = 1; i <= self->committed; i++) {
-        if (i <= node->trim_index) { continue; }
+        // The votes may have been so long under way that a later term has a leader already, which
+        // committed more; this one will commit nothing.
+        if (i <= node->trim_index || self->decided_in[i - 1] > term) { continue; }
+        ASSERT(i <= node->disk.last);
         ASSERT(node->view.items[i - 1].term == self->committed_terms[i - 1]);
     }
 }
@@ -305,6 +307,14 @@ static void act(struct world_node *node, const struct raft_action *action) {
     }
 }
 
+static void note_decided(struct world_node *node) {
+    struct world *self = node->world;
+    while (self->decided < node->core->commit) {
+        self->decided_in[self->decided] = raft_term(node->core);
+        self->decided++;
+    }
+}
+
 enum status world_step(struct world_node *node, struct raft_event *event) {
     ASSERT(node->up);
     struct raft_action items[RAFT_ACTIONS_MAX];
@@ -315,6 +325,7 @@ enum status world_step(struct world_node *node, struct raft_event *event) {
     uint64_t commit = node->core->commit;
     enum status st = raft_core_step(node->core, event, &actions);
     raft_check(node->core);
+    if (led || raft_is_leader(node->core)) { note_decided(node); }
     if (raft_is_leader(node->core) && node->core->commit > commit) {
         world__note_decision(node);
         world__check_majority(node, false);

@@ -159,8 +159,10 @@ struct world {
     // The truth so far.
     uint64_t committed_terms[WORLD_LOG_MAX];
     uint64_t committed_payloads[WORLD_LOG_MAX];
-    uint64_t committed;         // largest index applied anywhere
-    uint64_t leader_announced;  // largest index announced by a leader: what clients know
+    uint64_t decided_in[WORLD_LOG_MAX];  // term of the first leader that committed the index
+    uint64_t decided;                    // up to here
+    uint64_t committed;                  // largest index applied anywhere
+    uint64_t leader_announced;           // largest index announced by a leader: what clients know
     uint32_t leader_of[WORLD_TERMS_MAX];
     struct raft_membership decided_by;  // what was in use at the latest decision
     uint64_t decided_term;
