@@ -41,11 +41,28 @@ void sim_checks_boot(struct sim_checks *self, struct sim_node *node) {
     node->last_hlc = 0;
     for (uint32_t i = 0; i < self->shard_count; i++) {
         self->shards[i].open[node->position] = false;
+        self->shards[i].back[node->position] = true;
         self->shards[i].walked[node->position] = 0;
         self->shards[i].commits[node->position] = 0;
         self->shards[i].terms[node->position] = 0;
         self->shards[i].marks[node->position] = 0;
     }
+}
+
+static void note_whole(void *ctx, struct replica *replica) {
+    struct sim_checks *self = ctx;
+    struct sim_shard_record *record = record_of(self, replica_shard(replica));
+    struct replica_frontiers f;
+    replica_frontiers(replica, &f);
+    record->whole[self->node->position] = f.health == RAFT_WHOLE;
+}
+
+void sim_checks_crash(struct sim_checks *self, struct sim_node *node) {
+    for (uint32_t i = 0; i < self->shard_count; i++) {
+        self->shards[i].whole[node->position] = false;
+    }
+    self->node = node;
+    if (node->core != NULL) { replica_table_each(node_core_table(node->core), note_whole, self); }
 }
 
 void sim_checks_replaced(struct sim_checks *self, struct sim_node *node) {
@@ -269,13 +286,13 @@ static void check_gone(struct sim_checks *self) {
 static void check_whole(struct sim_checks *self, struct sim_shard_record *record,
                         const struct replica_frontiers *f) {
     uint32_t position = self->node->position;
-    bool rebooted = record->marks[position] == 0;
-    if (rebooted && record->whole[position] && f->health == RAFT_HOLLOW && !self->node->damaged) {
+    if (record->back[position] && record->whole[position] && f->health == RAFT_HOLLOW &&
+        !self->node->damaged) {
         sim_fail(self->world,
                  "shard %" PRIu64 ": node %u was whole before its crash, and has lost its state",
                  record->id.v, self->node->id.v);
     }
-    record->whole[position] = f->health == RAFT_WHOLE;
+    record->back[position] = false;
 }
 
 static void look(void *ctx, struct replica *replica) {

@@ -42,6 +42,7 @@ struct sim_shard_record {
     uint64_t commits[SIM_NODES_MAX];       // in its present boot
     uint64_t terms[SIM_NODES_MAX];         // last term seen there
     bool whole[SIM_NODES_MAX];             // also before its present boot
+    bool back[SIM_NODES_MAX];              // of a boot, not looked at yet
     bool open[SIM_NODES_MAX];              // at the end of its last turn
     bool seen[SIM_NODES_MAX];              // in the look under way
     uint64_t marks[SIM_NODES_MAX];         // sum of the frontiers last seen there
@@ -65,6 +66,8 @@ struct sim_checks {
 void sim_checks_init(struct sim_checks *self, struct sim_world *world);
 void sim_checks_deinit(struct sim_checks *self);
 // A node starts over: what it had applied in its last boot is looked at again.
+// Before the node crashes: who was whole. Nothing was before a node that fell.
+void sim_checks_crash(struct sim_checks *self, struct sim_node *node);
 void sim_checks_boot(struct sim_checks *self, struct sim_node *node);
 void sim_checks_turn(struct sim_checks *self, struct sim_node *node);
 // The node at this place is another from now on, with empty disks.

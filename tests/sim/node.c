@@ -297,6 +297,7 @@ void sim_node_deinit(struct sim_node *self) {
 
 void sim_node_crash(struct sim_node *self) {
     ASSERT(self->up);
+    sim_checks_crash(&self->world->checks, self);
     stop_core(self);
     lose_memory(self);
 }
@@ -315,6 +316,7 @@ void sim_node_fell(struct sim_node *self) {
     self->log = NULL;
     self->group = NULL;
     self->flushing = false;
+    sim_checks_crash(&world->checks, self);
     sim_calls_lost(world, self);
     lose_memory(self);
     uint64_t down = prng_between(&self->prng, 1, 500) * 1000000;

@@ -103,6 +103,18 @@ void sim_storm_leads(struct sim_storm_state *self, struct sim_node *node, struct
     sim_world_put(self->world, &self->strike, self->world->now_ns + soon(self, 6));
 }
 
+// Whoever leads in peace is struck too.
+static void strike_leaders(struct sim_storm_state *self) {
+    if (heap_has(&self->heal.heap) || heap_has(&self->strike.heap)) { return; }
+    for (uint32_t i = 0; i < self->world->plan.node_count; i++) {
+        struct replica *replica = replica_at(self, i);
+        if (replica == NULL || !replica_is_leader(replica)) { continue; }
+        self->leads = &self->world->nodes[i];
+        sim_world_put(self->world, &self->strike, self->world->now_ns + soon(self, 20));
+        return;
+    }
+}
+
 // --- Members ---
 
 // With whom the leader is left: nobody, those that do not vote, or anyone.
@@ -179,7 +191,7 @@ static void strike_transfers(struct sim_storm_state *self) {
         if (replica == NULL || !replica_is_leader(replica)) { continue; }
         struct sim_node *node = &world->nodes[i];
         if (sim_node_is_paused(node)) { return; }
-        if (prng_chance(&self->prng, 1, 4)) {  // it sleeps longer than its lease
+        if (prng_chance(&self->prng, 1, 2)) {  // it sleeps longer than its lease
             sim_node_pause(node, prng_between(&self->prng, 1, 3) * world->plan.support_ns);
             return;
         }
@@ -232,8 +244,10 @@ static void on_tick(struct sim_world *world, struct sim_event *event) {
     case SIM_STORM_SNAPSHOTS:
         strike_snapshots(self);
         break;
-    case SIM_STORM_NONE:
     case SIM_STORM_LEADERS:
+        strike_leaders(self);
+        break;
+    case SIM_STORM_NONE:
     case SIM_STORM_COUNT:
         break;
     }
