@@ -8,6 +8,7 @@
 #include "txn/session/session.h"
 
 #include "dataplane/base/assert.h"
+#include "dataplane/base/mark.h"
 #include "dataplane/base/mem.h"
 #include "txn/session/session_internal.h"
 
@@ -138,6 +139,15 @@ void session_on_time(struct session *self) {
     }
 }
 
+// Whether the node that was asked leads no more, so that its answer need not be waited for: it may
+// be dead, and a call that waits would learn of its successor only when the attempt times out.
+static bool is_superseded(const struct session *self, const struct session_slot *slot,
+                          struct node_id leader) {
+    const struct shard_descriptor *known = shard_map_by_id(self->config.map, slot->shard);
+    return !node_id_equal(slot->target, leader) &&
+           (known == NULL || !node_id_equal(slot->target, known->leader));
+}
+
 void session_on_leader(struct session *self, struct shard_id shard, struct node_id leader,
                        uint64_t term) {
     if (self->closing || leader.v == 0) { return; }
@@ -151,8 +161,14 @@ void session_on_leader(struct session *self, struct shard_id shard, struct node_
     for (struct session_slot *slot = *session__waiters(self, shard); slot != NULL;
          slot = slot->next) {
         if (!shard_id_equal(slot->shard, shard)) { continue; }
-        slot->avoid = (struct node_id){0};
-        slot->retry_at_ns = now;
+        if (slot->state == SESSION_SLOT_REMOTE) {
+            if (!is_superseded(self, slot, leader)) { continue; }
+            MARK("session.leader_superseded");
+            slot->attempt_until_ns = now;
+        } else {
+            slot->avoid = (struct node_id){0};
+            slot->retry_at_ns = now;
+        }
         heap_put(&self->timers, &slot->timer, now);
     }
 }
@@ -165,7 +181,8 @@ static void check_slot(const struct session *self, const struct session_slot *sl
     const bool has_call = slot->call != NULL;
     ASSERT(has_call == (slot->state != SESSION_SLOT_FREE && slot->state != SESSION_SLOT_ENDED));
     ASSERT(has_call == (slot->timer.index != HEAP_ABSENT));
-    ASSERT((slot->link != NULL) == (slot->state == SESSION_SLOT_WAITING));
+    ASSERT((slot->link != NULL) ==
+           (slot->state == SESSION_SLOT_WAITING || slot->state == SESSION_SLOT_REMOTE));
     ASSERT_IF(slot->link != NULL, *slot->link == slot);
     ASSERT_IF(slot->state == SESSION_SLOT_ENDED, slot->exec.pending);
     ASSERT_IF(slot->state == SESSION_SLOT_FREE, !slot->exec.pending);

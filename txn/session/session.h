@@ -81,8 +81,9 @@ NODISCARD enum status session_on_message(struct session *self, struct node_id fr
 // When session_on_time is wanted next; UINT64_MAX = never.
 uint64_t session_deadline_ns(const struct session *self);
 void session_on_time(struct session *self);
-// The table heard of a leader: calls waiting for that shard go out at the next session_on_time,
-// which is due at once. May be called in the middle of a turn of the table.
+// The table heard of a leader: calls waiting for that shard, or for the answer of another node that
+// led it, go out at the next session_on_time, which is due at once. May be called in the middle of
+// a turn of the table.
 void session_on_leader(struct session *self, struct shard_id shard, struct node_id leader,
                        uint64_t term);
 

@@ -58,6 +58,16 @@ struct session_slot **session__waiters(struct session *self, struct shard_id sha
     return &self->waiters[shard.v % SESSION_WAITER_BUCKETS];
 }
 
+// The slot hears of the shard's next leader, session_on_leader.
+static void enter_waiters(struct session_slot *slot) {
+    ASSERT(slot->call != NULL && slot->link == NULL);
+    struct session_slot **head = session__waiters(slot->exec.session, slot->shard);
+    slot->next = *head;
+    slot->link = head;
+    if (slot->next != NULL) { slot->next->link = &slot->next; }
+    *head = slot;
+}
+
 static void leave_waiters(struct session_slot *slot) {
     if (slot->link == NULL) { return; }
     *slot->link = slot->next;
@@ -72,14 +82,9 @@ static void set_timer(struct session_slot *slot, uint64_t at_ns) {
 }
 
 void session__wait_until(struct session_slot *slot, uint64_t at_ns) {
-    ASSERT(slot->call != NULL && slot->link == NULL);
-    struct session_slot **head = session__waiters(slot->exec.session, slot->shard);
     slot->state = SESSION_SLOT_WAITING;
     slot->retry_at_ns = at_ns;
-    slot->next = *head;
-    slot->link = head;
-    if (slot->next != NULL) { slot->next->link = &slot->next; }
-    *head = slot;
+    enter_waiters(slot);
     set_timer(slot, at_ns);
 }
 
@@ -405,6 +410,7 @@ static void send_request(struct session_slot *slot, struct command_request *requ
     self->stats.forwarded++;
     slot->state = SESSION_SLOT_REMOTE;
     slot->attempt_until_ns = now_ns + self->config.attempt_ns;
+    enter_waiters(slot);
     set_timer(slot, slot->attempt_until_ns);
 }
 
@@ -477,6 +483,7 @@ void session__exec_done(struct session_exec *exec, const struct command_response
 // Silence: the request or its answer was lost, or the node is gone or slow.
 static void attempt_timed_out(struct session_slot *slot) {
     MARK("session.attempt_timed_out");
+    leave_waiters(slot);
     if (session_route_mutates(slot->call->kind)) { slot->maybe_applied = true; }
     slot->last_status = STATUS_DEADLINE_EXCEEDED;
     slot->avoid = slot->target;
@@ -529,6 +536,7 @@ enum status session__on_response(struct session *self, struct node_id from, stru
     const bool present = slot->state == SESSION_SLOT_REMOTE && response.id == request_id(slot) &&
                          node_id_equal(from, slot->target);
     if (present) {
+        leave_waiters(slot);
         if (on_answer(slot, from, &response)) { session__drive(slot); }
         return STATUS_OK;
     }

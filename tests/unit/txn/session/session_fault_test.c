@@ -269,6 +269,32 @@ static void test_session_follows_the_leader_to_another_node(void **state) {
     assert_int_equal(read_back(1, KEY("b")), STATUS_OK);
 }
 
+// Calls begun at any moment of the outage, whatever they wait for, go on as soon as somebody leads:
+// none sits out the time of an attempt at the dead leader.
+static void test_session_calls_under_way_follow_a_new_leader_at_once(void **state) {
+    (void)state;
+    enum { CALLS_MAX = 60, EVERY_MS = 50, SOON_MS = 60 };
+    struct world_call calls[CALLS_MAX];
+    uint32_t count = 0;
+    assert_int_equal(read_back(3, KEY("a")), STATUS_NOT_FOUND);  // the gateway knows the leader
+    world->cut = 1;
+    for (uint32_t ms = 0; world_leader(world, WORLD_LEFT) == 0; ms++) {
+        if (ms % EVERY_MS == 0) {
+            assert_true(count < CALLS_MAX);
+            world_read(world_node(world, 3), &calls[count], KEY("a"), NULL);
+            count++;
+        }
+        world_run(world, 1);
+    }
+    assert_true(count > 1);
+    world_run(world, SOON_MS);
+    for (uint32_t i = 0; i < count; i++) {
+        ends_with(&calls[i], STATUS_OK);
+        world_call_deinit(&calls[i]);
+    }
+    assert_true(mark_count("session.leader_superseded") > 0);
+}
+
 // Proposed at a leader that is cut off: it may commit or not, and the gateway, which is the same
 // node, cannot know.
 static void test_session_a_cut_off_leader_reports_unknown(void **state) {
@@ -656,6 +682,7 @@ int main(void) {
         cmocka_unit_test_setup_teardown(test_session_waits_for_a_leader_to_be_elected,
                                         setup_leaderless, teardown),
         TEST(test_session_follows_the_leader_to_another_node),
+        TEST(test_session_calls_under_way_follow_a_new_leader_at_once),
         TEST(test_session_a_cut_off_leader_reports_unknown),
         cmocka_unit_test_setup_teardown(
             test_session_a_repeated_copy_of_a_refused_request_is_not_processed, setup_leaderless,
