@@ -38,6 +38,7 @@ struct sim_shard_record {
     // By node. A replica of a later incarnation starts over.
     uint64_t incarnations[SIM_NODES_MAX];  // of the replica last seen there
     uint64_t removed[SIM_NODES_MAX];       // the latest incarnation that was taken away there
+    uint64_t gone_at[SIM_NODES_MAX];       // batches that its log store had then
     uint64_t walked[SIM_NODES_MAX];        // in its present boot
     uint64_t commits[SIM_NODES_MAX];       // in its present boot
     uint64_t terms[SIM_NODES_MAX];         // last term seen there
@@ -68,6 +69,8 @@ void sim_checks_deinit(struct sim_checks *self);
 // A node starts over: what it had applied in its last boot is looked at again.
 // Before the node crashes: who was whole. Nothing was before a node that fell.
 void sim_checks_crash(struct sim_checks *self, struct sim_node *node);
+// After it crashed: so many batches of its log store are left.
+void sim_checks_lost(struct sim_checks *self, struct sim_node *node, uint64_t kept);
 void sim_checks_boot(struct sim_checks *self, struct sim_node *node);
 void sim_checks_turn(struct sim_checks *self, struct sim_node *node);
 // The node at this place is another from now on, with empty disks.

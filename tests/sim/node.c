@@ -270,6 +270,7 @@ static void lose_memory(struct sim_node *self) {
     uint64_t log_lost = sim_engine_crash(self->log_engine, &self->prng);
     uint64_t data_lost = sim_engine_crash(self->data_engine, &self->prng);
     self->paused_until_ns = 0;
+    sim_checks_lost(&self->world->checks, self, sim_engine_sequence(self->log_engine));
     self->sync_hole = false;
     if (self->data_full) { sim_engine_set_full(self->data_engine, false); }
     self->data_full = false;
