@@ -11,6 +11,7 @@
 #include "api/node/node_core_internal.h"
 #include "dataplane/base/assert.h"
 #include "dataplane/base/mem.h"
+#include "dataplane/base/mutant.h"
 #include "dataplane/obs/log.h"
 
 #define WATCH_INTERVAL_NS  UINT64_C(50000000)
@@ -131,7 +132,8 @@ const struct shard_descriptor *node_core__wanted(void *ctx, struct shard_id shar
     if (is_refused(self, shard)) { return NULL; }
     bool placed = shard_descriptor_has_node(at, self->config.self.id) ||
                   shard_descriptor_target(at, self->config.self.id) != NULL;
-    return placed && !is_removed(self, at, incarnation) ? at : NULL;
+    bool removed = is_removed(self, at, incarnation) && !MUTANT(TOMBSTONE_IGNORED);
+    return placed && !removed ? at : NULL;
 }
 
 // --- Shards led here ----------------------------------------------------------------------------

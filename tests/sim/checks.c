@@ -408,6 +408,10 @@ static void look_at_digest(void *ctx, struct replica *replica) {
     struct sim_checks *self = ctx;
     struct sim_shard_record *record = record_of(self, replica_shard(replica));
     if (shard_id_equal(record->id, SHARD_CATALOG)) { return; }
+    struct replica_frontiers f;
+    replica_frontiers(replica, &f);
+    const struct convergence at_end = {.checks = self, .catalog = sim_newest_catalog(self->world)};
+    if (is_left_over(&at_end, replica, &f)) { return; }
     check_digest(self, replica, &record->last_digest);
 }
 
