@@ -55,7 +55,7 @@ MUTANTS = (
     Mutant("SYNC_ERROR_IGNORED", 55, 300, (9,)),
     Mutant("DAMAGE_TRUNCATED", 56, 300, (11,), STORAGE + "raftlog/raftlog_kill_test"),
     Mutant("DAMAGED_VOTES", 58, 300, (71,), RAFT + "raft_script_test"),
-    Mutant("TRIM_UNFLUSHED", 59, 300, (8,), REPLICA + "replica_random_test"),
+    Mutant("TRIM_UNFLUSHED", 59, 300, (8,)),
     Mutant("FULL_DISK_SKIPS", 60, 300, (8,)),
     Mutant("CHUNK_UNCHECKED", 61, 1000, (), REPLICA + "replica_snapshot_test",
            open="snapshots of these worlds rarely lose a chunk and go on"),
