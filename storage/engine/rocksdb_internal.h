@@ -53,8 +53,8 @@ struct slice rocksdb_scratch__key(struct rocksdb_scratch *self, enum engine_fami
 // gets "what: text".
 enum status rocksdb_engine__status(char *errptr, struct err *detail, const char *what);
 
-// Refuses WALs and a MANIFEST that are damaged before their end (rocksdb_wal.c). The directory holds
-// a store that is not open.
+// Refuses WALs and a MANIFEST that are damaged before their end (rocksdb_wal.c). The directory
+// holds a store that is not open.
 NODISCARD enum status rocksdb_engine__check_logs(const char *dir, struct err *err);
 
 // Fills base.ops. The rest is set by rocksdb_open.c.

@@ -18,8 +18,8 @@
 // The last is ours. It errs on the safe side: when sectors of the last, never acknowledged record
 // reach the disk out of order, the store is refused and the replicas are rebuilt from their peers.
 // It excludes recycled WAL files (old records behind the end look like corruption).
-// It is fooled by a flipped length in the last block, which looks like an incomplete record: we walk
-// the files ourselves first (rocksdb_wal.c; docs/decisions/0006-damage-in-the-wal.md).
+// It is fooled by a flipped length in the last block, which looks like an incomplete record: we
+// walk the files ourselves first (rocksdb_wal.c; docs/decisions/0006-damage-in-the-wal.md).
 // track_and_verify_wals_in_manifest adds that no closed WAL may be missing or shorter than synced.
 // LIMIT: when whole records vanish from the end of the newest WAL after they were synced, nothing
 // here can know; only a disk that lies about fdatasync does that.

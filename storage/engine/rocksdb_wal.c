@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Reads what RocksDB is about to recover from, and tells a torn end from damage better than it does.
+// Reads what RocksDB is about to recover from, and tells a torn end from damage better than it
+// does.
 //
 // RocksDB's log format, of WALs and of the MANIFEST: blocks of 32 KiB, records of masked crc32c of
 // type and payload (4 bytes), length (2), type (1), payload; a record that does not fit is cut into
