@@ -48,6 +48,8 @@ static void test_raftlog_memberships_survive_trimming(void **state) {
     assert_kept(f, "4=four 5=five 10=ten ");
     f->store->trim(f->store->ctx, A, 4, 1);
     assert_kept(f, "4=four 5=five 10=ten ");
+    f->store->trim(f->store->ctx, A, 5, 1);
+    assert_kept(f, "5=five 10=ten ");
     f->store->trim(f->store->ctx, A, 8, 1);
     assert_kept(f, "5=five 10=ten ");
     f->store->trim(f->store->ctx, A, 12, 1);

@@ -220,8 +220,17 @@ static void test_raftlog_damaged_hard_state_damages_the_shard(void **state) {
     damage(f, shard_key(RAFTLOG_HARD_STATE, key), &cut);
     assert_damaged(f, 1, 10, "the hard state is damaged");
     assert_healed_by_base(f, 10);
+    // A base alone heals it too: the hard state is written with it.
+    damage(f, shard_key(RAFTLOG_HARD_STATE, key), &cut);
+    reopen(f);
+    assert_int_equal(bounds_of(f, A).damaged_from, 11);
+    submit_base(f, A, 20, 9, SLICE_LITERAL("members"));
+    raftlog_turn(f->log);
+    reopen(f);
+    assert_int_equal(bounds_of(f, A).damaged_from, 0);
     submit_hard_state(f, (struct shard_id){3}, 6);
     raftlog_turn(f->log);
+    (void)shard_key(RAFTLOG_HARD_STATE, key);
     key[7] = 3;
     damage(f, slice_make(key, 9), &cut);
     reopen(f);
