@@ -57,7 +57,7 @@ struct node_config {
     uint64_t cache_mb;
     // limits.write_buffer_mb: one memtable, 64.
     uint64_t write_buffer_mb;
-    // support_duration_ms: how long a node's support for another holds without renewal, 1000.
+    // support_duration_ms: how long a node's support for another holds without renewal, 700.
     uint64_t support_duration_ms;
     // election_timeout_ms: the least silence before an election, 150.
     uint64_t election_timeout_ms;

@@ -63,7 +63,7 @@ void node_config_defaults(struct node_config *self) {
                                  .max_inflight_bytes = 64 * MIB,
                                  .cache_mb = 256,
                                  .write_buffer_mb = 64,
-                                 .support_duration_ms = 1000,
+                                 .support_duration_ms = 700,
                                  .election_timeout_ms = 150,
                                  .clock_max_lead_ms = 1000,
                                  .disk_slow_ms = 500,

@@ -22,7 +22,7 @@ enum {
 void node_core_config_defaults(struct node_core_config *config) {
     *config = (struct node_core_config){
         .boot = 1,
-        .support_duration_ns = 1000000000,
+        .support_duration_ns = 700000000,
         .support_interval_ns = 100000000,
         .election_ns_min = 150000000,
         .resend_ns = 100000000,

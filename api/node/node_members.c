@@ -20,12 +20,13 @@
 
 // --- Replicas of this node ----------------------------------------------------------------------
 
-// A committed configuration without this incarnation, later than the one that brought it: it has
-// been removed for good, whatever became of the messages that would have told it.
+// A committed configuration without this incarnation, not earlier than the one that was to bring
+// it: it has been removed, or its addition was rolled back, and it is gone for good, whatever
+// became of the messages that would have told it.
 static bool is_removed(const struct node_core *self, const struct shard_descriptor *at,
                        uint64_t incarnation) {
     const struct shard_replica *mine = shard_descriptor_replica(at, self->config.self.id);
-    return at->config_epoch > incarnation && (mine == NULL || mine->incarnation > incarnation);
+    return at->config_epoch >= incarnation && (mine == NULL || mine->incarnation > incarnation);
 }
 
 static struct log_bounds bounds_of(struct node_core *self, struct shard_id shard) {

@@ -218,8 +218,8 @@ static enum verdict judge(struct replica_table *table, struct replica_want *want
     if (self->applied < want->min_index || self->applied == 0) { return fill(self, want); }
     uint64_t config_index = 0;
     // A leader that was restarted may know its members by an entry that it does not know to be
-    // committed, and not those before it; the first commit of its term tells. And what was committed
-    // a moment ago is applied in a moment.
+    // committed, and not those before it; the first commit of its term tells. And what was
+    // committed a moment ago is applied in a moment.
     bool known = raft_members_committed(self->raft, &config_index)->count > 0;
     if (!known || config_index > self->applied) {
         want->due_ns = now + FILL_NS;
