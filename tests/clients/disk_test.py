@@ -166,7 +166,8 @@ class SlowDiskTest(unittest.TestCase):
 
 
 class FullDiskTest(unittest.TestCase):
-    SIZE_MB, RESERVE_MB, VALUE = 512, 64, os.urandom(1 << 18)
+    # Three nodes share it, and each may begin a file of the log, which reserves some 70 MiB, at the same moment.
+    SIZE_MB, RESERVE_MB, VALUE = 768, 240, os.urandom(1 << 18)
 
     def skip_loudly(self, why):
         print(f"disk_test: NOT TESTED: a full disk: {why}", file=sys.stderr)
@@ -216,7 +217,7 @@ class FullDiskTest(unittest.TestCase):
                 put(node, "t", b"k%d" % (number % 16), self.VALUE)
             except grpc.RpcError as error:
                 self.assertEqual(error.code(), grpc.StatusCode.RESOURCE_EXHAUSTED, error.details())
-                self.assertRegex(error.details(), r"disk of node \d: \d+ MiB are free, and 64 MiB \(disk.reserve_mb\)")
+                self.assertRegex(error.details(), rf"disk of node \d: \d+ MiB are free, and {self.RESERVE_MB} MiB \(disk.reserve_mb\)")
                 break
         else:
             self.fail("nothing was refused")
