@@ -315,7 +315,9 @@ static void adopt(struct replica *self, const struct replica_snapshot_header *he
     self->ceiling_committed = hlc_larger(self->ceiling_committed, header->committed);
     self->timestamp_log = hlc_larger(self->timestamp_log, header->timestamp);
     self->timestamp_applied = hlc_larger(self->timestamp_applied, header->timestamp);
-    self->closed = hlc_larger(self->closed, header->closed);
+    // Not the larger of both: this state may be older than the one that was lost, and then what
+    // was closed there is not whole here.
+    self->closed = header->closed;
 }
 
 // It contradicts what is committed here, which no correct leader sends: begin again.
