@@ -450,8 +450,11 @@ enum status data__decode_commit(struct data_scratch *scratch, struct slice reque
                             "the commit has neither conditions nor mutations");
     }
     data_commit_prefix(scratch, keyspace, &fields);
-    struct command_commit commit = {out->txn, fields.condition_count, fields.mutation_count,
-                                    scratch->conditions, scratch->mutations};
+    struct command_commit commit = {.txn = out->txn,
+                                    .condition_count = fields.condition_count,
+                                    .mutation_count = fields.mutation_count,
+                                    .conditions = scratch->conditions,
+                                    .mutations = scratch->mutations};
     st = command_commit_check(&commit, &refusal->err);
     if (st != STATUS_OK) {
         refusal->status = st;

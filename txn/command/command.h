@@ -68,10 +68,21 @@ struct command_condition {
     struct hlc_ts ts;    // VERSION_EQUALS, TIMESTAMP_AT_MOST
 };
 
+// A key, or the keys of [start, end).
+struct command_span {
+    struct slice start;
+    struct slice end;  // exclusive; empty = the key `start` alone
+};
+
+// `reads` were made at `snapshot`: the commit stands only while none of them has a newer version
+// (ABORTED_RETRY otherwise; nothing is kept of it).
 struct command_commit {
     struct txn_id txn;
+    struct hlc_ts snapshot;  // zero when there are no reads
+    uint32_t read_count;
     uint32_t condition_count;
     uint32_t mutation_count;
+    const struct command_span *reads;
     const struct command_condition *conditions;
     const struct command_mutation *mutations;
 };
@@ -88,14 +99,19 @@ void command_commit_encode(struct codec_writer *w, const struct command_commit *
 struct command_commit_reader {
     struct codec_reader reader;
     struct txn_id txn;
+    struct hlc_ts snapshot;
+    uint32_t read_count;
     uint32_t condition_count;
     uint32_t mutation_count;
+    uint32_t reads_left;       // private
     uint32_t conditions_left;  // private
     uint32_t mutations_left;   // private
 };
 NODISCARD enum status command_commit_open(struct command_commit_reader *self, struct slice encoded);
-// Conditions must be taken first, exactly condition_count of them, then the mutations. The last
-// operation is STATUS_CORRUPT when bytes follow it. Nothing may be taken after an error.
+// Reads must be taken first, exactly read_count of them, then the conditions, then the mutations.
+// The last operation is STATUS_CORRUPT when bytes follow it. Nothing may be taken after an error.
+NODISCARD enum status command_commit_next_read(struct command_commit_reader *self,
+                                               struct command_span *out);
 NODISCARD enum status command_commit_next_condition(struct command_commit_reader *self,
                                                     struct command_condition *out);
 NODISCARD enum status command_commit_next_mutation(struct command_commit_reader *self,
@@ -120,11 +136,32 @@ void command_outcome_encode(struct codec_writer *w, const struct command_outcome
 NODISCARD enum status command_outcome_decode(struct codec_reader *r, struct command_outcome *out);
 
 // --- Reads ---
-enum command_consistency { COMMAND_STRONG, COMMAND_STRONG_READ_INDEX, COMMAND_CONSISTENCY_COUNT };
+// transactions.md "Reads". By value on the wire: append only.
+enum command_consistency {
+    COMMAND_STRONG,
+    COMMAND_STRONG_READ_INDEX,
+    COMMAND_STRICT,   // as strong, and all values are the newest at one instant
+    COMMAND_SESSION,  // any replica that has closed `at_least`
+    COMMAND_BOUNDED,  // any replica whose closed timestamp is at most `staleness_us` old
+    COMMAND_AT,       // any replica that has closed `at`: the state at exactly that timestamp
+    COMMAND_ANY,      // the nearest replica: what it has applied and closed
+    COMMAND_CONSISTENCY_COUNT
+};
+
+// The snapshot that a read asks for, the same for keys and scans.
+struct command_snapshot {
+    enum command_consistency consistency;
+    struct hlc_ts at_least;  // session token: the snapshot is at or above it; zero = none
+    // The snapshot itself (AT, and reads over several shards); zero = the replica chooses.
+    struct hlc_ts at;
+    // Reads over several shards: the leader's clock when this shard was first asked; zero = now.
+    struct hlc_ts contact;
+    uint64_t staleness_us;  // BOUNDED
+};
 
 struct command_read {
     enum command_consistency consistency;
-    struct hlc_ts at_least;  // session token: the snapshot is at or above it; zero = none
+    struct hlc_ts at_least;
     uint32_t key_count;
     const struct slice *keys;
 };
@@ -186,6 +223,8 @@ enum command_kind {
     COMMAND_SCAN,
     COMMAND_TXN_STATUS,  // payload: the 16 bytes of a transaction id; asks for its outcome
     COMMAND_CATALOG,     // payload: a catalogue command, for SHARD_CATALOG only
+    COMMAND_PREPARE,     // payload: command_prepare; answered by a command_txn_answer
+    COMMAND_RESOLVE,     // payload: resolutions; answered by one command_txn_answer each
     COMMAND_KIND_COUNT
 };
 
@@ -236,6 +275,11 @@ struct command_response {
     struct slice descriptors;  // STALE_SHARD_MAP: a shard_map delta; else empty
     struct slice detail;       // text for a human when status is not OK
     struct slice payload;      // outcome, rows
+    // Reads over several shards (command_snapshot): the leader's clock at first contact; and when
+    // not zero, the snapshot has to be raised to this (transactions.md "uncertain"), and payload is
+    // empty.
+    struct hlc_ts contact;
+    struct hlc_ts uncertain;
 };
 void command_response_encode(struct codec_writer *w, const struct command_response *self);
 NODISCARD enum status command_response_decode(struct slice encoded, struct command_response *out);

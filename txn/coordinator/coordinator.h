@@ -1,0 +1,76 @@
+// SPDX-License-Identifier: Apache-2.0
+// coordinator.h - one attempt of one transaction over several shards, driven to its end: sans-IO.
+// Invariants: told COMMITTED only when every participant answered PREPARED (or one COMMITTED);
+//             ABORTED only when some participant is durably aborted and the home holds a record of
+//             this attempt or a higher one; never both; silence is no answer.
+// Ownership:  the caller owns the struct and its participants; no memory is allocated.
+// Thread:     pure.
+// See:        docs/protocols/transactions.md "The coordinator"; txn/coordinator/README.md;
+//             tests/unit/txn/coordinator/coordinator_test.c
+#pragma once
+
+#include "txn/command/command_txn.h"
+
+enum coordinator_phase {
+    COORDINATOR_PREPARING,
+    COORDINATOR_COMMITTING,  // told or to be told committed; COMMIT goes to all
+    COORDINATOR_ABORTING,    // it cannot commit; ABORT goes to all that may hold a record
+    COORDINATOR_FORGETTING,  // all committed; FORGET goes to all
+    COORDINATOR_DONE,
+    COORDINATOR_PHASE_COUNT
+};
+
+// What is to be sent to a participant now.
+enum coordinator_send {
+    COORDINATOR_SEND_NOTHING,
+    COORDINATOR_SEND_PREPARE,
+    COORDINATOR_SEND_PROBE,
+    COORDINATOR_SEND_COMMIT,
+    COORDINATOR_SEND_ABORT,
+    COORDINATOR_SEND_FORGET,
+};
+
+enum coordinator_result {
+    COORDINATOR_PENDING,
+    COORDINATOR_COMMITTED,
+    COORDINATOR_ABORTED,  // `why` tells: LOCKED, SUPERSEDED: another attempt may follow
+};
+
+struct coordinator_participant {
+    enum command_txn_state state;  // as last answered; NONE = not known
+    struct hlc_ts prepared;
+    bool in_flight;   // a request is out; its answer or failure will be reported
+    bool resolved;    // has answered the decision
+    bool forgotten;
+    bool silent;      // a prepare ended without an answer: probe from now on
+};
+
+struct coordinator {
+    enum coordinator_phase phase;
+    enum coordinator_result result;
+    bool recovering;  // begun by a participant: everybody is probed, nobody prepared
+    struct hlc_ts commit;                // COMMITTED: c
+    struct command_txn_answer why;       // ABORTED: the refusal that decided; key is not kept
+    uint32_t why_participant;
+    // The home knows how the id ended (by another attempt): that is what the client is told.
+    bool has_outcome;
+    struct command_outcome outcome;
+    uint32_t count;
+    struct coordinator_participant *participants;  // [0] is the home
+};
+
+// participants has `count` items, zeroed here.
+void coordinator_init(struct coordinator *self, struct coordinator_participant *participants,
+                      uint32_t count, bool recovering);
+// What participant `i` wants to be sent now; the caller sends it and calls coordinator_sent.
+enum coordinator_send coordinator_next(const struct coordinator *self, uint32_t i);
+void coordinator_sent(struct coordinator *self, uint32_t i);
+// An answer to a request of kind `sent` that a shard certified.
+void coordinator_on_answer(struct coordinator *self, uint32_t i, enum coordinator_send sent,
+                           const struct command_txn_answer *answer);
+// The request ended without a certified answer; it may or may not have had its effect.
+void coordinator_on_silence(struct coordinator *self, uint32_t i, enum coordinator_send sent);
+// The client may be told: result is COMMITTED or ABORTED for good.
+bool coordinator_may_tell(const struct coordinator *self);
+bool coordinator_is_done(const struct coordinator *self);
+void coordinator_check(const struct coordinator *self);

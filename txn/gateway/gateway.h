@@ -1,0 +1,59 @@
+// SPDX-License-Identifier: Apache-2.0
+// gateway.h - what a client asks of any number of shards: one shard goes to the session as it is;
+// several become a transaction or a read at one snapshot. Also resolves what others left behind.
+// Invariants: each call ends exactly once, at its deadline at the latest; a commit is told
+//             committed, aborted, or UNKNOWN_OUTCOME, and the first two never wrongly; a decision
+//             that was found reaches every participant, with retries, also after the client was
+//             told; bounded numbers of transactions and recoveries.
+// Ownership:  as session.h: the caller owns its session_call until done.
+// Thread:     the shard loop.
+// See:        docs/protocols/transactions.md; txn/gateway/README.md; tests/unit/txn/gateway
+#pragma once
+
+#include "txn/lock/lock_table.h"
+#include "txn/session/session.h"
+
+struct gateway;
+
+struct gateway_config {
+    struct node_id self;
+    const struct env *env;
+    struct hlc_clock *hlc;
+    struct session *session;
+    struct shard_map *map;
+    uint32_t txns_max;        // coordinated at once; beyond: OVERLOADED
+    uint32_t recoveries_max;  // at once; beyond: asked again later
+};
+
+struct gateway *gateway_create(const struct gateway_config *config);
+// Ends every call as gateway_cancel does. Before session_destroy.
+void gateway_destroy(struct gateway *self);
+
+// Takes what session_start takes: COMMIT, READ, SCAN, TXN_STATUS, CATALOG. A commit's key and
+// key_high span its keys; so do a read's. Results of commits over several shards: payload is the
+// command_outcome, the certificate is that of the home (method LOG) with timestamp = c.
+void gateway_start(struct gateway *self, struct session_call *call);
+void gateway_cancel(struct gateway *self, struct session_call *call);
+
+// A participant on this node found a prepared transaction that is silent or in somebody's way.
+// Takes what it needs of the holder; repeated calls for one attempt are one recovery.
+void gateway_recover(struct gateway *self, struct shard_id shard, const struct lock_holder *holder);
+
+uint64_t gateway_deadline_ns(const struct gateway *self);
+void gateway_on_time(struct gateway *self);
+
+struct gateway_stats {
+    uint64_t one_phase;
+    uint64_t two_phase;
+    uint64_t committed;
+    uint64_t aborted;
+    uint64_t unknown;
+    uint64_t attempts;    // beyond the first of a call
+    uint64_t recovered;   // outcomes found for transactions of others
+    uint64_t reads_many;  // reads over several shards
+    uint64_t read_rounds; // beyond the first
+    uint64_t in_flight;
+    uint64_t recovering;
+};
+struct gateway_stats gateway_stats(const struct gateway *self);
+void gateway_check(const struct gateway *self);
