@@ -17,7 +17,8 @@ static const struct catalog_keyspace *keyspace_here(struct admin_call *call) {
 }
 
 static bool is_known(struct admin_call *call) {
-    return keyspace_here(call) != NULL;
+    const struct catalog_keyspace *keyspace = keyspace_here(call);
+    return keyspace != NULL && node_core_all_hold(admin__core(call), keyspace->version);
 }
 
 static void reply_created(struct admin_call *call) {

@@ -17,6 +17,7 @@
 enum {
     NODE_SCRATCH_SIZE_MAX = 64 << 20,
     NODE_COLLECT_MAX = 200,  // kept outcomes looked at in one round of gossip
+    CATALOG_NEWS_NS = 10000000,
 };
 
 void node_core_config_defaults(struct node_core_config *config) {
@@ -220,10 +221,17 @@ void node_core_destroy(struct node_core *self) {
     mem_free(self);
 }
 
+static uint64_t smaller(uint64_t a, uint64_t b) {
+    return a < b ? a : b;
+}
+
 static void take_catalog(struct node_core *self) {
     if (!self->catalog_dirty) { return; }
     self->catalog_dirty = false;
     node_core__place_replicas(self);
+    // Others wait to hear that this node has the news; a burst of changes is told once.
+    const uint64_t soon = env_now(self->config.env) + CATALOG_NEWS_NS;
+    self->gossip_due_ns = smaller(self->gossip_due_ns, soon);
     const struct catalog_node *me = catalog_node(self->catalog, self->config.self.id);
     self->registered = me != NULL && me->incarnation == self->config.self.incarnation &&
                        strcmp(me->peer_address, self->config.self.peer_address) == 0 &&
@@ -261,10 +269,6 @@ enum status node_core_on_message(struct node_core *self, struct node_id from,
 void node_core_on_durable(struct node_core *self, const struct log_completion *items,
                           uint32_t count) {
     replica_table_on_durable(self->table, items, count);
-}
-
-static uint64_t smaller(uint64_t a, uint64_t b) {
-    return a < b ? a : b;
 }
 
 uint64_t node_core_deadline_ns(const struct node_core *self) {

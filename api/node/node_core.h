@@ -110,8 +110,9 @@ bool node_core_is_registered(const struct node_core *self);
 // 3 s without such word, since data must be served while the control plane has no majority. Stays
 // true.
 bool node_core_is_current(struct node_core *self);
-// Catalogue version that another node said it holds, 0 = it said nothing yet.
-uint64_t node_core_version_of(const struct node_core *self, struct node_id node);
+// True when this node and every other that spoke within the last second hold that version of the
+// catalogue, and serve by it.
+bool node_core_all_hold(const struct node_core *self, uint64_t version);
 
 // What one node says about its replica of a shard.
 struct node_replica_status {

@@ -15,7 +15,8 @@
 struct node_heard {
     struct node_id node;
     uint64_t version;
-    bool settled;  // as new as what its leader had committed
+    bool settled;       // as new as what its leader had committed
+    uint64_t heard_ns;  // when it last spoke
 };
 
 // A shard whose members are changing, and how far its leader, which is here, is.

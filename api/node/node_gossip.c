@@ -10,6 +10,7 @@
 #include "dataplane/base/assert.h"
 
 #define CURRENT_WAIT_NS UINT64_C(3000000000)
+#define HEARD_NS        UINT64_C(1000000000)
 
 // A member that was restarted holds what its store had flushed, which may be far behind what it
 // helped to commit: until it has caught up with a leader its version is no witness.
@@ -46,7 +47,8 @@ static void send_to_others(struct node_core *self, struct node_id node) {
 }
 
 void node_core__gossip_on_time(struct node_core *self, uint64_t now_ns) {
-    if (now_ns < self->gossip_due_ns) { return; }
+    // What this node says it holds, it serves by: the turn that takes a change in comes first.
+    if (now_ns < self->gossip_due_ns || self->catalog_dirty) { return; }
     self->gossip_due_ns = now_ns + self->config.gossip_interval_ns;
     uint32_t count = catalog_node_count(self->catalog);
     for (uint32_t i = 0; i < count; i++) {
@@ -61,11 +63,14 @@ void node_core__gossip_on_time(struct node_core *self, uint64_t now_ns) {
     }
 }
 
-uint64_t node_core_version_of(const struct node_core *self, struct node_id node) {
+bool node_core_all_hold(const struct node_core *self, uint64_t version) {
+    const uint64_t now = env_now(self->config.env);
+    if (self->catalog_dirty || catalog_version(self->catalog) < version) { return false; }
     for (uint32_t i = 0; i < self->heard_count; i++) {
-        if (node_id_equal(self->heard[i].node, node)) { return self->heard[i].version; }
+        const struct node_heard *heard = &self->heard[i];
+        if (now - heard->heard_ns <= HEARD_NS && heard->version < version) { return false; }
     }
-    return 0;
+    return true;
 }
 
 // A leader that may serve has applied everything that was committed before it.
@@ -99,6 +104,7 @@ static void note_version(struct node_core *self, const struct node_heard *news) 
         if (!node_id_equal(heard->node, news->node)) { continue; }
         // One that was settled and is restarted had said the larger version before.
         heard->settled = heard->settled || news->settled;
+        heard->heard_ns = news->heard_ns;
         if (news->version > heard->version) { heard->version = news->version; }
         return;
     }
@@ -114,14 +120,14 @@ enum status node_core__on_catalog(struct node_core *self, struct node_id from, s
     struct slice delta = codec_get_slice(&r, 32 << 20);
     enum status st = codec_finish(&r);
     if (st != STATUS_OK) { return st; }
-    note_version(self, &(struct node_heard){from, version, settled});
+    note_version(self, &(struct node_heard){from, version, settled, env_now(self->config.env)});
     if (delta.size > 0 && self->catalog_machine == NULL) {
         uint64_t before = catalog_version(self->catalog);
         st = catalog_apply_delta(self->catalog, delta);
         if (catalog_version(self->catalog) != before) { self->catalog_dirty = true; }
         return st;
     }
-    if (delta.size == 0 && version < catalog_version(self->catalog)) {
+    if (delta.size == 0 && version < catalog_version(self->catalog) && !self->catalog_dirty) {
         send_catalog(self, from, true, version);
     }
     return STATUS_OK;
