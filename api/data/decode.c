@@ -147,7 +147,10 @@ enum status data__decode_read(struct data_scratch *scratch, struct slice request
     if (st != STATUS_OK) { return st; }
     st = data_read_keys(scratch, keyspace, count, refusal);
     if (st != STATUS_OK) { return st; }
-    struct command_read read = {common.consistency, common.at_least, count, scratch->keys};
+    struct command_read read = {
+        .snapshot = {.consistency = common.consistency, .at_least = common.at_least},
+        .key_count = count,
+        .keys = scratch->keys};
     st = command_read_check(&read, &refusal->err);
     if (st != STATUS_OK) {
         refusal->status = st;
@@ -602,8 +605,8 @@ enum status data__decode_scan(struct data_scratch *scratch, struct slice request
                         refusal);
     if (st != STATUS_OK) { return st; }
     *out = (struct data_scan_request){
-        .scan = {.consistency = fields.common.consistency,
-                 .at_least = fields.common.at_least,
+        .scan = {.snapshot = {.consistency = fields.common.consistency,
+                              .at_least = fields.common.at_least},
                  .start = data__full_key(scratch, keyspace, fields.start),
                  .row_limit = fields.page_rows == 0 ? DATA_PAGE_ROWS : fields.page_rows,
                  .reverse = fields.reverse,

@@ -69,7 +69,8 @@ static void encode_read(struct sim_client *self, const struct sim_op *op, struct
         keys[i] = sim_key(self->world, op->items[i].key, space[i]);
     }
     struct command_read read = {
-        .consistency = prng_chance(&self->prng, 1, 4) ? COMMAND_STRONG_READ_INDEX : COMMAND_STRONG,
+        .snapshot = {.consistency = prng_chance(&self->prng, 1, 4) ? COMMAND_STRONG_READ_INDEX
+                                                                   : COMMAND_STRONG},
         .key_count = op->item_count,
         .keys = keys};
     struct codec_writer w;
@@ -82,7 +83,7 @@ static void encode_read(struct sim_client *self, const struct sim_op *op, struct
 static void encode_scan(struct sim_client *self, const struct sim_op *op, struct sim_call *call) {
     uint8_t start[SIM_KEY_SIZE];
     uint8_t end[SIM_KEY_SIZE];
-    struct command_scan scan = {.consistency = COMMAND_STRONG,
+    struct command_scan scan = {.snapshot = {.consistency = COMMAND_STRONG},
                                 .start = sim_shard_start(self->world, op->shard, start),
                                 .end = sim_shard_start(self->world, op->shard + 1, end),
                                 .row_limit = (uint32_t)prng_between(&self->prng, 1, 8),

@@ -24,6 +24,7 @@ enum {
     COMMAND_PAYLOAD_SIZE_MAX = 17 << 20,    // of a request or a response
     COMMAND_DESCRIPTORS_SIZE_MAX = 1 << 20  // of the descriptors in a response
 };
+#define COMMAND_STALENESS_US_MAX (UINT64_C(24) * 3600 * 1000 * 1000)  // of a bounded read
 
 // --- Keys ---
 // A full key is the big-endian id of a keyspace and 1 to SHARD_USER_KEY_SIZE_MAX user bytes, which
@@ -156,12 +157,16 @@ struct command_snapshot {
     struct hlc_ts at;
     // Reads over several shards: the leader's clock when this shard was first asked; zero = now.
     struct hlc_ts contact;
-    uint64_t staleness_us;  // BOUNDED
+    uint64_t staleness_us;  // BOUNDED: 1 to COMMAND_STALENESS_US_MAX; else zero
 };
+// Names the field and its limit: `at` missing for AT, `contact` without an `at` or where nothing is
+// uncertain, `staleness_us` out of its range. INVALID_ARGUMENT.
+NODISCARD enum status command_snapshot_check(const struct command_snapshot *self, struct err *err);
+// Answered by the leader alone: STRONG, STRONG_READ_INDEX, STRICT.
+bool command_consistency_is_strong(enum command_consistency consistency);
 
 struct command_read {
-    enum command_consistency consistency;
-    struct hlc_ts at_least;
+    struct command_snapshot snapshot;
     uint32_t key_count;
     const struct slice *keys;
 };
@@ -169,8 +174,7 @@ NODISCARD enum status command_read_check(const struct command_read *self, struct
 void command_read_encode(struct codec_writer *w, const struct command_read *self);
 struct command_read_reader {
     struct codec_reader reader;
-    enum command_consistency consistency;
-    struct hlc_ts at_least;
+    struct command_snapshot snapshot;
     uint32_t key_count;
     uint32_t keys_left;  // private
 };
@@ -179,8 +183,7 @@ NODISCARD enum status command_read_open(struct command_read_reader *self, struct
 NODISCARD enum status command_read_next(struct command_read_reader *self, struct slice *out_key);
 
 struct command_scan {
-    enum command_consistency consistency;
-    struct hlc_ts at_least;
+    struct command_snapshot snapshot;
     struct slice start;  // inclusive; a bound
     struct slice end;    // exclusive; a bound in the same keyspace; empty = end of the keyspace
     uint32_t row_limit;  // rows of this page, 1 to COMMAND_SCAN_ROWS_MAX
@@ -190,6 +193,9 @@ struct command_scan {
 NODISCARD enum status command_scan_check(const struct command_scan *self, struct err *err);
 void command_scan_encode(struct codec_writer *w, const struct command_scan *self);
 NODISCARD enum status command_scan_decode(struct slice encoded, struct command_scan *out);
+
+// The snapshot of an encoded read or scan. STATUS_CORRUPT when that part of it does not decode.
+NODISCARD enum status command_snapshot_peek(struct slice encoded, struct command_snapshot *out);
 
 // Results of reads: rows in the order of the request's keys (read) or of the scan. Encoded as it
 // goes:
@@ -233,6 +239,8 @@ enum command_method {
     COMMAND_METHOD_LEASE,
     COMMAND_METHOD_READ_INDEX,
     COMMAND_METHOD_LOG,
+    COMMAND_METHOD_CLOSED,   // any replica: nothing more commits at or below the snapshot
+    COMMAND_METHOD_APPLIED,  // the same where nobody asked how old the snapshot is (ANY)
     COMMAND_METHOD_COUNT
 };
 

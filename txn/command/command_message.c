@@ -67,7 +67,9 @@ enum status command_request_decode(struct slice encoded, struct command_request 
     return st;
 }
 
+// What only reads over several shards say comes last, and is left out of all other responses.
 void command_response_encode(struct codec_writer *w, const struct command_response *self) {
+    ASSERT_IF(self->uncertain.v != 0, self->contact.v != 0 && self->payload.size == 0);
     codec_put_u64(w, self->id);
     codec_put_u8(w, (uint8_t)self->status);
     codec_put_u64(w, self->hlc.v);
@@ -77,6 +79,9 @@ void command_response_encode(struct codec_writer *w, const struct command_respon
     codec_put_slice(w, self->descriptors);
     codec_put_slice(w, self->detail);
     codec_put_slice(w, self->payload);
+    if (self->contact.v == 0 && self->uncertain.v == 0) { return; }
+    codec_put_u64(w, self->contact.v);
+    codec_put_varint(w, self->uncertain.v);
 }
 
 enum status command_response_decode(struct slice encoded, struct command_response *out) {
@@ -96,6 +101,11 @@ enum status command_response_decode(struct slice encoded, struct command_respons
     response.descriptors = codec_get_slice(&r, COMMAND_DESCRIPTORS_SIZE_MAX);
     response.detail = codec_get_slice(&r, ERR_MESSAGE_SIZE);
     response.payload = codec_get_slice(&r, COMMAND_PAYLOAD_SIZE_MAX);
+    if (r.status == STATUS_OK && codec_remaining(&r) > 0) {
+        response.contact.v = codec_get_u64(&r);
+        response.uncertain.v = codec_get_varint(&r);
+        if (response.contact.v == 0) { codec_fail(&r); }
+    }
     const enum status st = codec_finish(&r);
     if (st == STATUS_OK) { *out = response; }
     return st;

@@ -6,17 +6,105 @@
 
 enum { SCAN_REVERSE = 1, SCAN_KEYS_ONLY = 2, SCAN_FLAGS = SCAN_REVERSE | SCAN_KEYS_ONLY };
 
-static enum status consistency_check(enum command_consistency consistency, struct err *err) {
-    if ((unsigned)consistency >= COMMAND_CONSISTENCY_COUNT) {
-        return err_set(err, STATUS_INVALID_ARGUMENT, "consistency: unknown value %u",
-                       (unsigned)consistency);
+// First byte of every read and scan. Earlier formats began with 0 or 1 and had no snapshot.
+enum { READ_FORMAT = 2 };
+
+// Which fields of a snapshot follow; one that is zero is left out.
+enum {
+    SNAPSHOT_AT_LEAST = 1,
+    SNAPSHOT_AT = 2,
+    SNAPSHOT_CONTACT = 4,
+    SNAPSHOT_STALENESS = 8,
+    SNAPSHOT_FIELDS = 15
+};
+
+// --- The snapshot ---
+
+bool command_consistency_is_strong(enum command_consistency consistency) {
+    return consistency == COMMAND_STRONG || consistency == COMMAND_STRONG_READ_INDEX ||
+           consistency == COMMAND_STRICT;
+}
+
+static enum status staleness_check(const struct command_snapshot *self, struct err *err) {
+    if (self->consistency != COMMAND_BOUNDED && self->staleness_us != 0) {
+        return err_set(err, STATUS_INVALID_ARGUMENT,
+                       "staleness: it is set, and only a bounded read has one");
+    }
+    if (self->consistency == COMMAND_BOUNDED &&
+        (self->staleness_us == 0 || self->staleness_us > COMMAND_STALENESS_US_MAX)) {
+        return err_set(err, STATUS_INVALID_ARGUMENT, "staleness: is %llu us, it is 1 to %llu us",
+                       (unsigned long long)self->staleness_us,
+                       (unsigned long long)COMMAND_STALENESS_US_MAX);
     }
     return STATUS_OK;
 }
 
+enum status command_snapshot_check(const struct command_snapshot *self, struct err *err) {
+    if ((unsigned)self->consistency >= COMMAND_CONSISTENCY_COUNT) {
+        return err_set(err, STATUS_INVALID_ARGUMENT, "consistency: unknown value %u",
+                       (unsigned)self->consistency);
+    }
+    if (self->consistency == COMMAND_AT && self->at.v == 0) {
+        return err_set(err, STATUS_INVALID_ARGUMENT,
+                       "at: is zero, a read at a timestamp names one from 1");
+    }
+    if (self->contact.v != 0 &&
+        (self->at.v == 0 || !command_consistency_is_strong(self->consistency))) {
+        return err_set(err, STATUS_INVALID_ARGUMENT,
+                       "contact: it is set, and only a strong read at a timestamp has one");
+    }
+    return staleness_check(self, err);
+}
+
+static void snapshot_encode(struct codec_writer *w, const struct command_snapshot *self) {
+    codec_put_u8(w, READ_FORMAT);
+    codec_put_u8(w, (uint8_t)self->consistency);
+    codec_put_u8(w, (uint8_t)((self->at_least.v != 0 ? SNAPSHOT_AT_LEAST : 0) |
+                              (self->at.v != 0 ? SNAPSHOT_AT : 0) |
+                              (self->contact.v != 0 ? SNAPSHOT_CONTACT : 0) |
+                              (self->staleness_us != 0 ? SNAPSHOT_STALENESS : 0)));
+    const uint64_t values[] = {self->at_least.v, self->at.v, self->contact.v, self->staleness_us};
+    for (uint32_t i = 0; i < sizeof(values) / sizeof(values[0]); i++) {
+        if (values[i] != 0) { codec_put_u64(w, values[i]); }
+    }
+}
+
+// A field that is there is not zero: each snapshot has one encoding.
+static uint64_t snapshot_field(struct codec_reader *r, uint8_t fields, uint8_t field) {
+    if ((fields & field) == 0) { return 0; }
+    const uint64_t value = codec_get_u64(r);
+    if (value == 0) { codec_fail(r); }
+    return value;
+}
+
+static void snapshot_decode(struct codec_reader *r, struct command_snapshot *out) {
+    (void)command__get_enum(r, READ_FORMAT, READ_FORMAT + 1);
+    struct command_snapshot snapshot = {0};
+    snapshot.consistency =
+        (enum command_consistency)command__get_enum(r, COMMAND_STRONG, COMMAND_CONSISTENCY_COUNT);
+    const uint8_t fields = command__get_enum(r, 0, SNAPSHOT_FIELDS + 1);
+    snapshot.at_least.v = snapshot_field(r, fields, SNAPSHOT_AT_LEAST);
+    snapshot.at.v = snapshot_field(r, fields, SNAPSHOT_AT);
+    snapshot.contact.v = snapshot_field(r, fields, SNAPSHOT_CONTACT);
+    snapshot.staleness_us = snapshot_field(r, fields, SNAPSHOT_STALENESS);
+    if (r->status == STATUS_OK && command_snapshot_check(&snapshot, NULL) != STATUS_OK) {
+        codec_fail(r);
+    }
+    if (r->status == STATUS_OK) { *out = snapshot; }
+}
+
+enum status command_snapshot_peek(struct slice encoded, struct command_snapshot *out) {
+    struct codec_reader r;
+    codec_reader_init(&r, encoded);
+    snapshot_decode(&r, out);
+    return r.status;
+}
+
+// --- Reads ---
+
 enum status command_read_check(const struct command_read *self, struct err *err) {
     ASSERT_IF(self->key_count > 0, self->keys != NULL);
-    enum status st = consistency_check(self->consistency, err);
+    enum status st = command_snapshot_check(&self->snapshot, err);
     if (st != STATUS_OK) { return st; }
     if (self->key_count == 0 || self->key_count > COMMAND_READ_KEYS_MAX) {
         return err_set(err, STATUS_INVALID_ARGUMENT, "read has %u keys, it has 1 to %d",
@@ -29,8 +117,7 @@ enum status command_read_check(const struct command_read *self, struct err *err)
 }
 
 void command_read_encode(struct codec_writer *w, const struct command_read *self) {
-    codec_put_u8(w, (uint8_t)self->consistency);
-    codec_put_u64(w, self->at_least.v);
+    snapshot_encode(w, &self->snapshot);
     codec_put_varint(w, self->key_count);
     for (uint32_t i = 0; i < self->key_count; i++) {
         codec_put_slice(w, self->keys[i]);
@@ -41,9 +128,7 @@ enum status command_read_open(struct command_read_reader *self, struct slice enc
     *self = (struct command_read_reader){0};
     struct codec_reader *r = &self->reader;
     codec_reader_init(r, encoded);
-    self->consistency =
-        (enum command_consistency)command__get_enum(r, COMMAND_STRONG, COMMAND_CONSISTENCY_COUNT);
-    self->at_least.v = codec_get_u64(r);
+    snapshot_decode(r, &self->snapshot);
     const uint64_t count = codec_get_count(r, 1);
     if (count == 0 || count > COMMAND_READ_KEYS_MAX) { codec_fail(r); }
     if (r->status != STATUS_OK) { return r->status; }
@@ -61,8 +146,10 @@ enum status command_read_next(struct command_read_reader *self, struct slice *ou
     return st;
 }
 
+// --- Scans ---
+
 enum status command_scan_check(const struct command_scan *self, struct err *err) {
-    enum status st = consistency_check(self->consistency, err);
+    enum status st = command_snapshot_check(&self->snapshot, err);
     if (st != STATUS_OK) { return st; }
     if (self->row_limit == 0 || self->row_limit > COMMAND_SCAN_ROWS_MAX) {
         return err_set(err, STATUS_INVALID_ARGUMENT, "row limit is %u, it is 1 to %d",
@@ -80,10 +167,9 @@ enum status command_scan_check(const struct command_scan *self, struct err *err)
 }
 
 void command_scan_encode(struct codec_writer *w, const struct command_scan *self) {
-    codec_put_u8(w, (uint8_t)self->consistency);
+    snapshot_encode(w, &self->snapshot);
     codec_put_u8(
         w, (uint8_t)((self->reverse ? SCAN_REVERSE : 0) | (self->keys_only ? SCAN_KEYS_ONLY : 0)));
-    codec_put_u64(w, self->at_least.v);
     codec_put_varint(w, self->row_limit);
     codec_put_slice(w, self->start);
     codec_put_slice(w, self->end);
@@ -93,12 +179,10 @@ enum status command_scan_decode(struct slice encoded, struct command_scan *out) 
     struct codec_reader r;
     codec_reader_init(&r, encoded);
     struct command_scan scan = {0};
-    scan.consistency =
-        (enum command_consistency)command__get_enum(&r, COMMAND_STRONG, COMMAND_CONSISTENCY_COUNT);
+    snapshot_decode(&r, &scan.snapshot);
     const uint8_t flags = command__get_enum(&r, 0, SCAN_FLAGS + 1);
     scan.reverse = (flags & SCAN_REVERSE) != 0;
     scan.keys_only = (flags & SCAN_KEYS_ONLY) != 0;
-    scan.at_least.v = codec_get_u64(&r);
     const uint64_t row_limit = codec_get_varint(&r);
     if (row_limit > COMMAND_SCAN_ROWS_MAX) { codec_fail(&r); }
     scan.row_limit = (uint32_t)row_limit;
@@ -110,6 +194,8 @@ enum status command_scan_decode(struct slice encoded, struct command_scan *out) 
     *out = scan;
     return STATUS_OK;
 }
+
+// --- Rows ---
 
 void command_read_row_encode(struct codec_writer *w, const struct command_row *row) {
     codec_put_u8(w, row->found ? 1 : 0);

@@ -212,19 +212,10 @@ static bool exec_commit(struct session_exec *self, struct replica *replica,
 // What the kinds of reads have in common, taken from the payload. False when it does not decode.
 static bool read_options(enum command_kind kind, struct slice payload, struct replica_read *out) {
     if (kind == COMMAND_TXN_STATUS) { return payload.size == sizeof(struct txn_id); }
-    enum command_consistency consistency = COMMAND_STRONG;
-    if (kind == COMMAND_READ) {
-        struct command_read_reader reader;
-        if (command_read_open(&reader, payload) != STATUS_OK) { return false; }
-        consistency = reader.consistency;
-        out->at_least = reader.at_least;
-    } else {
-        struct command_scan scan;
-        if (command_scan_decode(payload, &scan) != STATUS_OK) { return false; }
-        consistency = scan.consistency;
-        out->at_least = scan.at_least;
-    }
-    out->read_index = consistency == COMMAND_STRONG_READ_INDEX;
+    struct command_snapshot snapshot;
+    if (command_snapshot_peek(payload, &snapshot) != STATUS_OK) { return false; }
+    out->at_least = snapshot.at_least;
+    out->read_index = snapshot.consistency == COMMAND_STRONG_READ_INDEX;
     return true;
 }
 

@@ -75,7 +75,7 @@ static void test_command_read_keys_are_checked_by_position(void **state) {
     assert_non_null(strstr(err.message, "key 1: "));
     command_read_encode(&w, &read);
     assert_int_equal(verify_read(buf_slice(&buf)), STATUS_CORRUPT);
-    read.consistency = COMMAND_CONSISTENCY_COUNT;
+    read.snapshot.consistency = COMMAND_CONSISTENCY_COUNT;
     assert_int_equal(command_read_check(&read, &err), STATUS_INVALID_ARGUMENT);
     assert_non_null(strstr(err.message, "consistency"));
 }
@@ -83,12 +83,15 @@ static void test_command_read_keys_are_checked_by_position(void **state) {
 static void test_command_read_decodes_to_what_was_encoded(void **state) {
     (void)state;
     const struct slice keys[] = {KEY("b"), KEY("a"), KEY("b")};
-    const struct command_read read = {COMMAND_STRONG_READ_INDEX, {12345}, 3, keys};
+    const struct command_read read = {
+        .snapshot = {.consistency = COMMAND_STRONG_READ_INDEX, .at_least = {12345}},
+        .key_count = 3,
+        .keys = keys};
     command_read_encode(&w, &read);
     struct command_read_reader reader;
     assert_int_equal(command_read_open(&reader, buf_slice(&buf)), STATUS_OK);
-    assert_int_equal(reader.consistency, COMMAND_STRONG_READ_INDEX);
-    assert_int_equal(reader.at_least.v, 12345);
+    assert_int_equal(reader.snapshot.consistency, COMMAND_STRONG_READ_INDEX);
+    assert_int_equal(reader.snapshot.at_least.v, 12345);
     for (uint32_t i = 0; i < 3; i++) {
         struct slice key;
         assert_int_equal(command_read_next(&reader, &key), STATUS_OK);
@@ -156,18 +159,23 @@ static void test_command_scan_ranges_are_checked(void **state) {
 static void test_command_scan_decodes_to_what_was_encoded(void **state) {
     (void)state;
     const struct command_scan scan = {
-        COMMAND_STRONG_READ_INDEX, {9}, KEY("a"), KEY("z"), 77, true, true};
+        .snapshot = {.consistency = COMMAND_STRONG_READ_INDEX, .at_least = {9}},
+        .start = KEY("a"),
+        .end = KEY("z"),
+        .row_limit = 77,
+        .reverse = true,
+        .keys_only = true};
     command_scan_encode(&w, &scan);
     struct command_scan got;
     assert_int_equal(command_scan_decode(buf_slice(&buf), &got), STATUS_OK);
-    assert_int_equal(got.consistency, COMMAND_STRONG_READ_INDEX);
-    assert_int_equal(got.at_least.v, 9);
+    assert_int_equal(got.snapshot.consistency, COMMAND_STRONG_READ_INDEX);
+    assert_int_equal(got.snapshot.at_least.v, 9);
     assert_true(slice_equal(got.start, scan.start));
     assert_true(slice_equal(got.end, scan.end));
     assert_int_equal(got.row_limit, 77);
     assert_true(got.reverse && got.keys_only);
     // A flag of a later release must be refused, not ignored.
-    buf.data[1] = 4;
+    buf.data[11] = 4;
     assert_int_equal(command_scan_decode(buf_slice(&buf), &got), STATUS_CORRUPT);
 }
 
@@ -290,6 +298,116 @@ static void test_command_response_decodes_to_what_was_encoded(void **state) {
     }
 }
 
+// Only reads over several shards pay for what only they say.
+static void test_command_response_says_contact_only_where_there_is_one(void **state) {
+    (void)state;
+    struct command_response response = response_example;
+    struct command_response got;
+    command_response_encode(&w, &response);
+    const size_t plain = buf.size;
+    buf_reset(&buf);
+    response.contact.v = 77;
+    command_response_encode(&w, &response);
+    assert_int_equal(buf.size, plain + 9);
+    assert_int_equal(command_response_decode(buf_slice(&buf), &got), STATUS_OK);
+    assert_int_equal(got.contact.v, 77);
+    assert_int_equal(got.uncertain.v, 0);
+    assert_true(slice_equal(got.payload, response_example.payload));
+    for (size_t size = plain + 1; size < buf.size; size++) {
+        assert_int_equal(command_response_decode(slice_make(buf.data, size), &got), STATUS_CORRUPT);
+    }
+    buf_reset(&buf);
+    response.payload = SLICE_EMPTY;
+    response.uncertain.v = UINT64_C(1) << 62;
+    command_response_encode(&w, &response);
+    assert_int_equal(command_response_decode(buf_slice(&buf), &got), STATUS_OK);
+    assert_int_equal(got.uncertain.v, UINT64_C(1) << 62);
+    assert_int_equal(got.contact.v, 77);
+}
+
+static enum status check_snapshot(const struct command_snapshot *snapshot, struct err *err) {
+    const struct slice key = KEY("a");
+    const struct command_read read = {.snapshot = *snapshot, .key_count = 1, .keys = &key};
+    const enum status st = command_read_check(&read, err);
+    buf_reset(&buf);
+    command_read_encode(&w, &read);
+    struct command_snapshot got = {0};
+    const enum status peeked = command_snapshot_peek(buf_slice(&buf), &got);
+    assert_int_equal(peeked, st == STATUS_OK ? STATUS_OK : STATUS_CORRUPT);
+    assert_int_equal(verify_read(buf_slice(&buf)), peeked);
+    if (st == STATUS_OK) {
+        assert_int_equal(got.consistency, snapshot->consistency);
+        assert_int_equal(got.at_least.v, snapshot->at_least.v);
+        assert_int_equal(got.at.v, snapshot->at.v);
+        assert_int_equal(got.contact.v, snapshot->contact.v);
+        assert_int_equal(got.staleness_us, snapshot->staleness_us);
+    }
+    return st;
+}
+
+static void refuses(struct command_snapshot snapshot, const char *text) {
+    struct err err = {0};
+    assert_int_equal(check_snapshot(&snapshot, &err), STATUS_INVALID_ARGUMENT);
+    assert_string_equal(err.message, text);
+}
+
+static void accepts(struct command_snapshot snapshot) {
+    struct err err = {0};
+    assert_int_equal(check_snapshot(&snapshot, &err), STATUS_OK);
+}
+
+static void test_command_snapshot_fields_fit_the_consistency(void **state) {
+    (void)state;
+    accepts((struct command_snapshot){0});
+    accepts((struct command_snapshot){.at = {7}});
+    accepts((struct command_snapshot){.at = {7}, .contact = {9}});
+    accepts((struct command_snapshot){.consistency = COMMAND_STRICT, .at = {7}, .contact = {9}});
+    accepts((struct command_snapshot){.consistency = COMMAND_AT, .at = {7}});
+    accepts((struct command_snapshot){.consistency = COMMAND_SESSION, .at_least = {UINT64_MAX}});
+    accepts((struct command_snapshot){.consistency = COMMAND_SESSION});
+    accepts((struct command_snapshot){.consistency = COMMAND_ANY});
+    accepts((struct command_snapshot){.consistency = COMMAND_BOUNDED, .staleness_us = 1});
+    accepts((struct command_snapshot){.consistency = COMMAND_BOUNDED,
+                                      .staleness_us = COMMAND_STALENESS_US_MAX});
+    refuses((struct command_snapshot){.consistency = COMMAND_CONSISTENCY_COUNT},
+            "consistency: unknown value 7");
+    refuses((struct command_snapshot){.consistency = COMMAND_AT},
+            "at: is zero, a read at a timestamp names one from 1");
+    refuses((struct command_snapshot){.contact = {9}},
+            "contact: it is set, and only a strong read at a timestamp has one");
+    refuses((struct command_snapshot){.consistency = COMMAND_AT, .at = {7}, .contact = {9}},
+            "contact: it is set, and only a strong read at a timestamp has one");
+    refuses((struct command_snapshot){.consistency = COMMAND_BOUNDED},
+            "staleness: is 0 us, it is 1 to 86400000000 us");
+    refuses((struct command_snapshot){.consistency = COMMAND_BOUNDED,
+                                      .staleness_us = COMMAND_STALENESS_US_MAX + 1},
+            "staleness: is 86400000001 us, it is 1 to 86400000000 us");
+    refuses((struct command_snapshot){.staleness_us = 1},
+            "staleness: it is set, and only a bounded read has one");
+}
+
+static void test_command_snapshot_has_one_encoding(void **state) {
+    (void)state;
+    const struct slice key = KEY("a");
+    const struct command_read read = {.snapshot = {.at_least = {1}}, .key_count = 1, .keys = &key};
+    command_read_encode(&w, &read);
+    assert_int_equal(verify_read(buf_slice(&buf)), STATUS_OK);
+    // The formats before, and one of a later release.
+    const uint8_t formats[] = {0, 1, 3};
+    for (uint32_t i = 0; i < 3; i++) {
+        buf.data[0] = formats[i];
+        assert_int_equal(verify_read(buf_slice(&buf)), STATUS_CORRUPT);
+    }
+    buf.data[0] = 2;
+    // A field that is there is not zero, and there is none but those known.
+    memset(buf.data + 3, 0, 8);
+    assert_int_equal(verify_read(buf_slice(&buf)), STATUS_CORRUPT);
+    buf.data[3] = 1;
+    assert_int_equal(verify_read(buf_slice(&buf)), STATUS_OK);
+    buf.data[2] = 16 + 1;
+    assert_int_equal(verify_read(buf_slice(&buf)), STATUS_CORRUPT);
+}
+
 static void decode_all(struct slice bytes) {
     struct command_request request;
     struct command_response response;
@@ -348,6 +466,9 @@ int main(void) {
         TEST(test_command_read_counts_hold_their_limits),
         TEST(test_command_read_keys_are_checked_by_position),
         TEST(test_command_read_decodes_to_what_was_encoded),
+        TEST(test_command_response_says_contact_only_where_there_is_one),
+        TEST(test_command_snapshot_fields_fit_the_consistency),
+        TEST(test_command_snapshot_has_one_encoding),
         TEST(test_command_scan_limits_hold),
         TEST(test_command_scan_ranges_are_checked),
         TEST(test_command_scan_decodes_to_what_was_encoded),

@@ -535,7 +535,8 @@ static void test_session_destroy_ends_every_call(void **state) {
     struct world_call calls[8];
     for (uint32_t i = 0; i < 4; i++) {
         world_create_key(world_node(world, 1 + i), &calls[2 * i], i + 1, KEY("a"), 1000);
-        const struct command_read options = {.consistency = COMMAND_STRONG_READ_INDEX};
+        const struct command_read options = {
+            .snapshot = {.consistency = COMMAND_STRONG_READ_INDEX}};
         world_read(world_node(world, 1 + i), &calls[2 * i + 1], KEY("a"), &options);
     }
     world_destroy(world);

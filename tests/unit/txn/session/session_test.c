@@ -119,7 +119,7 @@ static void test_session_remembers_who_answered(void **state) {
 static void test_session_read_index_says_so(void **state) {
     (void)state;
     put(1, 1, KEY("a"), SLICE_LITERAL("1"));
-    const struct command_read options = {.consistency = COMMAND_STRONG_READ_INDEX};
+    const struct command_read options = {.snapshot = {.consistency = COMMAND_STRONG_READ_INDEX}};
     for (uint32_t gateway = 1; gateway <= WORLD_NODES; gateway += 3) {
         struct world_call call;
         world_read(world_node(world, gateway), &call, KEY("a"), &options);
@@ -147,15 +147,16 @@ static void test_session_a_token_is_honoured_and_must_be_sane(void **state) {
     (void)state;
     struct world_call call;
     // A little ahead of the leader's clock: the snapshot is at or above it.
-    struct command_read options = {.at_least = hlc_peek(&world_node(world, 1)->hlc, 0)};
-    options.at_least = hlc_add_us(options.at_least, 50000);
+    struct command_read options = {0};
+    options.snapshot.at_least = hlc_peek(&world_node(world, 1)->hlc, 0);
+    options.snapshot.at_least = hlc_add_us(options.snapshot.at_least, 50000);
     world_read(world_node(world, 1), &call, KEY("a"), &options);
     world_run(world, 200);
     ends_with(&call, STATUS_OK);
-    assert_false(hlc_before(call.certificate.timestamp, options.at_least));
+    assert_false(hlc_before(call.certificate.timestamp, options.snapshot.at_least));
     world_call_deinit(&call);
     const struct hlc_ts before = world_node(world, 1)->hlc.last;
-    options.at_least = HLC_MAX;
+    options.snapshot.at_least = HLC_MAX;
     world_read(world_node(world, 1), &call, KEY("a"), &options);
     ends_with(&call, STATUS_CLOCK_AHEAD);
     assert_true(world_node(world, 1)->hlc.last.v - before.v < 1000000);
