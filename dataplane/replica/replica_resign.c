@@ -60,7 +60,8 @@ void replica_table_set_sick(struct replica_table *self, bool sick) {
 }
 
 void replica_table_resign(struct replica_table *self, bool sick) {
-    replica_table_set_sick(self, sick);
+    // Leaving for another reason heals nobody.
+    if (sick) { replica_table_set_sick(self, true); }
     for (uint32_t i = 0; i < self->count; i++) {
         struct replica *replica = self->replicas[i];
         if (!can_leave(replica)) { continue; }

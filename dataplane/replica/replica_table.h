@@ -109,7 +109,7 @@ bool replica_table_flush_wanted(const struct replica_table *self);
 // entries behind. The last entry always stays, because it carries the ceiling.
 void replica_table_trim(struct replica_table *self, struct shard_id shard, uint64_t flushed);
 // Gives every leadership away (sick disk, shutdown) and, when sick, asks for no support and never
-// campaigns.
+// campaigns, until replica_table_set_sick says otherwise.
 void replica_table_resign(struct replica_table *self, bool sick);
 // Asserts the invariants of every replica (simulator, tests).
 void replica_table_check(const struct replica_table *self);
