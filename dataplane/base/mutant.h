@@ -40,7 +40,11 @@
     X(FULL_DISK_SKIPS, 60, "an apply that meets a full disk is skipped")                       \
     X(CHUNK_UNCHECKED, 61, "a snapshot that lacks a chunk is taken as whole")                  \
     X(OLD_BOOT, 62, "a restored node goes on under its old boot number")                       \
-    X(UNKNOWN_ENTRY_IGNORED, 63, "a replica skips entries of a version it does not know")
+    X(UNKNOWN_ENTRY_IGNORED, 63, "a replica skips entries of a version it does not know")      \
+    X(READ_IGNORES_LOCKS, 42, "a strong read does not wait for prepared writes")               \
+    X(UNCERTAIN_BY_COMMIT, 30, "what is uncertain is judged by commit timestamps alone")       \
+    X(FOLLOWER_READS_EARLY, 26, "a replica serves snapshots that it has not closed")           \
+    X(DECIDED_NOT_ADOPTED, 32, "a leader resolves without adopting the commit timestamp")
 
 enum mutant {
     MUTANT_NONE,

@@ -79,6 +79,7 @@ NODISCARD enum status replica_propose(struct replica *self, struct replica_propo
 // A read: admitted at a timestamp, executed by the caller at once, then confirmed.
 struct replica_read {
     struct hlc_ts at_least;   // in
+    struct hlc_ts at;         // in: exactly this snapshot, which the clock has passed; zero = any
     bool read_index;          // in: confirm by a round even under a lease
     struct hlc_ts timestamp;  // out: read at this snapshot
     uint64_t term;            // out
@@ -92,12 +93,18 @@ struct replica_read {
 };
 
 // Picks the snapshot. NOT_LEADER; UNAVAILABLE when the leader cannot serve yet (no entry of its
-// term applied, or at_least lies above what
-// may be served now: a renewal is on its way; try again soon).
+// term applied, or at_least or at lies above what may be served now: a write is in flight there, or
+// a renewal is on its way; try again soon).
 NODISCARD enum status replica_read_begin(struct replica *self, struct replica_read *read);
 // After the read was executed: OK = answer now. UNAVAILABLE = not yet: confirmed will be called (OK
 // or NOT_LEADER). NOT_LEADER.
 NODISCARD enum status replica_read_confirm(struct replica *self, struct replica_read *read);
+
+// A snapshot at or below closed, at any replica: nothing more commits there, so nothing has to be
+// confirmed, and no prepared transaction lies at or below it. UNAVAILABLE: this replica is not
+// whole, or has not closed `at` or `at_least`; closed moves with the entries that are applied and
+// every few milliseconds, unless the shard is idle.
+NODISCARD enum status replica_read_closed(struct replica *self, struct replica_read *read);
 
 struct shard_id replica_shard(const struct replica *self);
 uint64_t replica_incarnation(const struct replica *self);

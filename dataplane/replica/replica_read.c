@@ -1,12 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
-// replica_read.c - strong reads at the leader: admitted at a timestamp, executed by the caller,
-// then confirmed.
+// replica_read.c - reads: strong ones at the leader, admitted at a timestamp, executed by the
+// caller, then confirmed; and those at a closed timestamp, at any replica.
 //
-// The snapshot timestamp r lies below every write still in flight, so a read never waits for one;
-// every acknowledged write is applied and
-// therefore below r. r never exceeds the committed ceiling. Leadership is checked AFTER the read
-// ran (time.md, Leases): a pause between
+// The snapshot timestamp r of a strong read lies below every write still in flight, so a read never
+// waits for one; every acknowledged write is applied and therefore below r. Only a read that names
+// its snapshot may lie above a write in flight, and is tried again then. r never exceeds the
+// committed ceiling. Leadership is checked AFTER the read ran (time.md, Leases): a pause between
 // check and answer can then not let a newer leader's write slip past.
+//
+// At a closed timestamp nothing commits any more, whoever leads: no lease, no round, no lock.
 
 #include "dataplane/base/assert.h"
 #include "dataplane/base/mutant.h"
@@ -37,8 +39,30 @@ enum status replica_read_begin(struct replica *self, struct replica_read *read) 
     struct hlc_ts in_flight = replica__min_in_flight(self);
     struct hlc_ts r = hlc_equal(in_flight, HLC_MAX) ? now : (struct hlc_ts){in_flight.v - 1};
     r = hlc_smaller(r, self->ceiling_committed);
-    if (hlc_before(r, read->at_least)) { return STATUS_UNAVAILABLE; }
-    ASSERT(!hlc_before(r, self->closed));
+    if (hlc_before(r, read->at_least) || hlc_before(r, read->at)) { return STATUS_UNAVAILABLE; }
+    if (read->at.v != 0) {
+        r = read->at;
+    } else {
+        ASSERT(!hlc_before(r, self->closed));
+    }
+    read->timestamp = r;
+    read->term = raft_term(self->raft);
+    read->index = self->applied;
+    read->closed = self->closed;
+    return STATUS_OK;
+}
+
+enum status replica_read_closed(struct replica *self, struct replica_read *read) {
+    if (replica_health(self) != RAFT_WHOLE) { return STATUS_UNAVAILABLE; }
+    if (raft_is_leader(self->raft)) {
+        // As if the side channel had just spoken.
+        if (replica__ready(self)) { replica__touch(self); }
+        replica__advance_closed(self);
+    }
+    struct hlc_ts r = read->at.v != 0 ? read->at : self->closed;
+    if (MUTANT(FOLLOWER_READS_EARLY)) { r = hlc_larger(r, read->at_least); }
+    const bool closed = !hlc_before(self->closed, r) || MUTANT(FOLLOWER_READS_EARLY);
+    if (r.v == 0 || !closed || hlc_before(r, read->at_least)) { return STATUS_UNAVAILABLE; }
     read->timestamp = r;
     read->term = raft_term(self->raft);
     read->index = self->applied;
