@@ -26,7 +26,7 @@ enum coordinator_send {
     COORDINATOR_SEND_PREPARE,
     COORDINATOR_SEND_PROBE,
     COORDINATOR_SEND_COMMIT,
-    COORDINATOR_SEND_ABORT,
+    COORDINATOR_SEND_ABORT,  // to the home with the outcome, when coordinator_wants_outcome
     COORDINATOR_SEND_FORGET,
 };
 
@@ -39,22 +39,25 @@ enum coordinator_result {
 struct coordinator_participant {
     enum command_txn_state state;  // as last answered; NONE = not known
     struct hlc_ts prepared;
-    bool in_flight;   // a request is out; its answer or failure will be reported
-    bool resolved;    // has answered the decision
+    bool in_flight;  // a request is out; its answer or failure will be reported
+    bool resolved;   // has answered the decision
     bool forgotten;
-    bool silent;      // a prepare ended without an answer: probe from now on
+    bool silent;  // a prepare ended without an answer: probe from now on
 };
 
 struct coordinator {
     enum coordinator_phase phase;
     enum coordinator_result result;
-    bool recovering;  // begun by a participant: everybody is probed, nobody prepared
-    struct hlc_ts commit;                // COMMITTED: c
-    struct command_txn_answer why;       // ABORTED: the refusal that decided; key is not kept
+    bool recovering;       // begun by a participant: everybody is probed, nobody prepared
+    struct hlc_ts commit;  // COMMITTED: c
+    // ABORTED: the refusal that decided; key is not kept. A condition that nobody could note at the
+    // home (a higher attempt is there) has become SUPERSEDED once the client may be told.
+    struct command_txn_answer why;
     uint32_t why_participant;
-    // The home knows how the id ended (by another attempt): that is what the client is told.
+    // The home knows how the id ended: that is what the client is told.
     bool has_outcome;
     struct command_outcome outcome;
+    uint32_t contradictions;  // certified answers that no correct history has: ignored, counted
     uint32_t count;
     struct coordinator_participant *participants;  // [0] is the home
 };
@@ -62,14 +65,19 @@ struct coordinator {
 // participants has `count` items, zeroed here.
 void coordinator_init(struct coordinator *self, struct coordinator_participant *participants,
                       uint32_t count, bool recovering);
-// What participant `i` wants to be sent now; the caller sends it and calls coordinator_sent.
+// What participant `i` wants to be sent now; the caller sends it and calls coordinator_sent. After
+// an answer BUSY, and after silence, the caller lets some time pass first.
 enum coordinator_send coordinator_next(const struct coordinator *self, uint32_t i);
 void coordinator_sent(struct coordinator *self, uint32_t i);
-// An answer to a request of kind `sent` that a shard certified.
+// An answer to a request of kind `sent` that a shard certified. Repeated and late answers are
+// harmless.
 void coordinator_on_answer(struct coordinator *self, uint32_t i, enum coordinator_send sent,
                            const struct command_txn_answer *answer);
 // The request ended without a certified answer; it may or may not have had its effect.
 void coordinator_on_silence(struct coordinator *self, uint32_t i, enum coordinator_send sent);
+// The refusal ends the id, not only the attempt: ABORT carries the outcome to the home, so that a
+// repeat is told the same.
+bool coordinator_wants_outcome(const struct coordinator *self);
 // The client may be told: result is COMMITTED or ABORTED for good.
 bool coordinator_may_tell(const struct coordinator *self);
 bool coordinator_is_done(const struct coordinator *self);
