@@ -123,7 +123,7 @@ struct list_append_result {
 };
 
 // True when nothing forbidden was found. The text tells one example of each class that was found,
-// forbidden ones first, the shortest cycles there are; as much of it as text_size allows, and a NUL.
+// what is forbidden first, the shortest cycles there are; as much as text_size allows, and a NUL.
 bool list_append_check(const struct list_append_history *history,
                        const struct list_append_config *config,
                        struct list_append_result *out_result, char *text, size_t text_size);
