@@ -69,3 +69,17 @@ struct mvcc_scan {
 };
 // STATUS_OK also when visit stopped it; STATUS_CORRUPT, STATUS_IO after the visits made so far.
 NODISCARD enum status mvcc_scan(struct mvcc_reader *self, const struct mvcc_scan *scan);
+
+// Visits every version above ts, deletes too, of the keys of [start, end), or of start alone, key
+// by key, of each the newest first; an empty end is unbounded. Stops when visit returns false. visit
+// must not call the reader.
+struct mvcc_above {
+    struct slice start;
+    struct slice end;
+    bool alone;
+    struct hlc_ts ts;
+    bool (*visit)(void *ctx, const struct mvcc_version *version);
+    void *ctx;
+};
+// STATUS_OK also when visit stopped it; STATUS_CORRUPT, STATUS_IO.
+NODISCARD enum status mvcc_above(struct mvcc_reader *self, const struct mvcc_above *above);
