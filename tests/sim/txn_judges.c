@@ -162,7 +162,7 @@ bool txn_judge_range_read(struct list_append_history *history, struct txn_judge_
 
 // --- Sessions ---
 
-// Of a session: by key, what it wrote and saw last; of all keys, the latest of either and who wrote.
+// Of a session: by key, what it wrote and saw last; of all keys, the latest of either.
 struct past {
     uint64_t wrote;
     uint64_t saw;
