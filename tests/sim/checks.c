@@ -219,6 +219,20 @@ static void compare_digest(struct sim_checks *self, struct sim_shard_record *rec
     *slot = (struct sim_digest){applied, digest};
 }
 
+// What is kept by transaction, as txn/apply lays it out. None of it gets so old here that nodes
+// would drop it, each in its own time.
+static uint64_t outcomes_sum(const struct engine *engine, struct shard_id shard) {
+    enum { OUTCOME = 0x11, KEY_SIZE = 1 + sizeof(uint64_t) };
+    uint8_t from[KEY_SIZE] = {OUTCOME};
+    uint8_t to[KEY_SIZE] = {OUTCOME};
+    for (unsigned i = 0; i < sizeof(uint64_t); i++) {
+        from[1 + i] = (uint8_t)(shard.v >> 8 * (sizeof(uint64_t) - 1 - i));
+        to[1 + i] = (uint8_t)((shard.v + 1) >> 8 * (sizeof(uint64_t) - 1 - i));
+    }
+    return sim_engine_digest_range(engine, ENGINE_LOCAL, slice_make(from, KEY_SIZE),
+                                   slice_make(to, KEY_SIZE));
+}
+
 // The store's own running sum: cheap enough for every entry.
 static void check_sum(struct sim_checks *self, struct sim_shard_record *record,
                       const struct replica *replica, uint64_t applied) {
@@ -230,8 +244,10 @@ static void check_sum(struct sim_checks *self, struct sim_shard_record *record,
         slice_make(low, mvcc_key_encode(bytes_slice(shard->start), HLC_MAX, low));
     const struct slice to =
         end.size > 0 ? slice_make(high, mvcc_key_encode(end, HLC_MAX, high)) : SLICE_EMPTY;
+    const uint64_t versions =
+        sim_engine_digest_range(self->node->data_engine, ENGINE_VERSION, from, to);
     compare_digest(self, record, applied,
-                   sim_engine_digest_range(self->node->data_engine, ENGINE_VERSION, from, to));
+                   versions + outcomes_sum(self->node->data_engine, record->id));
 }
 
 // As the product digests a shard, by reading all of it.
@@ -335,7 +351,38 @@ static void look(void *ctx, struct replica *replica) {
     record->closed = hlc_larger(record->closed, f.closed);
 }
 
+static uint32_t voters_of(const struct raft_membership *members) {
+    uint32_t count = 0;
+    for (uint32_t i = 0; i < members->count; i++) {
+        count += members->members[i].role == RAFT_VOTER || members->members[i].outgoing;
+    }
+    return count;
+}
+
+// A node whose disk hangs gives its leaderships away, or loses them with the support it no longer
+// asks for (time.md, Leases). The time in which it slept does not count.
+static void check_disk(struct sim_checks *self, struct sim_node *node) {
+    const struct sim_plan *plan = &self->world->plan;
+    uint64_t now = self->world->now_ns;
+    bool hangs = node->group != NULL && now - node->sync_begun_ns > 5 * plan->disk_slow_ns;
+    if (!hangs) { node->sick_ns = 0; }
+    if (hangs && (node->sick_ns == 0 || node->sick_ns < node->paused_until_ns)) {
+        node->sick_ns = now;
+    }
+    if (!hangs || now - node->sick_ns < 4 * plan->support_ns + UINT64_C(1000000000)) { return; }
+    for (uint32_t i = 0; i < self->shard_count; i++) {
+        const struct replica *replica =
+            replica_table_find(node_core_table(node->core), self->shards[i].id);
+        if (replica == NULL || !replica_is_leader(replica)) { continue; }
+        if (voters_of(replica_members(replica)) > 1) {  // else nobody else could lead
+            sim_fail(self->world, "node %u leads shard %llu while its disk hangs", node->id.v,
+                     (unsigned long long)self->shards[i].id.v);
+        }
+    }
+}
+
 void sim_checks_turn(struct sim_checks *self, struct sim_node *node) {
+    check_disk(self, node);
     self->node = node;
     self->moved = false;
     replica_table_each(node_core_table(node->core), look, self);

@@ -68,11 +68,11 @@ static void encode_read(struct sim_client *self, const struct sim_op *op, struct
     for (uint32_t i = 0; i < op->item_count; i++) {
         keys[i] = sim_key(self->world, op->items[i].key, space[i]);
     }
-    struct command_read read = {
-        .snapshot = {.consistency = prng_chance(&self->prng, 1, 4) ? COMMAND_STRONG_READ_INDEX
-                                                                   : COMMAND_STRONG},
-        .key_count = op->item_count,
-        .keys = keys};
+    struct command_read read = {.snapshot = {.consistency = prng_chance(&self->prng, 1, 4)
+                                                                ? COMMAND_STRONG_READ_INDEX
+                                                                : COMMAND_STRONG},
+                                .key_count = op->item_count,
+                                .keys = keys};
     struct codec_writer w;
     codec_writer_init(&w, &call->payload);
     command_read_encode(&w, &read);
@@ -335,6 +335,7 @@ static bool serves(struct sim_client *self, struct sim_node *node) {
 
 static struct sim_node *draw_gateway(struct sim_client *self) {
     struct sim_world *world = self->world;
+    if (self->through != NULL) { return self->through; }
     uint32_t first = (uint32_t)prng_below(&self->prng, world->plan.node_count);
     bool stays = world->plan.sticky && !self->final && prng_chance(&self->prng, 9, 10);
     if (stays) { first = self->index % world->plan.node_count; }
@@ -597,6 +598,24 @@ void sim_client_deinit(struct sim_client *self) {
 void sim_client_start(struct sim_client *self) {
     uint64_t think = prng_between(&self->prng, 0, self->world->plan.think_ns_max);
     sim_world_put(self->world, &self->step, self->world->now_ns + think);
+}
+
+bool sim_clients_read_through(struct sim_world *world, struct sim_node *node) {
+    for (uint32_t i = 0; i < world->plan.client_count; i++) {
+        struct sim_client *self = &world->clients[i];
+        if (self->busy || self->final || world->clients_stop || !heap_has(&self->step.heap) ||
+            !serves(self, node)) {
+            continue;
+        }
+        sim_world_cancel(world, &self->step);
+        struct sim_op op = {.shard = (uint32_t)prng_below(&self->prng, world->plan.shard_count)};
+        self->through = node;
+        draw_read(self, &op);
+        begin_op(self, &op);
+        self->through = NULL;
+        return true;
+    }
+    return false;
 }
 
 void sim_client_finish(struct sim_client *self) {

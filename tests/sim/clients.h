@@ -59,6 +59,7 @@ struct sim_client {
         uint64_t value;
         struct hlc_ts version;
     } seen[SIM_SHARDS_MAX * SIM_KEYS_PER_SHARD_MAX];
+    struct sim_node *through;  // the gateway that was chosen for it; NULL = any
     // Of the scan under way.
     bool scanning;
     bool reverse;
@@ -77,6 +78,8 @@ void sim_client_init(struct sim_client *self, struct sim_world *world, uint32_t 
 void sim_client_deinit(struct sim_client *self);
 // Begins the load; it ends by itself when the world's clients_stop is set.
 void sim_client_start(struct sim_client *self);
+// One that has nothing under way reads through this node now. False when all are at work.
+bool sim_clients_read_through(struct sim_world *world, struct sim_node *node);
 // Writes every shard and reads every key once; each must succeed.
 void sim_client_finish(struct sim_client *self);
 bool sim_client_is_idle(const struct sim_client *self);

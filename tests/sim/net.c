@@ -4,6 +4,7 @@
 // process should have received reaches its next boot: the connection is gone.
 #include "tests/sim/net.h"
 
+#include "dataplane/base/assert.h"
 #include "dataplane/base/checksum.h"
 #include "dataplane/base/mem.h"
 #include "tests/sim/world.h"
@@ -173,6 +174,7 @@ void sim_net_send(struct sim_net *self, struct sim_node *from, struct node_id to
     }
     uint64_t bits = prng_next(&self->prng);
     bool drop = happens(bits, plan->drop_ppm) && !self->calm;
+    drop = sim_storm_sent(&self->world->storm, from, to, type, body) || drop;
     bool twice = happens(bits >> 20, plan->duplicate_ppm) && !self->calm;
     bool replay = happens(bits >> 40, plan->replay_ppm) && !self->calm;
     if (drop || self->blocked[from->position][to->position] > 0) {
@@ -193,4 +195,13 @@ void sim_net_send(struct sim_net *self, struct sim_node *from, struct node_id to
         put(self, to, &message, self->world->now_ns + later);
     }
     bytes_unref(message.body);
+}
+
+void sim_net_again(struct sim_net *self, struct sim_node *from, struct sim_node *to,
+                   enum peer_message_type type, struct bytes *body, uint64_t after_ns) {
+    ASSERT(from != to);
+    struct message message = {
+        .from = from, .from_id = from->id, .to_boot = to->boot, .type = type, .body = body};
+    message.causal = from->causal;
+    put(self, to, &message, self->world->now_ns + after_ns);
 }

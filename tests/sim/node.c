@@ -81,6 +81,7 @@ static void writer_start(void *ctx, struct raftlog_group *group) {
     struct sim_node *self = ctx;
     ASSERT(self->group == NULL);
     self->group = group;
+    self->sync_begun_ns = self->world->now_ns;
     if (self->core != NULL) { node_core_on_sync_started(self->core); }
     // A full disk takes nothing of it; after a sync that failed any part of it may be there.
     if (self->trouble != SIM_DISK_FULL) { raftlog_group_write(group); }

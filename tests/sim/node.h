@@ -50,7 +50,9 @@ struct sim_node {
     struct raftlog *log;
     struct raftlog_group *group;  // under way to the disk
     uint64_t group_sequence;
-    uint64_t durable_lag;  // of a disk that lies
+    uint64_t sync_begun_ns;  // of the group under way
+    uint64_t sick_ns;        // since when its disk hangs too long to lead; 0 = it does not
+    uint64_t durable_lag;    // of a disk that lies
     uint64_t flush_sequence;
     bool flushing;
     uint64_t slow_disk_until_ns;

@@ -25,8 +25,8 @@ static const char *const mutant_names[SIM_MUTANT_COUNT] = {
     "wild_clock", "same_boot",  "stale_read",     "eager_node",
 };
 
-static const char *const storm_names[SIM_STORM_COUNT] = {"none", "leaders", "members", "transfers",
-                                                         "snapshots"};
+static const char *const storm_names[SIM_STORM_COUNT] = {"none",      "leaders",   "members",
+                                                         "transfers", "snapshots", "releases"};
 
 const char *sim_storm_name(enum sim_storm storm) {
     ASSERT((unsigned)storm < SIM_STORM_COUNT);
@@ -168,9 +168,18 @@ static void draw_storm_world(struct sim_plan *self, struct prng *prng) {
         self->delay_ns_max = 2 * self->delay_ns_min;
         self->sync_ns_max = self->sync_ns_min + 10000;
     }
+    if (self->storm == SIM_STORM_MEMBERS && prng_chance(prng, 1, 2)) {
+        self->delay_ns_min = prng_between(prng, 2, 10) * MS;
+        self->delay_ns_max = 2 * self->delay_ns_min;
+    }
     if (self->storm == SIM_STORM_TRANSFERS) {
         self->sticky = true;
         self->support_ns = prng_between(prng, 300, 1000) * MS;
+    }
+    if (self->storm == SIM_STORM_RELEASES) {
+        self->sticky = true;
+        self->support_ns = prng_between(prng, 400, 1000) * MS;
+        self->think_ns_max = prng_between(prng, 2, 15) * MS;
     }
     if (self->storm == SIM_STORM_SNAPSHOTS) {
         self->trim_lag = prng_between(prng, 1, 4);
@@ -184,8 +193,12 @@ static void draw_storm_world(struct sim_plan *self, struct prng *prng) {
 static void draw_storm(struct sim_plan *self) {
     struct prng prng;
     prng_init(&prng, self->seed ^ UINT64_C(0x73746f726d));
-    if (!prng_chance(&prng, 1, 5)) { return; }
-    self->storm = (enum sim_storm)prng_between(&prng, 1, SIM_STORM_COUNT - 1);
+    bool early = prng_chance(&prng, 1, 5);
+    if (early) { self->storm = (enum sim_storm)prng_between(&prng, 1, SIM_STORM_RELEASES - 1); }
+    struct prng more;
+    prng_init(&more, self->seed ^ UINT64_C(0x72656c656173));
+    if (!early && prng_chance(&more, 1, 20)) { self->storm = SIM_STORM_RELEASES; }
+    if (self->storm == SIM_STORM_NONE) { return; }
     draw_storm_world(self, &prng);
     // Little beside it: no more kinds than three, and rarely.
     uint64_t kept = 0;

@@ -57,6 +57,7 @@ enum sim_storm {
     SIM_STORM_MEMBERS,    // members change all the time, leaders are cut off while they do
     SIM_STORM_TRANSFERS,  // leaders hand over, and do not hear what becomes of it
     SIM_STORM_SNAPSHOTS,  // everybody needs snapshots; receivers crash when they have got one
+    SIM_STORM_RELEASES,   // lists of leaderships come late, to those who just promised
     SIM_STORM_COUNT
 };
 

@@ -73,6 +73,89 @@ static struct replica *replica_at(struct sim_storm_state *self, uint32_t positio
     return NULL;
 }
 
+// --- Messages kept ---
+
+static void keep(struct sim_storm_state *self, struct sim_node *from, struct sim_node *to,
+                 enum peer_message_type type, struct slice body) {
+    struct sim_storm_kept *kept = &self->kept[self->kept_next++ % SIM_STORM_KEPT_MAX];
+    bytes_unref(kept->body);
+    *kept = (struct sim_storm_kept){.from = from,
+                                    .to = to,
+                                    .from_boot = from->boot,
+                                    .to_boot = to->boot,
+                                    .sent_ns = self->world->now_ns,
+                                    .type = type,
+                                    .body = bytes_copy(body)};
+}
+
+// No connection outlives a process.
+static bool may_come(const struct sim_storm_kept *kept) {
+    return kept->body != NULL && kept->from->boot == kept->from_boot &&
+           kept->to->boot == kept->to_boot && kept->from->up && kept->to->up;
+}
+
+static void again(struct sim_storm_state *self, const struct sim_storm_kept *kept) {
+    sim_net_again(&self->world->net, kept->from, kept->to, kept->type, kept->body,
+                  prng_between(&self->prng, 1000, 2000000));
+}
+
+// What a replica that was just replaced had said, and was told.
+static void echo_newcomer(struct sim_storm_state *self) {
+    if (self->newcomer == NULL || self->world->now_ns > self->newcomer_until_ns) { return; }
+    for (uint32_t i = 0; i < SIM_STORM_KEPT_MAX; i++) {
+        const struct sim_storm_kept *kept = &self->kept[i];
+        bool its = kept->from == self->newcomer || kept->to == self->newcomer;
+        if (its && may_come(kept) && prng_chance(&self->prng, 1, 8)) { again(self, kept); }
+    }
+}
+
+bool sim_storm_sent(struct sim_storm_state *self, struct sim_node *from, struct sim_node *to,
+                    enum peer_message_type type, struct slice body) {
+    if (!self->on) { return false; }
+    enum sim_storm kind = self->world->plan.storm;
+    if (kind == SIM_STORM_SNAPSHOTS && type == PEER_SNAPSHOT) {
+        return prng_chance(&self->prng, 1, 8);
+    }
+    // Rarely, so that what is kept reaches back for a while.
+    bool raft = kind == SIM_STORM_MEMBERS && type == PEER_RAFT && prng_chance(&self->prng, 1, 8);
+    if (raft || (kind == SIM_STORM_RELEASES && type == PEER_LEADS)) {
+        keep(self, from, to, type, body);
+    }
+    return false;
+}
+
+// --- Releases ---
+
+// What the new leader's node had told before it led comes now, and then nothing more: whoever
+// believes it has a leader elected that the old one does not hear of.
+static void release(struct sim_storm_state *self) {
+    for (uint32_t i = 0; i < SIM_STORM_KEPT_MAX; i++) {
+        const struct sim_storm_kept *kept = &self->kept[i];
+        bool early = kept->from == self->leads && kept->sent_ns < self->led_ns;
+        if (early && may_come(kept)) { again(self, kept); }
+    }
+}
+
+// A leader that has slept meets a read before it meets the time.
+static void on_wake(struct sim_world *world, struct sim_event *event) {
+    (void)event;
+    struct sim_node *node = world->storm.asleep;
+    if (node == NULL || !node->up || !sim_node_is_paused(node)) { return; }
+    node->paused_until_ns = world->now_ns;
+    SIM_NOTE(world, node, SIM_TRACE_FAULT, "storm wakes", 0, 0, 0);
+    for (uint32_t i = 0; i < 3; i++) {
+        (void)!sim_clients_read_through(world, node);
+    }
+}
+
+static void sleep_long(struct sim_storm_state *self, struct sim_node *node) {
+    uint64_t support = self->world->plan.support_ns;
+    uint64_t for_ns = prng_between(&self->prng, support, 4 * support);
+    sim_node_pause(node, for_ns + 1000000);
+    self->asleep = node;
+    sim_world_put(self->world, &self->wake, self->world->now_ns + for_ns);
+}
+
 // --- Leaders ---
 
 static void on_strike(struct sim_world *world, struct sim_event *event) {
@@ -80,7 +163,9 @@ static void on_strike(struct sim_world *world, struct sim_event *event) {
     struct sim_storm_state *self = &world->storm;
     struct sim_node *node = self->leads;
     if (!node->up) { return; }
-    if (prng_chance(&self->prng, 1, 10)) {
+    if (world->plan.storm == SIM_STORM_RELEASES) {
+        release(self);
+    } else if (prng_chance(&self->prng, 1, 10)) {
         crash(self, node, 500 * MS);
         return;
     }
@@ -97,8 +182,10 @@ void sim_storm_leads(struct sim_storm_state *self, struct sim_node *node, struct
     if (!self->on || shard_id_equal(shard, SHARD_CATALOG)) { return; }
     enum sim_storm kind = self->world->plan.storm;
     self->leads = node;
+    self->led_ns = self->world->now_ns;
     bool strikes = (kind == SIM_STORM_LEADERS && !prng_chance(&self->prng, 1, 8)) ||
-                   (kind == SIM_STORM_MEMBERS && prng_chance(&self->prng, 1, 8));
+                   (kind == SIM_STORM_MEMBERS && prng_chance(&self->prng, 1, 8)) ||
+                   (kind == SIM_STORM_RELEASES && prng_chance(&self->prng, 3, 4));
     if (!strikes) { return; }
     sim_world_put(self->world, &self->strike, self->world->now_ns + soon(self, 6));
 }
@@ -117,16 +204,27 @@ static void strike_leaders(struct sim_storm_state *self) {
 
 // --- Members ---
 
-// With whom the leader is left: nobody, those that do not vote, or anyone.
+static bool votes_in(const struct raft_membership *members, struct node_id node) {
+    const struct raft_member *member = raft_membership_find(members, node);
+    return member != NULL && member->role == RAFT_VOTER;
+}
+
+// With whom the leader is left: nobody, those that do not vote, those that are to vote and do not
+// yet, or anyone.
 static uint32_t company(struct sim_storm_state *self, uint32_t leader,
-                        const struct raft_membership *members) {
+                        const struct replica *replica) {
     struct sim_world *world = self->world;
-    uint64_t way = prng_below(&self->prng, 4);
+    const struct raft_membership *members = replica_members(replica);
+    const struct raft_membership *before = replica_members_committed(replica);
+    uint64_t way = prng_below(&self->prng, 6);
     uint32_t side = UINT32_C(1) << leader;
     for (uint32_t i = 0; i < world->plan.node_count && way > 0; i++) {
-        const struct raft_member *member = raft_membership_find(members, world->nodes[i].id);
-        bool votes = member != NULL && member->role == RAFT_VOTER;
-        if (way < 3 ? !votes : prng_chance(&self->prng, 1, 3)) { side |= UINT32_C(1) << i; }
+        struct node_id node = world->nodes[i].id;
+        bool votes = votes_in(members, node);
+        bool joins = way < 3   ? !votes
+                     : way < 5 ? votes && !votes_in(before, node)
+                               : prng_chance(&self->prng, 1, 3);
+        if (joins) { side |= UINT32_C(1) << i; }
     }
     return side;
 }
@@ -146,7 +244,11 @@ static bool newcomer(struct sim_storm_state *self) {
         if (replica == NULL) { continue; }
         struct replica_frontiers f;
         replica_frontiers(replica, &f);
-        found = found || f.incarnation > self->incarnations[i];
+        if (f.incarnation > self->incarnations[i]) {
+            found = true;
+            self->newcomer = &self->world->nodes[i];
+            self->newcomer_until_ns = self->world->now_ns + 1000 * MS;
+        }
         self->incarnations[i] = f.incarnation;
     }
     return found;
@@ -166,12 +268,13 @@ static void strike_members(struct sim_storm_state *self) {
     struct sim_world *world = self->world;
     sim_operator_change(&world->operator);
     bool new = newcomer(self);
+    echo_newcomer(self);
     for (uint32_t i = 0; i < world->plan.node_count; i++) {
         struct replica *replica = replica_at(self, i);
         if (replica == NULL || !replica_is_leader(replica)) { continue; }
         if (!hits_members(self, replica, new)) { continue; }
         uint64_t for_ns = prng_between(&self->prng, 20, 1500) * MS;
-        part(self, company(self, i, replica_members(replica)), for_ns);
+        part(self, company(self, i, replica), for_ns);
         return;
     }
     if (!heap_has(&self->heal.heap) && prng_chance(&self->prng, 1, 100)) {
@@ -192,7 +295,7 @@ static void strike_transfers(struct sim_storm_state *self) {
         struct sim_node *node = &world->nodes[i];
         if (sim_node_is_paused(node)) { return; }
         if (prng_chance(&self->prng, 1, 2)) {  // it sleeps longer than its lease
-            sim_node_pause(node, prng_between(&self->prng, 1, 3) * world->plan.support_ns);
+            sleep_long(self, node);
             return;
         }
         uint32_t other = (uint32_t)prng_below(&self->prng, world->plan.node_count);
@@ -247,6 +350,9 @@ static void on_tick(struct sim_world *world, struct sim_event *event) {
     case SIM_STORM_LEADERS:
         strike_leaders(self);
         break;
+    case SIM_STORM_RELEASES:
+        if (prng_chance(&self->prng, 1, 60)) { strike_leaders(self); }
+        break;
     case SIM_STORM_NONE:
     case SIM_STORM_COUNT:
         break;
@@ -259,6 +365,13 @@ void sim_storm_init(struct sim_storm_state *self, struct sim_world *world) {
     self->tick = (struct sim_event){.fire = on_tick};
     self->strike = (struct sim_event){.fire = on_strike};
     self->heal = (struct sim_event){.fire = on_heal};
+    self->wake = (struct sim_event){.fire = on_wake};
+}
+
+void sim_storm_deinit(struct sim_storm_state *self) {
+    for (uint32_t i = 0; i < SIM_STORM_KEPT_MAX; i++) {
+        bytes_unref(self->kept[i].body);
+    }
 }
 
 void sim_storm_start(struct sim_storm_state *self) {
@@ -275,5 +388,6 @@ void sim_storm_stop(struct sim_storm_state *self) {
     self->on = false;
     sim_world_cancel(self->world, &self->tick);
     sim_world_cancel(self->world, &self->strike);
+    sim_world_cancel(self->world, &self->wake);
     open_links(self);
 }

@@ -10,6 +10,18 @@
 
 #include "tests/sim/node.h"
 
+// Messages that came by, kept to come once more at the worst moment.
+enum { SIM_STORM_KEPT_MAX = 64 };
+struct sim_storm_kept {
+    struct sim_node *from;
+    struct sim_node *to;
+    uint32_t from_boot;
+    uint32_t to_boot;
+    uint64_t sent_ns;
+    enum peer_message_type type;
+    struct bytes *body;  // NULL = empty place
+};
+
 struct sim_storm_state {
     struct sim_world *world;
     struct prng prng;
@@ -22,6 +34,14 @@ struct sim_storm_state {
     uint64_t epoch;          // of the membership that was struck last
     bool whole[SIM_NODES_MAX];
     uint64_t incarnations[SIM_NODES_MAX];
+    // Messages to and from this one, of its earlier incarnation, come once more until then.
+    struct sim_node *newcomer;
+    uint64_t newcomer_until_ns;
+    struct sim_storm_kept kept[SIM_STORM_KEPT_MAX];
+    uint32_t kept_next;
+    struct sim_event wake;  // of a leader that slept: a read is what it meets first
+    struct sim_node *asleep;
+    uint64_t led_ns;  // when `leads` came to lead
 };
 
 void sim_storm_init(struct sim_storm_state *self, struct sim_world *world);
@@ -29,3 +49,7 @@ void sim_storm_start(struct sim_storm_state *self);
 void sim_storm_stop(struct sim_storm_state *self);
 // A node has come to lead a shard.
 void sim_storm_leads(struct sim_storm_state *self, struct sim_node *node, struct shard_id shard);
+// A message is about to leave: true when it is lost.
+bool sim_storm_sent(struct sim_storm_state *self, struct sim_node *from, struct sim_node *to,
+                    enum peer_message_type type, struct slice body);
+void sim_storm_deinit(struct sim_storm_state *self);

@@ -184,6 +184,7 @@ static void world_deinit(struct sim_world *self) {
     for (uint32_t i = 0; i <= self->plan.client_count; i++) {
         sim_client_deinit(&self->clients[i]);
     }
+    sim_storm_deinit(&self->storm);
     sim_call_deinit(&self->setup);
     sim_operator_deinit(&self->operator);
     while (heap_peek(&self->heap) != NULL) {
