@@ -21,7 +21,7 @@ struct gateway_config {
     struct hlc_clock *hlc;
     struct session *session;
     struct shard_map *map;
-    uint32_t txns_max;        // coordinated at once; beyond: OVERLOADED
+    uint32_t txns_max;        // coordinated at once, and as many reads; beyond: OVERLOADED
     uint32_t recoveries_max;  // at once; beyond: asked again later
 };
 
@@ -33,6 +33,7 @@ void gateway_destroy(struct gateway *self);
 // key_high span its keys; so do a read's. Results of commits over several shards: payload is the
 // command_outcome, the certificate is that of the home (method LOG) with timestamp = c.
 void gateway_start(struct gateway *self, struct session_call *call);
+// As session_cancel. A transaction that may have been prepared is still brought to an end.
 void gateway_cancel(struct gateway *self, struct session_call *call);
 
 // A participant on this node found a prepared transaction that is silent or in somebody's way.
@@ -41,19 +42,26 @@ void gateway_recover(struct gateway *self, struct shard_id shard, const struct l
 
 uint64_t gateway_deadline_ns(const struct gateway *self);
 void gateway_on_time(struct gateway *self);
+// Hands the session what gathered since: resolutions, one entry per shard. Called in each turn, so
+// that what a turn's answers decide goes out with it. False when nothing had gathered.
+bool gateway_turn(struct gateway *self);
 
 struct gateway_stats {
-    uint64_t one_phase;
+    uint64_t one_phase;  // commits that went to one shard as they were
     uint64_t two_phase;
-    uint64_t committed;
+    uint64_t committed;  // of two_phase, as told
     uint64_t aborted;
     uint64_t unknown;
-    uint64_t attempts;    // beyond the first of a call
-    uint64_t recovered;   // outcomes found for transactions of others
-    uint64_t reads_many;  // reads over several shards
-    uint64_t read_rounds; // beyond the first
-    uint64_t in_flight;
-    uint64_t recovering;
+    uint64_t attempts;     // beyond the first of a call
+    uint64_t recovered;    // outcomes found for transactions of others
+    uint64_t reads_many;   // reads over several shards
+    uint64_t read_rounds;  // beyond the first
+    uint64_t resolutions;  // sent
+    uint64_t batches;      // entries in which they went
+    uint64_t left;         // to recovery: not all participants had answered the decision in time
+    uint64_t overloaded;
+    uint64_t in_flight;   // transactions and reads now, those already told included
+    uint64_t recovering;  // now
 };
 struct gateway_stats gateway_stats(const struct gateway *self);
 void gateway_check(const struct gateway *self);
