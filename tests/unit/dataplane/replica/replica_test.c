@@ -347,6 +347,93 @@ static void test_replica_read_index_is_confirmed_by_a_round(void **state) {
     assert_int_equal(read.token, 1000 + STATUS_OK);
 }
 
+// A read that names its snapshot waits for what is in flight below it, and for the ceiling.
+static void test_replica_reads_at_exactly_the_timestamp_asked_for(void **state) {
+    struct world *world = *state;
+    run(world, 500);
+    struct node *leader = &world->nodes[0];
+    struct put put;
+    assert_int_equal(put_start(world, 1, &put), STATUS_OK);  // in flight
+    const struct hlc_ts at = hlc_now(&leader->hlc, env_wall_us(&leader->env));
+    struct replica_read read = {.at = at, .confirmed = read_confirmed};
+    assert_int_equal(replica_read_begin(replica_of(world, 1), &read), STATUS_UNAVAILABLE);
+    run(world, 100);
+    assert_true(put.done && hlc_before(put.result.timestamp, at));
+    assert_int_equal(replica_read_begin(replica_of(world, 1), &read), STATUS_OK);
+    assert_true(hlc_equal(read.timestamp, at));
+    assert_int_equal(replica_read_confirm(replica_of(world, 1), &read), STATUS_OK);
+    // Far below what is closed by now: the past is as good.
+    run(world, 1000);
+    read.at = (struct hlc_ts){put.result.timestamp.v - 1};
+    assert_int_equal(replica_read_begin(replica_of(world, 1), &read), STATUS_OK);
+    assert_true(hlc_equal(read.timestamp, read.at));
+    // Above the ceiling of an idle shard: a renewal is on its way.
+    run(world, 3000);
+    read.at = hlc_now(&leader->hlc, env_wall_us(&leader->env));
+    assert_int_equal(replica_read_begin(replica_of(world, 1), &read), STATUS_UNAVAILABLE);
+    turn(leader);
+    run(world, 50);
+    assert_int_equal(replica_read_begin(replica_of(world, 1), &read), STATUS_OK);
+    assert_true(hlc_equal(read.timestamp, read.at));
+}
+
+static void test_replica_reads_what_is_closed_anywhere(void **state) {
+    struct world *world = *state;
+    run(world, 500);
+    struct put put;
+    assert_int_equal(put_start(world, 1, &put), STATUS_OK);
+    run(world, 200);
+    for (uint32_t i = 1; i <= NODES; i++) {
+        struct replica *replica = replica_of(world, i);
+        struct replica_read read = {.at_least = put.result.timestamp};
+        assert_int_equal(replica_read_closed(replica, &read), STATUS_OK);
+        assert_false(hlc_before(read.timestamp, put.result.timestamp));
+        assert_true(hlc_equal(read.timestamp, read.closed));
+        assert_int_equal(read.index, put.result.index);
+        const struct hlc_ts closed = read.closed;
+        read = (struct replica_read){.at = {put.result.timestamp.v - 1}};
+        assert_int_equal(replica_read_closed(replica, &read), STATUS_OK);
+        assert_int_equal(read.timestamp.v, put.result.timestamp.v - 1);
+        // One more than is promised.
+        read = (struct replica_read){.at = hlc_add_us(closed, 1000000)};
+        assert_int_equal(replica_read_closed(replica, &read), STATUS_UNAVAILABLE);
+        read = (struct replica_read){.at_least = hlc_add_us(closed, 1000000)};
+        assert_int_equal(replica_read_closed(replica, &read), STATUS_UNAVAILABLE);
+    }
+    // What a leader served at, no write comes at or below.
+    struct replica_read read = {0};
+    assert_int_equal(replica_read_closed(replica_of(world, 1), &read), STATUS_OK);
+    const struct hlc_ts served = read.timestamp;
+    assert_int_equal(put_start(world, 1, &put), STATUS_OK);
+    assert_int_equal(replica_read_closed(replica_of(world, 1), &read), STATUS_OK);
+    const struct hlc_ts beside = read.timestamp;
+    run(world, 100);
+    assert_true(hlc_before(served, put.result.timestamp));
+    assert_true(hlc_before(beside, put.result.timestamp));
+}
+
+// A replica that knows of nothing closed serves nothing; one that is cut off serves the past.
+static void test_replica_serves_the_past_without_a_leader(void **state) {
+    struct world *world = *state;
+    struct replica_read read = {0};
+    assert_int_equal(replica_read_closed(replica_of(world, 2), &read), STATUS_UNAVAILABLE);
+    run(world, 500);
+    struct put put;
+    assert_int_equal(put_start(world, 1, &put), STATUS_OK);
+    run(world, 200);
+    world->cut = 2;
+    run(world, 3000);
+    read = (struct replica_read){.at = put.result.timestamp};
+    assert_int_equal(replica_read_closed(replica_of(world, 2), &read), STATUS_OK);
+    struct replica_read later = {.at = read.closed};
+    assert_int_equal(put_start(world, 1, &put), STATUS_OK);
+    run(world, 100);
+    assert_true(put.done && hlc_before(later.at, put.result.timestamp));
+    assert_int_equal(replica_read_closed(replica_of(world, 2), &later), STATUS_OK);
+    later.at = put.result.timestamp;
+    assert_int_equal(replica_read_closed(replica_of(world, 2), &later), STATUS_UNAVAILABLE);
+}
+
 static void test_replica_new_leader_assigns_above_everything_the_old_one_served(void **state) {
     struct world *world = *state;
     run(world, 500);
@@ -515,6 +602,12 @@ int main(void) {
         cmocka_unit_test_setup_teardown(test_replica_read_below_a_write_in_flight_does_not_wait,
                                         setup, teardown),
         cmocka_unit_test_setup_teardown(test_replica_read_index_is_confirmed_by_a_round, setup,
+                                        teardown),
+        cmocka_unit_test_setup_teardown(test_replica_reads_at_exactly_the_timestamp_asked_for,
+                                        setup, teardown),
+        cmocka_unit_test_setup_teardown(test_replica_reads_what_is_closed_anywhere, setup,
+                                        teardown),
+        cmocka_unit_test_setup_teardown(test_replica_serves_the_past_without_a_leader, setup,
                                         teardown),
         cmocka_unit_test_setup_teardown(
             test_replica_new_leader_assigns_above_everything_the_old_one_served, setup, teardown),
