@@ -41,6 +41,7 @@ struct data *data_create(const struct data_config *config) {
 static void data_scratch_destroy(struct data_scratch *scratch) {
     mem_free(scratch->mutations);
     mem_free(scratch->conditions);
+    mem_free(scratch->reads);
     mem_free(scratch->keys);
     buf_deinit(&scratch->full_keys);
     buf_deinit(&scratch->encoded);

@@ -45,6 +45,8 @@ struct data_scratch {
     uint32_t mutation_capacity;
     struct command_condition *conditions;
     uint32_t condition_capacity;
+    struct command_span *reads;
+    uint32_t read_capacity;
     struct slice *keys;    // COMMAND_READ_KEYS_MAX
     struct buf full_keys;  // user keys behind their prefix
     struct buf encoded;    // the commands of the message

@@ -29,8 +29,7 @@ static enum status data_too_many(struct data_refusal *refusal, const char *field
 struct data_common {
     struct slice keyspace;
     uint32_t keyspace_id;
-    enum command_consistency consistency;
-    struct hlc_ts at_least;
+    struct command_snapshot snapshot;
     struct hlc_ts hlc;
 };
 
@@ -41,8 +40,20 @@ static enum status data_get_consistency(struct proto_reader *r, const struct pro
         return data__refuse(refusal, STATUS_INVALID_ARGUMENT, "consistency",
                             COMMAND_CONSISTENCY_COUNT - 1, "unknown consistency");
     }
-    common->consistency = (enum command_consistency)value;
+    common->snapshot.consistency = (enum command_consistency)value;
     return STATUS_OK;
+}
+
+// What the fields of a snapshot must be to one another, with the name that the client knows.
+static enum status data_check_snapshot(const struct command_snapshot *snapshot,
+                                       struct data_refusal *refusal) {
+    const enum status st = command_snapshot_check(snapshot, &refusal->err);
+    if (st == STATUS_OK) { return st; }
+    const bool at = snapshot->consistency == COMMAND_AT;
+    char message[ERR_MESSAGE_SIZE];
+    (void)snprintf(message, sizeof(message), "%s", refusal->err.message);
+    return data__refuse(refusal, st, at ? "at" : "max_staleness_us",
+                        at ? 0 : COMMAND_STALENESS_US_MAX, "%s", message);
 }
 
 // Appends an encoded command; the span of what the writer appended since `at`.
@@ -103,10 +114,16 @@ static enum status data_read_fields(struct data_scratch *scratch, struct slice r
             st = data_get_consistency(&r, &field, common, refusal);
             break;
         case 5:
-            common->at_least.v = proto_get_fixed64(&r, &field);
+            common->snapshot.at_least.v = proto_get_fixed64(&r, &field);
             break;
         case 6:
             common->hlc.v = proto_get_fixed64(&r, &field);
+            break;
+        case 7:
+            common->snapshot.at.v = proto_get_fixed64(&r, &field);
+            break;
+        case 8:
+            common->snapshot.staleness_us = proto_get_uint(&r, &field);
             break;
         default:
             break;
@@ -137,7 +154,7 @@ static enum status data_read_keys(struct data_scratch *scratch, uint32_t keyspac
 
 enum status data__decode_read(struct data_scratch *scratch, struct slice request,
                               struct data_prepared *out, struct data_refusal *refusal) {
-    struct data_common common = {.consistency = COMMAND_STRONG};
+    struct data_common common = {.snapshot = {.consistency = COMMAND_STRONG}};
     uint32_t keyspace = 0;
     uint32_t count = 0;
     *out = (struct data_prepared){.kind = COMMAND_READ};
@@ -146,11 +163,10 @@ enum status data__decode_read(struct data_scratch *scratch, struct slice request
     st = data__keyspace(scratch, common.keyspace, common.keyspace_id, &keyspace, refusal);
     if (st != STATUS_OK) { return st; }
     st = data_read_keys(scratch, keyspace, count, refusal);
+    if (st == STATUS_OK) { st = data_check_snapshot(&common.snapshot, refusal); }
     if (st != STATUS_OK) { return st; }
     struct command_read read = {
-        .snapshot = {.consistency = common.consistency, .at_least = common.at_least},
-        .key_count = count,
-        .keys = scratch->keys};
+        .snapshot = common.snapshot, .key_count = count, .keys = scratch->keys};
     st = command_read_check(&read, &refusal->err);
     if (st != STATUS_OK) {
         refusal->status = st;
@@ -188,6 +204,13 @@ static bool data_mutation_place(struct data_scratch *scratch, uint32_t count) {
     void *items = scratch->mutations;
     bool ok = data_grow(&items, &scratch->mutation_capacity, count, sizeof(*scratch->mutations));
     scratch->mutations = items;
+    return ok;
+}
+
+static bool data_read_place(struct data_scratch *scratch, uint32_t count) {
+    void *items = scratch->reads;
+    bool ok = data_grow(&items, &scratch->read_capacity, count, sizeof(*scratch->reads));
+    scratch->reads = items;
     return ok;
 }
 
@@ -330,9 +353,31 @@ static enum status data_condition_decode(struct slice message, uint32_t position
     return STATUS_OK;
 }
 
+// ReadSpan{start, end}.
+static enum status data_read_span(struct data_scratch *scratch, struct slice message,
+                                  uint32_t position, struct data_refusal *refusal) {
+    struct command_span *out = &scratch->reads[position];
+    struct proto_reader r;
+    struct proto_field field;
+    *out = (struct command_span){SLICE_EMPTY, SLICE_EMPTY};
+    proto_reader_init(&r, message);
+    while (proto_next(&r, &field)) {
+        if (field.number == 1) { out->start = proto_get_bytes(&r, &field); }
+        if (field.number == 2) { out->end = proto_get_bytes(&r, &field); }
+    }
+    if (r.status != STATUS_OK) { return data_garbage(refusal); }
+    const bool start_fits = out->start.size > 0 && out->start.size <= SHARD_USER_KEY_SIZE_MAX;
+    if (start_fits && out->end.size <= SHARD_USER_KEY_SIZE_MAX) { return STATUS_OK; }
+    char name[DATA_FIELD_SIZE];
+    (void)snprintf(name, sizeof(name), "reads[%u].%s", position, start_fits ? "end" : "start");
+    return data__check_key(start_fits ? out->end : out->start, name, refusal);
+}
+
 struct data_commit_fields {
     struct data_common common;
     struct slice txn;
+    struct hlc_ts snapshot;
+    uint32_t read_count;
     uint32_t condition_count;
     uint32_t mutation_count;
 };
@@ -340,7 +385,7 @@ struct data_commit_fields {
 static enum status data_commit_operation(struct data_scratch *scratch, struct slice message,
                                          bool mutation, struct data_commit_fields *fields,
                                          struct data_refusal *refusal) {
-    if (fields->condition_count + fields->mutation_count == COMMAND_OPS_MAX) {
+    if (fields->read_count + fields->condition_count + fields->mutation_count == COMMAND_OPS_MAX) {
         return data_too_many(refusal, mutation ? "mutations" : "conditions", COMMAND_OPS_MAX);
     }
     bool room = mutation ? data_mutation_place(scratch, fields->mutation_count)
@@ -354,6 +399,20 @@ static enum status data_commit_operation(struct data_scratch *scratch, struct sl
                  : data_condition_decode(message, fields->condition_count,
                                          &scratch->conditions[fields->condition_count], refusal);
     if (st == STATUS_OK) { (*(mutation ? &fields->mutation_count : &fields->condition_count))++; }
+    return st;
+}
+
+static enum status data_commit_read(struct data_scratch *scratch, struct slice message,
+                                    struct data_commit_fields *fields,
+                                    struct data_refusal *refusal) {
+    if (fields->read_count + fields->condition_count + fields->mutation_count == COMMAND_OPS_MAX) {
+        return data_too_many(refusal, "reads", COMMAND_OPS_MAX);
+    }
+    if (!data_read_place(scratch, fields->read_count)) {
+        return data__refuse(refusal, STATUS_RESOURCE_EXHAUSTED, NULL, 0, "out of memory");
+    }
+    const enum status st = data_read_span(scratch, message, fields->read_count, refusal);
+    if (st == STATUS_OK) { fields->read_count++; }
     return st;
 }
 
@@ -385,16 +444,34 @@ static enum status data_commit_fields(struct data_scratch *scratch, struct slice
         case 6:
             out->common.hlc.v = proto_get_fixed64(&r, &field);
             break;
+        case 7: {
+            struct slice message = proto_get_bytes(&r, &field);
+            if (r.status == STATUS_OK) { st = data_commit_read(scratch, message, out, refusal); }
+            break;
+        }
+        case 8:
+            out->snapshot.v = proto_get_fixed64(&r, &field);
+            break;
         default:
             break;
         }
     }
     if (st != STATUS_OK) { return st; }
-    return r.status == STATUS_OK ? STATUS_OK : data_garbage(refusal);
+    if (r.status != STATUS_OK) { return data_garbage(refusal); }
+    if ((out->read_count > 0) != (out->snapshot.v != 0)) {
+        return data__refuse(refusal, STATUS_INVALID_ARGUMENT, "snapshot", 0,
+                            "reads and the snapshot at which they were made come together");
+    }
+    return STATUS_OK;
 }
 
 static void data_commit_prefix(struct data_scratch *scratch, uint32_t keyspace,
                                const struct data_commit_fields *fields) {
+    for (uint32_t i = 0; i < fields->read_count; i++) {
+        struct command_span *read = &scratch->reads[i];
+        read->start = data__full_key(scratch, keyspace, read->start);
+        if (read->end.size > 0) { read->end = data__full_key(scratch, keyspace, read->end); }
+    }
     for (uint32_t i = 0; i < fields->condition_count; i++) {
         struct command_condition *condition = &scratch->conditions[i];
         condition->key = data__full_key(scratch, keyspace, condition->key);
@@ -448,12 +525,15 @@ enum status data__decode_commit(struct data_scratch *scratch, struct slice reque
     if (st != STATUS_OK) { return st; }
     st = data_commit_txn(&fields, needs_id, &out->txn, refusal);
     if (st != STATUS_OK) { return st; }
-    if (fields.condition_count + fields.mutation_count == 0) {
+    if (fields.read_count + fields.condition_count + fields.mutation_count == 0) {
         return data__refuse(refusal, STATUS_INVALID_ARGUMENT, "mutations", COMMAND_OPS_MAX,
-                            "the commit has neither conditions nor mutations");
+                            "the commit has neither reads, nor conditions, nor mutations");
     }
     data_commit_prefix(scratch, keyspace, &fields);
     struct command_commit commit = {.txn = out->txn,
+                                    .snapshot = fields.snapshot,
+                                    .read_count = fields.read_count,
+                                    .reads = scratch->reads,
                                     .condition_count = fields.condition_count,
                                     .mutation_count = fields.mutation_count,
                                     .conditions = scratch->conditions,
@@ -476,7 +556,7 @@ enum status data__decode_commit(struct data_scratch *scratch, struct slice reque
 
 enum status data__decode_txn_status(struct data_scratch *scratch, struct slice request,
                                     struct data_prepared *out, struct data_refusal *refusal) {
-    struct data_common common = {.consistency = COMMAND_STRONG};
+    struct data_common common = {.snapshot = {.consistency = COMMAND_STRONG}};
     struct slice txn = SLICE_EMPTY;
     struct slice key = SLICE_EMPTY;
     uint32_t keyspace = 0;
@@ -557,10 +637,16 @@ static void data_scan_field(struct proto_reader *r, const struct proto_field *fi
         out->keys_only = proto_get_bool(r, field);
         break;
     case 10:
-        out->common.at_least.v = proto_get_fixed64(r, field);
+        out->common.snapshot.at_least.v = proto_get_fixed64(r, field);
         break;
     case 11:
         out->common.hlc.v = proto_get_fixed64(r, field);
+        break;
+    case 12:
+        out->common.snapshot.at.v = proto_get_fixed64(r, field);
+        break;
+    case 13:
+        out->common.snapshot.staleness_us = proto_get_uint(r, field);
         break;
     default:
         break;
@@ -597,16 +683,20 @@ static enum status data_scan_fields(struct slice request, struct data_scan_field
 
 enum status data__decode_scan(struct data_scratch *scratch, struct slice request,
                               struct data_scan_request *out, struct data_refusal *refusal) {
-    struct data_scan_fields fields = {.common = {.consistency = COMMAND_STRONG}};
+    struct data_scan_fields fields = {.common = {.snapshot = {.consistency = COMMAND_STRONG}}};
     uint32_t keyspace = 0;
     enum status st = data_scan_fields(request, &fields, refusal);
     if (st != STATUS_OK) { return st; }
     st = data__keyspace(scratch, fields.common.keyspace, fields.common.keyspace_id, &keyspace,
                         refusal);
+    if (st == STATUS_OK) { st = data_check_snapshot(&fields.common.snapshot, refusal); }
     if (st != STATUS_OK) { return st; }
+    if (fields.common.snapshot.consistency == COMMAND_STRICT) {
+        return data__refuse(refusal, STATUS_INVALID_ARGUMENT, "consistency", 0,
+                            "a scan cannot be strict: its pages are read one after the other");
+    }
     *out = (struct data_scan_request){
-        .scan = {.snapshot = {.consistency = fields.common.consistency,
-                              .at_least = fields.common.at_least},
+        .scan = {.snapshot = fields.common.snapshot,
                  .start = data__full_key(scratch, keyspace, fields.start),
                  .row_limit = fields.page_rows == 0 ? DATA_PAGE_ROWS : fields.page_rows,
                  .reverse = fields.reverse,

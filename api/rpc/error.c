@@ -72,4 +72,6 @@ void rpc_error_encode(struct proto_writer *w, const struct rpc_error *error) {
     proto_put_uint(w, 7, error->retry_after_ms);
     proto_put_bytes(w, 8, text);
     proto_put_uint(w, 9, status_is_retryable(error->status) ? 1 : 0);
+    proto_put_bytes(w, 10, error->key);
+    proto_put_bytes(w, 11, error->holder);
 }

@@ -38,6 +38,8 @@ struct rpc_error {
     const char *field;  // INVALID_ARGUMENT: path of the field; NULL = none
     uint64_t limit;     // the bound that was passed; 0 = none
     struct slice txn_id;
+    struct slice key;     // ABORTED_RETRY: in conflict, as the client named it
+    struct slice holder;  // ABORTED_RETRY: id of the transaction in the way
     uint32_t leader_node;
     const char *leader_address;
     uint32_t retry_after_ms;

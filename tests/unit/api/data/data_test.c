@@ -351,8 +351,13 @@ static void test_data_read_limits(void **state) {
     expect_error(call(world, path, &read.base), CODE_INVALID, "INVALID_ARGUMENT", "keys[3]",
                  SHARD_USER_KEY_SIZE_MAX);
     read.n_keys = 1;
-    read.consistency = (Lightcone__V1__Consistency)2;
-    expect_error(call(world, path, &read.base), CODE_INVALID, "INVALID_ARGUMENT", "consistency", 1);
+    read.consistency = (Lightcone__V1__Consistency)7;
+    expect_error(call(world, path, &read.base), CODE_INVALID, "INVALID_ARGUMENT", "consistency", 6);
+    read.consistency = LIGHTCONE__V1__CONSISTENCY__CONSISTENCY_AT;
+    expect_error(call(world, path, &read.base), CODE_INVALID, "INVALID_ARGUMENT", "at", 0);
+    read.consistency = LIGHTCONE__V1__CONSISTENCY__CONSISTENCY_BOUNDED;
+    expect_error(call(world, path, &read.base), CODE_INVALID, "INVALID_ARGUMENT",
+                 "max_staleness_us", COMMAND_STALENESS_US_MAX);
     mem_free(keys);
 }
 
@@ -461,6 +466,29 @@ static void test_data_commit_limits(void **state) {
 }
 
 // Goal: the ten-thousand-and-first operation is refused; ten million empty ones cost nothing much.
+static void test_data_validated_reads_are_checked(void **state) {
+    struct world *world = *state;
+    const char *path = "/lightcone.v1.Data/Commit";
+    static uint8_t long_key[SHARD_USER_KEY_SIZE_MAX + 1];
+    Lightcone__V1__CommitRequest request = LIGHTCONE__V1__COMMIT_REQUEST__INIT;
+    Lightcone__V1__ReadSpan span = LIGHTCONE__V1__READ_SPAN__INIT;
+    Lightcone__V1__ReadSpan *spans[] = {&span};
+    request.keyspace = KEYSPACE;
+    request.n_reads = 1;
+    request.reads = spans;
+    expect_error(call(world, path, &request.base), CODE_INVALID, "INVALID_ARGUMENT",
+                 "reads[0].start", SHARD_USER_KEY_SIZE_MAX);
+    span.start = binary("k");
+    span.end = (ProtobufCBinaryData){sizeof(long_key), long_key};
+    expect_error(call(world, path, &request.base), CODE_INVALID, "INVALID_ARGUMENT", "reads[0].end",
+                 SHARD_USER_KEY_SIZE_MAX);
+    span.end.len = 0;
+    expect_error(call(world, path, &request.base), CODE_INVALID, "INVALID_ARGUMENT", "snapshot", 0);
+    request.n_reads = 0;
+    request.snapshot = 7;
+    expect_error(call(world, path, &request.base), CODE_INVALID, "INVALID_ARGUMENT", "snapshot", 0);
+}
+
 static void test_data_commit_counts_are_bounded(void **state) {
     struct world *world = *state;
     size_t size = 2 * 5000000;
@@ -684,6 +712,7 @@ int main(void) {
         SERVED(test_data_keyspace_is_checked),
         SERVED(test_data_clock_ahead_is_refused),
         SERVED(test_data_commit_limits),
+        SERVED(test_data_validated_reads_are_checked),
         SERVED(test_data_commit_counts_are_bounded),
         SERVED(test_data_garbage_is_answered),
         SERVED(test_data_scan_pages_over_borders),
