@@ -48,6 +48,9 @@ enum status command_snapshot_check(const struct command_snapshot *self, struct e
         return err_set(err, STATUS_INVALID_ARGUMENT,
                        "at: is zero, a read at a timestamp names one from 1");
     }
+    if (self->at.v != 0 && hlc_before(self->at, self->at_least)) {
+        return err_set(err, STATUS_INVALID_ARGUMENT, "at: lies below at_least");
+    }
     if (self->contact.v != 0 &&
         (self->at.v == 0 || !command_consistency_is_strong(self->consistency))) {
         return err_set(err, STATUS_INVALID_ARGUMENT,

@@ -373,6 +373,8 @@ static void test_command_snapshot_fields_fit_the_consistency(void **state) {
             "consistency: unknown value 7");
     refuses((struct command_snapshot){.consistency = COMMAND_AT},
             "at: is zero, a read at a timestamp names one from 1");
+    accepts((struct command_snapshot){.at = {7}, .at_least = {7}});
+    refuses((struct command_snapshot){.at = {7}, .at_least = {8}}, "at: lies below at_least");
     refuses((struct command_snapshot){.contact = {9}},
             "contact: it is set, and only a strong read at a timestamp has one");
     refuses((struct command_snapshot){.consistency = COMMAND_AT, .at = {7}, .contact = {9}},
