@@ -71,8 +71,8 @@ struct mvcc_scan {
 NODISCARD enum status mvcc_scan(struct mvcc_reader *self, const struct mvcc_scan *scan);
 
 // Visits every version above ts, deletes too, of the keys of [start, end), or of start alone, key
-// by key, of each the newest first; an empty end is unbounded. Stops when visit returns false. visit
-// must not call the reader.
+// by key, of each the newest first; an empty end is unbounded. Stops when visit returns false.
+// visit must not call the reader.
 struct mvcc_above {
     struct slice start;
     struct slice end;
