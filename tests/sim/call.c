@@ -38,7 +38,7 @@ static void on_start(struct sim_world *world, struct sim_event *event) {
     }
     self->started = true;
     self->call.key = buf_slice(&self->key);
-    self->call.key_high = SLICE_EMPTY;
+    self->call.key_high = buf_slice(&self->key_high);
     self->call.payload = buf_slice(&self->payload);
     self->call.deadline_ns = sim_node_mono_ns(node) + self->budget_ns;
     self->call.done = on_done;
@@ -50,12 +50,14 @@ void sim_call_init(struct sim_call *self, struct sim_world *world) {
     *self = (struct sim_call){.world = world, .start = {.fire = on_start}};
     buf_init(&self->payload, CALL_PAYLOAD_MAX);
     buf_init(&self->key, CALL_KEY_MAX);
+    buf_init(&self->key_high, CALL_KEY_MAX);
 }
 
 void sim_call_deinit(struct sim_call *self) {
     if (self->active) { leave(self); }  // in a world that failed
     buf_deinit(&self->payload);
     buf_deinit(&self->key);
+    buf_deinit(&self->key_high);
 }
 
 void sim_call_begin(struct sim_call *self, struct sim_node *gateway, uint64_t delay_ns) {

@@ -449,7 +449,9 @@ static void all_keys(const struct sim_client *self, struct sim_op *op) {
 
 static void draw_read(struct sim_client *self, struct sim_op *op) {
     op->kind = SIM_OP_READ;
-    self->scanning = prng_chance(&self->prng, 1, 4);
+    // A scan or a range would meet the keys of transactions.
+    bool alone = self->world->plan.txn_client_count == 0;
+    self->scanning = prng_chance(&self->prng, 1, 4) && alone;
     self->reverse = prng_chance(&self->prng, 1, 2);
     if (!self->scanning) {
         draw_keys(self, op, 3);
@@ -460,7 +462,8 @@ static void draw_read(struct sim_client *self, struct sim_op *op) {
 
 static void draw_commit(struct sim_client *self, struct sim_op *op) {
     op->kind = SIM_OP_COMMIT;
-    self->range = prng_chance(&self->prng, 1, 40);
+    bool alone = self->world->plan.txn_client_count == 0;
+    self->range = prng_chance(&self->prng, 1, 40) && alone;
     if (self->range) {
         all_keys(self, op);
         return;

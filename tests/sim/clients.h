@@ -23,6 +23,7 @@ struct sim_call {
     uint64_t budget_ns;
     struct buf payload;
     struct buf key;
+    struct buf key_high;  // empty = key
     void (*done)(struct sim_call *self, const struct session_result *result);
     struct sim_call *next;  // of the world's active calls
 };

@@ -240,6 +240,7 @@ void sim_plan_ordinary(struct sim_plan *self) {
     self->replicas = 3;
     self->shard_count = 2;
     self->client_count = 4;
+    self->txn_client_count = 0;
     self->busy = false;
     self->think_ns_max = 500 * MS;
     self->support_ns = 1000 * MS;
@@ -263,6 +264,7 @@ void sim_plan_print(const struct sim_plan *self) {
         comma = ",";
     }
     (void)printf("%s", self->faults == 0 ? "none" : "");
+    if (self->txn_client_count > 0) { (void)printf(" txns=%" PRIu32, self->txn_client_count); }
     if (self->storm != SIM_STORM_NONE) { (void)printf(" storm=%s", storm_names[self->storm]); }
     if (self->mutant != SIM_MUTANT_NONE) { (void)printf(" mutant=%s", mutant_names[self->mutant]); }
     (void)printf("\n");

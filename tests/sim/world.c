@@ -172,6 +172,7 @@ static void world_init(struct sim_world *self, const struct sim_plan *plan, bool
     for (uint32_t i = 0; i <= plan->client_count; i++) {
         sim_client_init(&self->clients[i], self, i);
     }
+    sim_txn_init(&self->txns, self);
 }
 
 // Messages under way are the only events that own memory; delivering to a node that is down frees
@@ -185,6 +186,7 @@ static void world_deinit(struct sim_world *self) {
         sim_client_deinit(&self->clients[i]);
     }
     sim_storm_deinit(&self->storm);
+    sim_txn_deinit(&self->txns);
     sim_call_deinit(&self->setup);
     sim_operator_deinit(&self->operator);
     while (heap_peek(&self->heap) != NULL) {
@@ -243,7 +245,7 @@ static bool clients_idle(struct sim_world *self) {
     for (uint32_t i = 0; i <= self->plan.client_count; i++) {
         if (!sim_client_is_idle(&self->clients[i])) { return false; }
     }
-    return true;
+    return sim_txn_is_idle(&self->txns);
 }
 
 static bool converged(struct sim_world *self) {
@@ -349,6 +351,7 @@ static void load(struct sim_world *self) {
     for (uint32_t i = 0; i < self->plan.client_count; i++) {
         sim_client_start(&self->clients[i]);
     }
+    sim_txn_start(&self->txns);
     (void)sim_world_until(self, self->plan.warm_ns, never);
     SIM_NOTE(self, NULL, SIM_TRACE_PHASE, "faults", 0, 0, 0);
     sim_faults_start(&self->faults);
@@ -417,6 +420,7 @@ static bool settle_majority(struct sim_world *self) {
     sim_faults_heal_but(&self->faults, self->broken);
     if (!within(self, 15, clients_idle, "all calls ended")) { return false; }
     sim_client_finish(&self->clients[self->plan.client_count]);
+    sim_txn_finish(&self->txns);
     uint64_t longest = self->plan.clock_hours ? 100 : 40;
     return within(self, longest, clients_idle, "a write and a read on every shard");
 }
@@ -488,6 +492,7 @@ static void audit(struct sim_world *self, struct sim_result *out) {
                               .steps_max = LINEAR_STEPS_MAX};
     if (!sim_audit(&audit)) { sim_fail(self, "%s", audit.failure); }
     out->undecided = audit.undecided;
+    sim_txn_audit(&self->txns);
     for (uint32_t key = 0; key < keys; key++) {
         mem_free(lists[key].items);
     }
@@ -506,6 +511,7 @@ static void fill_result(struct sim_world *self, struct sim_result *out) {
     out->virtual_ns = self->now_ns;
     out->ops = self->history.count;
     out->stats = self->stats;
+    out->txns = self->txns.stats;
     out->restarts = self->restarts;
     out->applied = self->checks.applied;
     out->digests = self->checks.digests;

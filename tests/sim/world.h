@@ -9,6 +9,7 @@
 #include "dataplane/base/heap.h"
 #include "tests/sim/checks.h"
 #include "tests/sim/clients.h"
+#include "tests/sim/clients_txn.h"
 #include "tests/sim/faults.h"
 #include "tests/sim/history.h"
 #include "tests/sim/net.h"
@@ -36,8 +37,9 @@ struct sim_world {
     struct sim_checks checks;
     struct sim_history history;
     struct sim_client clients[SIM_CLIENTS_MAX + 1];  // the last one does the final check
-    struct sim_call setup;                           // of the bootstrap, one at a time
-    struct sim_call *calls;                          // active ones
+    struct sim_txn_load txns;
+    struct sim_call setup;   // of the bootstrap, one at a time
+    struct sim_call *calls;  // active ones
     struct sim_client_stats stats;
     uint32_t keyspace;
     bool clients_stop;
@@ -60,6 +62,7 @@ struct sim_result {
     uint64_t virtual_ns;
     uint64_t ops;
     struct sim_client_stats stats;
+    struct sim_txn_stats txns;
     uint64_t leader_changes;
     uint64_t restarts;
     uint64_t applied;

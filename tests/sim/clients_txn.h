@@ -1,0 +1,115 @@
+// SPDX-License-Identifier: Apache-2.0
+// clients_txn.h - the load of transactions over several shards: lists that are read and appended
+//                 to, and a bank; with the record of what was seen, and its judges.
+// Invariants: a transaction reads all its keys at one snapshot and commits only while they are still
+//             the newest; values are unique; whoever's outcome is unknown goes on under another
+//             name of process.
+// Ownership:  the world owns the load; calls live inside the clients.
+// Thread:     confined to the world.
+// See:        tests/sim/README.md; tests/sim/list_append.h; tests/sim/txn_judges.h
+#pragma once
+
+#include "dataplane/base/prng.h"
+#include "tests/sim/clients.h"
+#include "tests/sim/list_append.h"
+
+enum {
+    SIM_TXN_CLIENTS_MAX = 6,
+    SIM_TXN_SLOTS = 8,      // list keys alive at a time
+    SIM_TXN_LIST_MAX = 80,  // elements of one list
+    SIM_TXN_OPS_MAX = 4,
+    SIM_TXN_ACCOUNTS = 6,
+    SIM_TXN_KEYS_MAX = 8,  // of one transaction
+    SIM_TXN_KEY_SIZE = 12,
+    SIM_TXN_ATTEMPTS = 2,
+    // One more to ask for an outcome: an attempt that a crash cuts off still belongs to the session
+    // that dies.
+    SIM_TXN_CALLS = 3,
+};
+
+struct sim_txn_client;
+
+struct sim_txn_call {
+    struct sim_call call;  // first
+    struct sim_txn_client *client;
+};
+
+enum sim_txn_kind { SIM_TXN_LISTS, SIM_TXN_TRANSFER, SIM_TXN_AUDIT, SIM_TXN_KIND_COUNT };
+enum sim_txn_phase { SIM_TXN_IDLE, SIM_TXN_READING, SIM_TXN_COMMITTING, SIM_TXN_ASKING };
+
+// A key of the transaction under way: what it held, and what is to be written.
+struct sim_txn_item {
+    uint32_t key;       // of a list: generation * SIM_TXN_SLOTS + slot; else the account
+    bool append;        // list
+    bool by_condition;  // validated by a condition on its version instead of a read
+    uint64_t value;     // appended
+    struct hlc_ts version;
+    uint64_t list[SIM_TXN_LIST_MAX + 1];
+    uint32_t count;
+    int64_t balance;
+    int64_t change;
+};
+
+struct sim_txn_client {
+    struct sim_world *world;
+    uint32_t index;
+    struct prng prng;
+    struct sim_event step;
+    enum sim_txn_phase phase;
+    enum sim_txn_kind kind;
+    uint64_t process;
+    uint64_t invoke;
+    uint64_t count;  // of transactions begun
+    struct txn_id txn;
+    struct command_snapshot snapshot;  // as it was asked for
+    struct hlc_ts read_ts;
+    struct hlc_ts token;  // everything this client has seen lies at or below it
+    struct sim_txn_item items[SIM_TXN_KEYS_MAX];
+    uint32_t item_count;
+    uint32_t calls_left;
+    bool known;  // a definite outcome came
+    bool maybe;  // an attempt may have happened
+    struct hlc_ts commit_ts;
+    enum list_append_type outcome;
+    struct sim_txn_call calls[SIM_TXN_CALLS];
+    bool final;
+    uint32_t final_at;  // keys read so far: lists, then accounts
+    uint32_t final_tries;
+};
+
+struct sim_txn_stats {
+    uint64_t ok;
+    uint64_t aborted;
+    uint64_t unknown;
+    uint64_t reads;
+    uint64_t stale_reads;
+    uint64_t unread;  // the read did not succeed, nothing else was tried
+    uint64_t audits;
+};
+
+struct sim_txn_load {
+    struct sim_world *world;
+    uint32_t client_count;  // 0: this world has no such load
+    struct sim_txn_client clients[SIM_TXN_CLIENTS_MAX];
+    struct list_append_history history;
+    uint64_t moments;  // of the history: each invocation and each return is one
+    uint64_t last_value;
+    uint64_t last_process;
+    uint32_t generations[SIM_TXN_SLOTS];
+    int64_t *balances;  // SIM_TXN_ACCOUNTS each audit
+    uint64_t *audit_ts;
+    uint32_t audit_count;
+    uint32_t audit_capacity;
+    struct sim_txn_stats stats;
+};
+
+// The number of clients is the plan's.
+void sim_txn_init(struct sim_txn_load *self, struct sim_world *world);
+void sim_txn_deinit(struct sim_txn_load *self);
+// Begins; ends by itself when the world's clients_stop is set.
+void sim_txn_start(struct sim_txn_load *self);
+// Everything is quiet: reads every list and every account, each must succeed.
+void sim_txn_finish(struct sim_txn_load *self);
+bool sim_txn_is_idle(const struct sim_txn_load *self);
+// Judges what was seen; fails the world.
+void sim_txn_audit(struct sim_txn_load *self);
