@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // clients_txn.h - the load of transactions over several shards: lists that are read and appended
 //                 to, and a bank; with the record of what was seen, and its judges.
-// Invariants: a transaction reads all its keys at one snapshot and commits only while they still are
+// Invariants: a transaction reads its keys at one snapshot and commits only while they still are
 //             the newest; values are unique; whoever's outcome is unknown goes on under another
 //             name of process.
 // Ownership:  the world owns the load; calls live inside the clients.
