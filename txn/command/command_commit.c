@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 // Encoding of a commit:
-//   u8 format | 16 bytes transaction id | varint conditions | varint mutations |
+//   u8 format | 16 bytes transaction id | [varint reads | u64 snapshot] | varint conditions |
+//   varint mutations | [reads: slice start, slice end] |
 //   conditions: u8 kind, slice key [, slice value | u64 timestamp] | mutations: u8 kind, slice key
 //   [, slice value]
+// What stands in brackets about reads is there in format 2, which has at least one.
 // The format byte is there because these bytes lie in logs that outlive a release.
 //
 // Disjointness of the mutations is checked by sorting pointers: 10^4 operations are some 10^5
@@ -16,12 +18,14 @@
 
 enum {
     COMMIT_FORMAT = 1,
+    COMMIT_FORMAT_READS = 2,
     SORT_ON_STACK_MAX = 32,
     // kind and an empty key: less than any operation takes, so the bytes present bound the counts.
     OP_SIZE_MIN = 2,
     VARINT_BITS = 7,
 };
 
+static const char field_read[] = "read";
 static const char field_condition[] = "condition";
 static const char field_mutation[] = "mutation";
 
@@ -58,6 +62,11 @@ static enum status condition_check(const struct command_condition *self, uint32_
                        position, self->value.size, SHARD_VALUE_SIZE_MAX);
     }
     return STATUS_OK;
+}
+
+static enum status read_check(const struct command_span *self, uint32_t position, struct err *err) {
+    if (self->end.size == 0) { return command_key_check(self->start, field_read, position, err); }
+    return command__range_check(self->start, self->end, field_read, position, err);
 }
 
 static enum status mutation_check(const struct command_mutation *self, uint32_t position,
@@ -151,6 +160,12 @@ static enum status operations_check(const struct command_commit *self, size_t *o
                                     struct err *err) {
     size_t size = 1 + sizeof(self->txn.v) + varint_size(self->condition_count) +
                   varint_size(self->mutation_count);
+    if (self->read_count > 0) { size += varint_size(self->read_count) + sizeof(uint64_t); }
+    for (uint32_t i = 0; i < self->read_count; i++) {
+        const enum status st = read_check(&self->reads[i], i, err);
+        if (st != STATUS_OK) { return st; }
+        size += slice_size(self->reads[i].start) + slice_size(self->reads[i].end);
+    }
     for (uint32_t i = 0; i < self->condition_count; i++) {
         const enum status st = condition_check(&self->conditions[i], i, err);
         if (st != STATUS_OK) { return st; }
@@ -166,16 +181,22 @@ static enum status operations_check(const struct command_commit *self, size_t *o
 }
 
 enum status command_commit_check(const struct command_commit *self, struct err *err) {
+    ASSERT_IF(self->read_count > 0, self->reads != NULL);
     ASSERT_IF(self->condition_count > 0, self->conditions != NULL);
     ASSERT_IF(self->mutation_count > 0, self->mutations != NULL);
     if (txn_id_is_zero(self->txn)) {
         return err_set(err, STATUS_INVALID_ARGUMENT, "transaction id: must not be all zero");
     }
-    const uint64_t count = (uint64_t)self->condition_count + self->mutation_count;
+    const uint64_t count =
+        (uint64_t)self->read_count + self->condition_count + self->mutation_count;
     if (count == 0 || count > COMMAND_OPS_MAX) {
         return err_set(err, STATUS_INVALID_ARGUMENT,
-                       "commit has %llu conditions and mutations, it has 1 to %d",
+                       "commit has %llu reads, conditions and mutations, it has 1 to %d",
                        (unsigned long long)count, COMMAND_OPS_MAX);
+    }
+    if ((self->read_count > 0) != (self->snapshot.v != 0)) {
+        return err_set(err, STATUS_INVALID_ARGUMENT,
+                       "snapshot: it comes with the reads that were made at it, and only then");
     }
     size_t size = 0;
     enum status st = operations_check(self, &size, err);
@@ -202,10 +223,18 @@ static void mutation_encode(struct codec_writer *w, const struct command_mutatio
 
 void command_commit_encode(struct codec_writer *w, const struct command_commit *self) {
     ASSERT(!txn_id_is_zero(self->txn));
-    codec_put_u8(w, COMMIT_FORMAT);
+    codec_put_u8(w, self->read_count > 0 ? COMMIT_FORMAT_READS : COMMIT_FORMAT);
     codec_put_raw(w, slice_make(self->txn.v, sizeof(self->txn.v)));
+    if (self->read_count > 0) {
+        codec_put_varint(w, self->read_count);
+        codec_put_u64(w, self->snapshot.v);
+    }
     codec_put_varint(w, self->condition_count);
     codec_put_varint(w, self->mutation_count);
+    for (uint32_t i = 0; i < self->read_count; i++) {
+        codec_put_slice(w, self->reads[i].start);
+        codec_put_slice(w, self->reads[i].end);
+    }
     for (uint32_t i = 0; i < self->condition_count; i++) {
         condition_encode(w, &self->conditions[i]);
     }
@@ -218,22 +247,30 @@ enum status command_commit_open(struct command_commit_reader *self, struct slice
     *self = (struct command_commit_reader){0};
     struct codec_reader *r = &self->reader;
     codec_reader_init(r, encoded);
-    if (encoded.size > SHARD_COMMIT_SIZE_MAX || codec_get_u8(r) != COMMIT_FORMAT) {
+    const uint8_t format = codec_get_u8(r);
+    const bool reads_too = format == COMMIT_FORMAT_READS;
+    if (encoded.size > SHARD_COMMIT_SIZE_MAX || (format != COMMIT_FORMAT && !reads_too)) {
         codec_fail(r);
         return r->status;
     }
     const struct slice id = codec_get_raw(r, sizeof(self->txn.v));
     if (id.size == sizeof(self->txn.v)) { memcpy(self->txn.v, id.data, id.size); }
+    const uint64_t reads = reads_too ? codec_get_varint(r) : 0;
+    if (reads_too) { self->snapshot.v = codec_get_u64(r); }
     const uint64_t conditions = codec_get_varint(r);
     const uint64_t mutations = codec_get_varint(r);
-    const bool counts_ok = conditions <= COMMAND_OPS_MAX && mutations <= COMMAND_OPS_MAX &&
-                           conditions + mutations > 0 &&
-                           conditions + mutations <= COMMAND_OPS_MAX &&
-                           conditions + mutations <= codec_remaining(r) / OP_SIZE_MIN;
+    const bool each_ok =
+        reads <= COMMAND_OPS_MAX && conditions <= COMMAND_OPS_MAX && mutations <= COMMAND_OPS_MAX;
+    const uint64_t count = each_ok ? reads + conditions + mutations : 0;
+    const bool counts_ok = count > 0 && count <= COMMAND_OPS_MAX &&
+                           count <= codec_remaining(r) / OP_SIZE_MIN && reads_too == (reads > 0) &&
+                           reads_too == (self->snapshot.v != 0);
     if (r->status != STATUS_OK || !counts_ok || txn_id_is_zero(self->txn)) {
         codec_fail(r);
         return r->status;
     }
+    self->read_count = (uint32_t)reads;
+    self->reads_left = self->read_count;
     self->condition_count = (uint32_t)conditions;
     self->mutation_count = (uint32_t)mutations;
     self->conditions_left = self->condition_count;
@@ -243,13 +280,28 @@ enum status command_commit_open(struct command_commit_reader *self, struct slice
 
 // After the last operation nothing may follow.
 static enum status operation_end(const struct command_commit_reader *self) {
-    const bool last = self->conditions_left == 0 && self->mutations_left == 0;
+    const bool last =
+        self->reads_left == 0 && self->conditions_left == 0 && self->mutations_left == 0;
     return last ? codec_finish(&self->reader) : self->reader.status;
+}
+
+enum status command_commit_next_read(struct command_commit_reader *self, struct command_span *out) {
+    ASSERT(self->reads_left > 0);
+    ASSERT(self->reader.status == STATUS_OK);
+    struct codec_reader *r = &self->reader;
+    struct command_span span = {0};
+    span.start = codec_get_slice(r, SHARD_KEY_SIZE_MAX);
+    span.end = codec_get_slice(r, SHARD_KEY_SIZE_MAX);
+    if (r->status == STATUS_OK && read_check(&span, 0, NULL) != STATUS_OK) { codec_fail(r); }
+    self->reads_left--;
+    const enum status st = operation_end(self);
+    if (st == STATUS_OK) { *out = span; }
+    return st;
 }
 
 enum status command_commit_next_condition(struct command_commit_reader *self,
                                           struct command_condition *out) {
-    ASSERT(self->conditions_left > 0);
+    ASSERT(self->reads_left == 0 && self->conditions_left > 0);
     ASSERT(self->reader.status == STATUS_OK);
     struct codec_reader *r = &self->reader;
     struct command_condition condition = {0};
@@ -270,7 +322,7 @@ enum status command_commit_next_condition(struct command_commit_reader *self,
 
 enum status command_commit_next_mutation(struct command_commit_reader *self,
                                          struct command_mutation *out) {
-    ASSERT(self->conditions_left == 0 && self->mutations_left > 0);
+    ASSERT(self->reads_left == 0 && self->conditions_left == 0 && self->mutations_left > 0);
     ASSERT(self->reader.status == STATUS_OK);
     struct codec_reader *r = &self->reader;
     struct command_mutation mutation = {0};
@@ -292,6 +344,10 @@ enum status command_commit_next_mutation(struct command_commit_reader *self,
 enum status command_commit_verify(struct slice encoded) {
     struct command_commit_reader reader;
     enum status st = command_commit_open(&reader, encoded);
+    for (uint32_t i = 0; st == STATUS_OK && i < reader.read_count; i++) {
+        struct command_span read;
+        st = command_commit_next_read(&reader, &read);
+    }
     for (uint32_t i = 0; st == STATUS_OK && i < reader.condition_count; i++) {
         struct command_condition condition;
         st = command_commit_next_condition(&reader, &condition);
@@ -314,6 +370,13 @@ enum status command_commit_span(struct slice encoded, struct slice *out_low,
     struct slice high = SLICE_EMPTY;
     struct command_commit_reader reader;
     enum status st = command_commit_open(&reader, encoded);
+    for (uint32_t i = 0; st == STATUS_OK && i < reader.read_count; i++) {
+        struct command_span read;
+        st = command_commit_next_read(&reader, &read);
+        if (st != STATUS_OK) { break; }
+        span_extend(read.start, &low, &high);
+        if (read.end.size > 0) { span_extend(read.end, &low, &high); }
+    }
     for (uint32_t i = 0; st == STATUS_OK && i < reader.condition_count; i++) {
         struct command_condition condition;
         st = command_commit_next_condition(&reader, &condition);

@@ -30,8 +30,8 @@ struct command_prepare {
     struct txn_id txn;
     struct txn_attempt attempt;
     struct hlc_ts begin;
-    uint64_t request_hash;  // of the whole request: the same for all its parts and attempts
-    uint32_t self;          // place of this part in participants; 0 = home
+    uint64_t request_hash;       // of the whole request: the same for all its parts and attempts
+    uint32_t self;               // place of this part in participants; 0 = home
     uint32_t participant_count;  // 1 to COMMAND_PARTICIPANTS_MAX
     // Anchors: full keys. Encoded beside one another; the array is filled by
     // command_prepare_participant.
@@ -109,12 +109,12 @@ enum command_txn_state {
 
 enum command_txn_reason {
     COMMAND_REASON_NONE,
-    COMMAND_REASON_LOCKED,      // key, holder
-    COMMAND_REASON_READ,        // key: it has a newer version than was read, timestamp
-    COMMAND_REASON_CONDITION,   // failed_condition: its place in this part
-    COMMAND_REASON_TOO_MANY,    // a delete_range met too many keys
-    COMMAND_REASON_SUPERSEDED,  // a higher attempt was here, or a probe
-    COMMAND_REASON_HORIZON,     // begun too long ago
+    COMMAND_REASON_LOCKED,         // key, holder
+    COMMAND_REASON_READ,           // key: it has a newer version than was read, timestamp
+    COMMAND_REASON_CONDITION,      // failed_condition: its place in this part
+    COMMAND_REASON_TOO_MANY,       // a delete_range met too many keys
+    COMMAND_REASON_SUPERSEDED,     // a higher attempt was here, or a probe
+    COMMAND_REASON_HORIZON,        // begun too long ago
     COMMAND_REASON_OTHER_REQUEST,  // the id was committed with another request
     COMMAND_REASON_SETTLED,        // the id was settled as aborted
     COMMAND_REASON_COUNT

@@ -139,13 +139,13 @@ static void test_command_commit_counts_hold_their_limits(void **state) {
     uint8_t *keys = mem_alloc((size_t)8 * (COMMAND_OPS_MAX + 1));
     struct command_mutation *puts = many_puts(COMMAND_OPS_MAX + 1, keys);
     struct command_commit commit = commit_of(puts, 0);
-    assert_refused(&commit, "commit has 0 conditions and mutations");
+    assert_refused(&commit, "commit has 0 reads, conditions and mutations");
     for (uint32_t count = COMMAND_OPS_MAX - 1; count <= COMMAND_OPS_MAX; count++) {
         commit.mutation_count = count;
         assert_accepted(&commit);
     }
     commit.mutation_count = COMMAND_OPS_MAX + 1;
-    assert_refused(&commit, "commit has 10001 conditions and mutations");
+    assert_refused(&commit, "commit has 10001 reads, conditions and mutations");
     // Conditions and mutations count together.
     const struct command_condition condition = {.kind = COMMAND_ABSENT, .key = KEY("c")};
     commit.conditions = &condition;
@@ -153,7 +153,7 @@ static void test_command_commit_counts_hold_their_limits(void **state) {
     commit.mutation_count = COMMAND_OPS_MAX - 1;
     assert_accepted(&commit);
     commit.mutation_count = COMMAND_OPS_MAX;
-    assert_refused(&commit, "commit has 10001 conditions and mutations");
+    assert_refused(&commit, "commit has 10001 reads, conditions and mutations");
     mem_free(puts);
     mem_free(keys);
 }
@@ -299,7 +299,11 @@ static void test_command_commit_decodes_to_what_was_encoded(void **state) {
         {COMMAND_PUT, KEY("m"), SLICE_LITERAL("value\0with")},
         {COMMAND_DELETE, KEY("n"), SLICE_EMPTY},
         {COMMAND_DELETE_RANGE, KEY("a"), KEY("c")}};
-    const struct command_commit commit = {id_one, 5, 3, conditions, mutations};
+    const struct command_commit commit = {.txn = id_one,
+                                          .condition_count = 5,
+                                          .mutation_count = 3,
+                                          .conditions = conditions,
+                                          .mutations = mutations};
     struct buf buf;
     buf_init(&buf, 4096);
     encode(&commit, &buf);
@@ -352,7 +356,11 @@ static void test_command_commit_truncated_or_longer_is_corrupt(void **state) {
     const struct command_condition condition = {COMMAND_VALUE_EQUALS, KEY("g"), SLICE_LITERAL("v"),
                                                 HLC_ZERO};
     const struct command_mutation put = {COMMAND_PUT, KEY("m"), SLICE_LITERAL("value")};
-    const struct command_commit commit = {id_one, 1, 1, &condition, &put};
+    const struct command_commit commit = {.txn = id_one,
+                                          .condition_count = 1,
+                                          .mutation_count = 1,
+                                          .conditions = &condition,
+                                          .mutations = &put};
     struct buf buf;
     buf_init(&buf, 4096);
     encode(&commit, &buf);
@@ -405,19 +413,30 @@ static void test_command_outcome_decodes_to_what_was_encoded(void **state) {
 
 // What decodes is within the limits: it encodes again to the same bytes.
 static void assert_round_trip(struct slice bytes) {
+    static struct command_span reads[64];
     static struct command_condition conditions[64];
     static struct command_mutation mutations[64];
     struct command_commit_reader reader;
     assert_int_equal(command_commit_open(&reader, bytes), STATUS_OK);
     assert_true(reader.condition_count <= 64 && reader.mutation_count <= 64);
+    assert_true(reader.read_count <= 64);
+    for (uint32_t i = 0; i < reader.read_count; i++) {
+        assert_int_equal(command_commit_next_read(&reader, &reads[i]), STATUS_OK);
+    }
     for (uint32_t i = 0; i < reader.condition_count; i++) {
         assert_int_equal(command_commit_next_condition(&reader, &conditions[i]), STATUS_OK);
     }
     for (uint32_t i = 0; i < reader.mutation_count; i++) {
         assert_int_equal(command_commit_next_mutation(&reader, &mutations[i]), STATUS_OK);
     }
-    const struct command_commit commit = {reader.txn, reader.condition_count, reader.mutation_count,
-                                          conditions, mutations};
+    const struct command_commit commit = {.txn = reader.txn,
+                                          .snapshot = reader.snapshot,
+                                          .read_count = reader.read_count,
+                                          .condition_count = reader.condition_count,
+                                          .mutation_count = reader.mutation_count,
+                                          .reads = reads,
+                                          .conditions = conditions,
+                                          .mutations = mutations};
     struct buf buf;
     buf_init(&buf, 4096);
     encode(&commit, &buf);
@@ -425,12 +444,66 @@ static void assert_round_trip(struct slice bytes) {
     buf_deinit(&buf);
 }
 
+static void test_command_commit_reads_travel_with_their_snapshot(void **state) {
+    (void)state;
+    const struct command_span reads[] = {{KEY("b"), SLICE_EMPTY}, {KEY("c"), KEY("d")}};
+    const struct command_mutation put = {COMMAND_PUT, KEY("m"), SLICE_LITERAL("v")};
+    struct command_commit commit = {.txn = id_one,
+                                    .snapshot = {77},
+                                    .read_count = 2,
+                                    .mutation_count = 1,
+                                    .reads = reads,
+                                    .mutations = &put};
+    assert_accepted(&commit);
+    struct buf buf;
+    buf_init(&buf, 4096);
+    encode(&commit, &buf);
+    assert_round_trip(buf_slice(&buf));
+    struct command_commit_reader reader;
+    assert_int_equal(command_commit_open(&reader, buf_slice(&buf)), STATUS_OK);
+    assert_int_equal(reader.snapshot.v, 77);
+    struct slice low;
+    struct slice high;
+    assert_int_equal(command_commit_span(buf_slice(&buf), &low, &high), STATUS_OK);
+    assert_true(slice_equal(low, KEY("b")) && slice_equal(high, KEY("m")));
+    for (size_t size = 0; size < buf.size; size++) {
+        assert_int_equal(command_commit_verify(slice_make(buf.data, size)), STATUS_CORRUPT);
+    }
+    // Reads alone are a commit: it says that they still stand.
+    commit.mutation_count = 0;
+    assert_accepted(&commit);
+    commit.snapshot = HLC_ZERO;
+    assert_refused(&commit, "snapshot: it comes with the reads");
+    commit.read_count = 0;
+    commit.mutation_count = 1;
+    commit.snapshot.v = 1;  // it has no place in the encoding
+    struct err err = {0};
+    assert_int_equal(command_commit_check(&commit, &err), STATUS_INVALID_ARGUMENT);
+    buf_deinit(&buf);
+}
+
+static void test_command_commit_bad_reads_are_named(void **state) {
+    (void)state;
+    struct command_span read = {SLICE_LITERAL("\0\0\0\1"), SLICE_EMPTY};
+    const struct command_commit commit = {
+        .txn = id_one, .snapshot = {77}, .read_count = 1, .reads = &read};
+    assert_refused(&commit, "read 0: key is empty");
+    read = (struct command_span){KEY("c"), KEY("b")};
+    assert_refused(&commit, "read 0: the start of the range must lie before its end");
+    read = (struct command_span){KEY("c"), SLICE_LITERAL("\0\0\0\2x")};
+    assert_refused(&commit, "read 0: the range leaves its keyspace");
+}
+
 static void test_command_commit_mutated_bytes_never_crash(void **state) {
     (void)state;
     const struct command_condition condition = {COMMAND_VERSION_EQUALS, KEY("g"), SLICE_EMPTY, {5}};
     const struct command_mutation mutations[] = {{COMMAND_PUT, KEY("m"), SLICE_LITERAL("value")},
                                                  {COMMAND_DELETE_RANGE, KEY("a"), KEY("c")}};
-    const struct command_commit commit = {id_one, 1, 2, &condition, mutations};
+    const struct command_commit commit = {.txn = id_one,
+                                          .condition_count = 1,
+                                          .mutation_count = 2,
+                                          .conditions = &condition,
+                                          .mutations = mutations};
     struct buf buf;
     buf_init(&buf, 4096);
     encode(&commit, &buf);
@@ -471,6 +544,8 @@ int main(void) {
         cmocka_unit_test(test_command_commit_truncated_or_longer_is_corrupt),
         cmocka_unit_test(test_command_commit_check_reports_lost_memory),
         cmocka_unit_test(test_command_outcome_decodes_to_what_was_encoded),
+        cmocka_unit_test(test_command_commit_reads_travel_with_their_snapshot),
+        cmocka_unit_test(test_command_commit_bad_reads_are_named),
         cmocka_unit_test(test_command_commit_mutated_bytes_never_crash),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
