@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// A transaction is two calls: a read of all its keys at one snapshot, wherever they lie, then a
+// A transaction is two calls: a read of its keys at one snapshot, wherever they lie, then a
 // commit that stands only while what was read is still the newest. Either of them may be cut off;
 // who only reads ends with the first. A commit goes out once or, under the same id, through two
 // gateways. What is not known in the end is asked for by its id, sometimes, and else stays unknown.
@@ -56,8 +56,8 @@ static void send(struct sim_txn_client *self, uint32_t which, struct sim_node *g
     struct sim_call *call = &self->calls[which].call;
     call->budget_ns = draw_budget(self);
     SIM_NOTE(self->world, gateway, SIM_TRACE_INVOKE,
-             call->call.kind == COMMAND_READ ? "txn read" : "txn commit",
-             CLIENT_OFFSET + self->index, self->count, self->items[0].key);
+             self->phase == SIM_TXN_READING ? "txn read" : "txn commit",
+             CLIENT_OFFSET + self->index, self->count, self->kind);
     sim_call_begin(call, gateway, later);
 }
 
@@ -76,19 +76,26 @@ static void see(struct sim_txn_client *self, struct hlc_ts ts) {
     self->token = hlc_larger(self->token, ts);
 }
 
-static void record_lists(struct sim_txn_client *self) {
+static void begin_record(struct sim_txn_client *self, struct list_append_history *history) {
     struct sim_txn_load *load = load_of(self);
+    // Ranges are read one after the other: at one snapshot, but which is as old as the first.
+    bool late = self->kind == SIM_TXN_RANGES && self->range_count > 1;
+    bool weak = !command_consistency_is_strong(self->snapshot.consistency);
     struct list_append_txn txn = {
-        .id = load->history.txn_count,
+        .id = history->txn_count,
         .process = self->process,
         .invoke = self->invoke,
         .ret = ++load->moments,
         .type = self->outcome,
         .commit_ts = self->outcome == LIST_APPEND_OK ? self->commit_ts.v : 0,
         .snapshot_ts = self->read_ts.v,
-        .stale =
-            self->commit_ts.v == 0 && !command_consistency_is_strong(self->snapshot.consistency)};
-    list_append_begin(&load->history, &txn);
+        .stale = self->outcome == LIST_APPEND_OK && self->commit_ts.v == 0 && (late || weak)};
+    list_append_begin(history, &txn);
+}
+
+static void record_lists(struct sim_txn_client *self) {
+    struct sim_txn_load *load = load_of(self);
+    begin_record(self, &load->history);
     for (uint32_t i = 0; i < self->item_count; i++) {
         const struct sim_txn_item *item = &self->items[i];
         list_append_add_read(&load->history, item->key, item->list, item->count);
@@ -97,7 +104,6 @@ static void record_lists(struct sim_txn_client *self) {
         uint32_t *generation = &load->generations[item->key % SIM_TXN_SLOTS];
         if (item->count >= RETIRE_AT && next > *generation) { *generation = next; }
     }
-    if (self->outcome == LIST_APPEND_INFO) { self->process = ++load->last_process; }
 }
 
 static void record_audit(struct sim_txn_client *self) {
@@ -117,16 +123,25 @@ static void record_audit(struct sim_txn_client *self) {
     load->stats.audits++;
 }
 
+static void record(struct sim_txn_client *self) {
+    if (self->kind == SIM_TXN_LISTS) { record_lists(self); }
+    if (self->kind == SIM_TXN_RANGES) {
+        begin_record(self, &load_of(self)->members);
+        sim_txn__record_ranges(self);
+    }
+    if (self->kind == SIM_TXN_AUDIT) { record_audit(self); }
+    if (self->outcome == LIST_APPEND_INFO) { self->process = ++load_of(self)->last_process; }
+}
+
 static void finish_read(struct sim_txn_client *self) {
     struct sim_txn_stats *stats = &load_of(self)->stats;
     self->outcome = LIST_APPEND_OK;
     self->commit_ts = HLC_ZERO;
     stats->reads++;
     stats->stale_reads += !command_consistency_is_strong(self->snapshot.consistency);
-    if (self->kind == SIM_TXN_LISTS) { record_lists(self); }
-    if (self->kind == SIM_TXN_AUDIT) { record_audit(self); }
+    record(self);
     if (self->final) {
-        self->final_at += self->item_count;
+        self->final_at += self->kind == SIM_TXN_RANGES ? 1 : self->item_count;
         end(self, 0);
         return;
     }
@@ -143,7 +158,7 @@ static void finish_commit(struct sim_txn_client *self) {
     stats->aborted += self->outcome == LIST_APPEND_FAIL;
     stats->unknown += self->outcome == LIST_APPEND_INFO;
     if (self->outcome == LIST_APPEND_OK) { see(self, self->commit_ts); }
-    if (self->kind == SIM_TXN_LISTS) { record_lists(self); }
+    record(self);
     think(self);
 }
 
@@ -248,7 +263,11 @@ static void begin_commit(struct sim_txn_client *self) {
     for (uint32_t i = 0; i < calls; i++) {
         struct sim_node *through = i == 0 ? gateway : draw_gateway(self);
         if (through == NULL) { through = gateway; }
-        sim_txn__encode_commit(self, &self->calls[i].call);
+        if (self->kind == SIM_TXN_RANGES) {
+            sim_txn__encode_insert(self, &self->calls[i].call);
+        } else {
+            sim_txn__encode_commit(self, &self->calls[i].call);
+        }
         uint64_t later = i == 0 ? 0 : prng_below(&self->prng, UINT64_C(40000000));
         send(self, i, through, later);
     }
@@ -265,6 +284,7 @@ static void prepare_transfer(struct sim_txn_client *self) {
 
 // A list that got long is only read.
 static bool prepare_writes(struct sim_txn_client *self) {
+    if (self->kind == SIM_TXN_RANGES) { return self->insert; }
     if (self->kind == SIM_TXN_TRANSFER) { prepare_transfer(self); }
     bool writes = false;
     for (uint32_t i = 0; i < self->item_count; i++) {
@@ -305,6 +325,18 @@ static void read_failed(struct sim_txn_client *self, const struct session_result
     end(self, AGAIN_NS);
 }
 
+// The other range, at the snapshot of the first.
+static void read_next_range(struct sim_txn_client *self) {
+    struct sim_node *gateway = draw_gateway(self);
+    if (gateway == NULL) {
+        read_failed(self, NULL);
+        return;
+    }
+    self->snapshot = (struct command_snapshot){.consistency = COMMAND_AT, .at = self->read_ts};
+    sim_txn__encode_scan(self, &self->calls[0].call);
+    send(self, 0, gateway, 0);
+}
+
 static void read_done(struct sim_txn_client *self, const struct session_result *result) {
     if (result == NULL || result->status != STATUS_OK) {
         read_failed(self, result);
@@ -312,11 +344,17 @@ static void read_done(struct sim_txn_client *self, const struct session_result *
     }
     self->read_ts = result->certificate.timestamp;
     if (!keeps_promise(self, self->read_ts)) { return; }
-    if (!sim_txn__decode_rows(self, result->payload)) {
+    bool ranges = self->kind == SIM_TXN_RANGES;
+    if (ranges ? !sim_txn__decode_scan(self, result->payload)
+               : !sim_txn__decode_rows(self, result->payload)) {
         sim_fail(self->world, "client %" PRIu32 ": the rows of a read do not decode", self->index);
         return;
     }
     see(self, self->read_ts);
+    if (ranges && ++self->range_at < self->range_count) {
+        read_next_range(self);
+        return;
+    }
     bool writes = prepare_writes(self);
     if (!writes || self->final) {
         finish_read(self);
@@ -372,6 +410,7 @@ static void draw_lists(struct sim_txn_client *self) {
 }
 
 static void draw_accounts(struct sim_txn_client *self) {
+    self->kind = SIM_TXN_TRANSFER;
     uint32_t from = (uint32_t)prng_below(&self->prng, SIM_TXN_ACCOUNTS);
     uint32_t to =
         (from + 1 + (uint32_t)prng_below(&self->prng, SIM_TXN_ACCOUNTS - 1)) % SIM_TXN_ACCOUNTS;
@@ -413,16 +452,23 @@ static void begin(struct sim_txn_client *self, struct sim_node *gateway) {
     self->invoke = ++load_of(self)->moments;
     self->phase = SIM_TXN_READING;
     self->calls_left = 1;
-    sim_txn__encode_read(self, &self->calls[0].call);
+    if (self->kind == SIM_TXN_RANGES) {
+        sim_txn__encode_scan(self, &self->calls[0].call);
+    } else {
+        sim_txn__encode_read(self, &self->calls[0].call);
+    }
     send(self, 0, gateway, 0);
 }
 
 static void random_step(struct sim_txn_client *self, struct sim_node *gateway) {
     uint64_t what = prng_below(&self->prng, 10);
     self->item_count = 0;
-    self->kind = what < 7 ? SIM_TXN_LISTS : SIM_TXN_TRANSFER;
-    if (what < 7) {
+    if (what < 5) {
+        self->kind = SIM_TXN_LISTS;
         draw_lists(self);
+    } else if (what < 7) {
+        self->kind = SIM_TXN_RANGES;
+        sim_txn__draw_ranges(self);
     } else if (what < 9) {
         draw_accounts(self);
     } else {
@@ -432,12 +478,12 @@ static void random_step(struct sim_txn_client *self, struct sim_node *gateway) {
     begin(self, gateway);
 }
 
-// Every list of every generation, then the accounts.
-static void final_step(struct sim_txn_client *self, struct sim_node *gateway) {
+// Lists of every generation, as many at a time as fit; their number.
+static uint32_t final_lists(struct sim_txn_client *self) {
     const struct sim_txn_load *load = load_of(self);
     uint32_t lists = 0;
-    self->item_count = 0;
     self->kind = SIM_TXN_LISTS;
+    self->item_count = 0;
     for (uint32_t slot = 0; slot < SIM_TXN_SLOTS; slot++) {
         for (uint32_t g = 0; g <= load->generations[slot]; g++, lists++) {
             if (lists < self->final_at || self->item_count == SIM_TXN_KEYS_MAX) { continue; }
@@ -445,8 +491,33 @@ static void final_step(struct sim_txn_client *self, struct sim_node *gateway) {
                 (struct sim_txn_item){.key = g * SIM_TXN_SLOTS + slot};
         }
     }
-    if (self->final_at >= lists + SIM_TXN_ACCOUNTS) { return; }
-    if (self->final_at >= lists) { all_accounts(self); }
+    return lists;
+}
+
+// The range at a place among those of every generation; their number.
+static uint32_t final_range(struct sim_txn_client *self, uint32_t place) {
+    const struct sim_txn_load *load = load_of(self);
+    uint32_t ranges = 0;
+    for (uint32_t group = 0; group < SIM_TXN_GROUPS; group++) {
+        for (uint32_t g = 0; g <= load->range_generations[group]; g++, ranges++) {
+            if (ranges != place) { continue; }
+            self->kind = SIM_TXN_RANGES;
+            self->ranges[0] = (struct sim_txn_range){.group = group, .generation = g};
+            self->range_count = 1;
+            self->range_at = 0;
+            self->insert = false;
+        }
+    }
+    return ranges;
+}
+
+static void final_step(struct sim_txn_client *self, struct sim_node *gateway) {
+    uint32_t before = final_lists(self);
+    if (self->final_at >= before) {
+        before += final_range(self, self->final_at - before);
+        if (self->final_at >= before + SIM_TXN_ACCOUNTS) { return; }
+        if (self->final_at >= before) { all_accounts(self); }
+    }
     self->snapshot = (struct command_snapshot){.consistency = COMMAND_STRONG};
     begin(self, gateway);
 }
@@ -471,6 +542,7 @@ void sim_txn_init(struct sim_txn_load *self, struct sim_world *world) {
     *self = (struct sim_txn_load){.world = world, .client_count = world->plan.txn_client_count};
     ASSERT(self->client_count <= SIM_TXN_CLIENTS_MAX);
     list_append_init(&self->history);
+    list_append_init(&self->members);
     for (uint32_t i = 0; i < self->client_count; i++) {
         struct sim_txn_client *client = &self->clients[i];
         *client = (struct sim_txn_client){
@@ -492,6 +564,7 @@ void sim_txn_deinit(struct sim_txn_load *self) {
         }
     }
     list_append_deinit(&self->history);
+    list_append_deinit(&self->members);
     mem_free(self->balances);
     mem_free(self->audit_ts);
 }
@@ -520,13 +593,14 @@ bool sim_txn_is_idle(const struct sim_txn_load *self) {
 
 // --- The judges ---
 
-static void audit_lists(struct sim_txn_load *self) {
+static void audit_history(struct sim_txn_load *self, const struct list_append_history *history,
+                          const char *what) {
     struct list_append_config config = {.model = LIST_APPEND_STRICT_SERIALIZABLE,
                                         .final_reads = true};
     struct list_append_result result;
     char text[TEXT_SIZE];
-    if (list_append_check(&self->history, &config, &result, text, sizeof(text))) { return; }
-    sim_fail(self->world, "transactions: %s", text);
+    if (list_append_check(history, &config, &result, text, sizeof(text))) { return; }
+    sim_fail(self->world, "%s: %s", what, text);
 }
 
 static void audit_bank(struct sim_txn_load *self) {
@@ -546,6 +620,7 @@ static void audit_bank(struct sim_txn_load *self) {
 
 void sim_txn_audit(struct sim_txn_load *self) {
     if (self->client_count == 0) { return; }
-    audit_lists(self);
+    audit_history(self, &self->history, "lists");
+    audit_history(self, &self->members, "ranges");
     audit_bank(self);
 }

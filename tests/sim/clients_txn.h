@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // clients_txn.h - the load of transactions over several shards: lists that are read and appended
-//                 to, and a bank; with the record of what was seen, and its judges.
+//                 to, ranges into which members are put, and a bank; the record, and its judges.
 // Invariants: a transaction reads its keys at one snapshot and commits only while they still are
 //             the newest; values are unique; whoever's outcome is unknown goes on under another
 //             name of process.
@@ -21,6 +21,9 @@ enum {
     SIM_TXN_ACCOUNTS = 6,
     SIM_TXN_KEYS_MAX = 8,  // of one transaction
     SIM_TXN_KEY_SIZE = 12,
+    SIM_TXN_GROUPS = 4,    // ranges alive at a time
+    SIM_TXN_MEMBERS = 12,  // of a range
+    SIM_TXN_RANGES_MAX = 2,
     SIM_TXN_ATTEMPTS = 2,
     // One more to ask for an outcome: an attempt that a crash cuts off still belongs to the session
     // that dies.
@@ -34,7 +37,12 @@ struct sim_txn_call {
     struct sim_txn_client *client;
 };
 
-enum sim_txn_kind { SIM_TXN_LISTS, SIM_TXN_TRANSFER, SIM_TXN_AUDIT, SIM_TXN_KIND_COUNT };
+enum sim_txn_kind {
+    SIM_TXN_LISTS,
+    SIM_TXN_RANGES,
+    SIM_TXN_TRANSFER,
+    SIM_TXN_AUDIT,
+};
 enum sim_txn_phase { SIM_TXN_IDLE, SIM_TXN_READING, SIM_TXN_COMMITTING, SIM_TXN_ASKING };
 
 // A key of the transaction under way: what it held, and what is to be written.
@@ -48,6 +56,14 @@ struct sim_txn_item {
     uint32_t count;
     int64_t balance;
     int64_t change;
+};
+
+// A range of members, each put once by whoever drew its number, and what was seen in it.
+struct sim_txn_range {
+    uint32_t group;
+    uint32_t generation;
+    uint64_t seen[SIM_TXN_MEMBERS];  // numbers among all members (sim_txn__member)
+    uint32_t seen_count;
 };
 
 struct sim_txn_client {
@@ -66,6 +82,11 @@ struct sim_txn_client {
     struct hlc_ts token;  // everything this client has seen lies at or below it
     struct sim_txn_item items[SIM_TXN_KEYS_MAX];
     uint32_t item_count;
+    struct sim_txn_range ranges[SIM_TXN_RANGES_MAX];
+    uint32_t range_count;
+    uint32_t range_at;  // being read
+    bool insert;
+    uint32_t member;  // to be put into the last range
     uint32_t calls_left;
     bool known;  // a definite outcome came
     bool maybe;  // an attempt may have happened
@@ -73,7 +94,7 @@ struct sim_txn_client {
     enum list_append_type outcome;
     struct sim_txn_call calls[SIM_TXN_CALLS];
     bool final;
-    uint32_t final_at;  // keys read so far: lists, then accounts
+    uint32_t final_at;  // what was read so far: lists, ranges, then accounts
     uint32_t final_tries;
 };
 
@@ -91,11 +112,14 @@ struct sim_txn_load {
     struct sim_world *world;
     uint32_t client_count;  // 0: this world has no such load
     struct sim_txn_client clients[SIM_TXN_CLIENTS_MAX];
-    struct list_append_history history;
-    uint64_t moments;  // of the history: each invocation and each return is one
+    struct list_append_history history;  // of lists
+    struct list_append_history members;  // of ranges (txn_judges.h)
+    uint64_t moments;                    // of the histories: each invocation and each return is one
     uint64_t last_value;
     uint64_t last_process;
     uint32_t generations[SIM_TXN_SLOTS];
+    uint32_t range_generations[SIM_TXN_GROUPS];
+    uint32_t next_members[SIM_TXN_GROUPS];
     int64_t *balances;  // SIM_TXN_ACCOUNTS each audit
     uint64_t *audit_ts;
     uint32_t audit_count;

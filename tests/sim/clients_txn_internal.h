@@ -17,3 +17,17 @@ void sim_txn__encode_read(const struct sim_txn_client *self, struct sim_call *ca
 bool sim_txn__decode_rows(struct sim_txn_client *self, struct slice payload);
 void sim_txn__encode_commit(const struct sim_txn_client *self, struct sim_call *call);
 void sim_txn__encode_status(const struct sim_txn_client *self, struct sim_call *call);
+
+// --- clients_txn_ranges.c ---
+
+// Ranges, and whether a member is put into the last of them.
+void sim_txn__draw_ranges(struct sim_txn_client *self);
+// The range at range_at, at the client's snapshot.
+void sim_txn__encode_scan(const struct sim_txn_client *self, struct sim_call *call);
+// False when they are no rows of that range.
+bool sim_txn__decode_scan(struct sim_txn_client *self, struct slice payload);
+void sim_txn__encode_insert(const struct sim_txn_client *self, struct sim_call *call);
+// The key of the member that is put.
+struct slice sim_txn__member_key(const struct sim_txn_client *self, uint8_t out[SIM_TXN_KEY_SIZE]);
+// Adds what the ranges showed, and the member, to the transaction that was begun last.
+void sim_txn__record_ranges(const struct sim_txn_client *self);

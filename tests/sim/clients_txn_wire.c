@@ -149,14 +149,19 @@ void sim_txn__encode_commit(const struct sim_txn_client *self, struct sim_call *
 }
 
 // The home, which knows the outcome, is the shard of the first key that is written.
-void sim_txn__encode_status(const struct sim_txn_client *self, struct sim_call *call) {
-    uint8_t space[SIM_TXN_KEY_SIZE];
+static struct slice home_key(const struct sim_txn_client *self, uint8_t space[SIM_TXN_KEY_SIZE]) {
+    if (self->kind == SIM_TXN_RANGES) { return sim_txn__member_key(self, space); }
     uint32_t first = 0;
     while (!is_written(&self->items[first])) {
         first++;
         ASSERT(first < self->item_count);
     }
-    put(&call->key, sim_txn__key(self, &self->items[first], space));
+    return sim_txn__key(self, &self->items[first], space);
+}
+
+void sim_txn__encode_status(const struct sim_txn_client *self, struct sim_call *call) {
+    uint8_t space[SIM_TXN_KEY_SIZE];
+    put(&call->key, home_key(self, space));
     buf_reset(&call->key_high);
     put(&call->payload, slice_make(self->txn.v, sizeof(self->txn.v)));
     call->call.kind = COMMAND_TXN_STATUS;
