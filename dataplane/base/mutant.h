@@ -44,7 +44,16 @@
     X(READ_IGNORES_LOCKS, 42, "a strong read does not wait for prepared writes")               \
     X(UNCERTAIN_BY_COMMIT, 30, "what is uncertain is judged by commit timestamps alone")       \
     X(FOLLOWER_READS_EARLY, 26, "a replica serves snapshots that it has not closed")           \
-    X(DECIDED_NOT_ADOPTED, 32, "a leader resolves without adopting the commit timestamp")
+    X(DECIDED_NOT_ADOPTED, 32, "a leader resolves without adopting the commit timestamp")      \
+    X(TOMBSTONE_SKIPPED, 37, "a probe of what was never prepared leaves no record")            \
+    X(LOWER_ATTEMPT_ADMITTED, 38, "a lower attempt prepares after a higher one")               \
+    X(LOCK_IGNORED, 42, "locks of others are not looked at when a prepare is applied")         \
+    X(READ_NOT_VALIDATED, 31, "a commit does not check that its reads still stand")            \
+    X(READ_LOCK_SKIPPED, 34, "reads of a prepared transaction are not locked")                 \
+    X(CLOSED_ABOVE_PREPARED, 26, "the closed timestamp passes a prepared transaction")         \
+    X(COMMIT_TS_LOCAL, 32, "versions get the local timestamp, not that of the commit")         \
+    X(PREPARED_TS_LOST, 30, "a version forgets when it was prepared here")                     \
+    X(FORGOTTEN_EARLY, 40, "a record is dropped before every participant has resolved")
 
 enum mutant {
     MUTANT_NONE,

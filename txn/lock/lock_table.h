@@ -40,8 +40,8 @@ struct hlc_ts lock_table_min_prepared(const struct lock_table *self);  // HLC_MA
 // True when the commit (encoded, verified; a part of a prepare is one) would conflict with a holder
 // other than `self_id`; *out is then the conflict with the youngest such holder in the way (begin,
 // then id, the largest): who is older than that one waits for all.
-bool lock_table_conflicts(const struct lock_table *self, struct txn_id self_id,
-                          struct slice commit, struct lock_conflict *out);
+bool lock_table_conflicts(const struct lock_table *self, struct txn_id self_id, struct slice commit,
+                          struct lock_conflict *out);
 // Write or merge locks with prepared <= r on the key, or in [start, end) (empty end = unbounded).
 bool lock_table_blocks_read(const struct lock_table *self, struct slice key, struct hlc_ts r,
                             struct lock_conflict *out);
