@@ -51,7 +51,8 @@ static void add_versions(struct list_append_run *self,
     }
 }
 
-// An acknowledged append that nobody saw comes after all that was seen.
+// An append that happened and that nobody saw comes after all that was seen. Of an unknown outcome
+// it happened once anything of it was seen: so half of a transaction is told from none of it.
 static void add_unobserved(struct list_append_run *self,
                            const struct list_append_version_order *key, uint32_t write) {
     uint32_t txn = self->writes[write].txn;
@@ -86,9 +87,8 @@ void list_append__add_data_edges(struct list_append_run *self) {
         add_versions(self, key);
         add_reads(self, key);
         for (uint32_t w = key->first_write; w != NONE; w = self->writes[w].next) {
-            uint32_t txn = self->writes[w].txn;
-            bool acknowledged = txn != NONE && self->history->txns[txn].type == LIST_APPEND_OK;
-            if (acknowledged && self->writes[w].position == NONE) { add_unobserved(self, key, w); }
+            bool unseen = self->writes[w].position == NONE;
+            if (unseen && is_node(self, self->writes[w].txn)) { add_unobserved(self, key, w); }
         }
     }
 }

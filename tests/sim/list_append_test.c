@@ -169,6 +169,9 @@ static void test_list_append_unknown_append_seen_then_gone_realtime(void **state
 static void test_list_append_unknown_txn_seen_by_half_g_single(void **state) {
     (void)state;
     assert_int_equal(JUDGE(T(1, 0, "x+1 y+1"), T(3, 4, "x=1 y="), T(5, 6, "y=1")), BIT(G_SINGLE));
+    assert_int_equal(JUDGE(T(1, 0, "x+1 y+1"), T(3, 4, "x=1 y=")), BIT(G_SINGLE));
+    assert_int_equal(JUDGE(T(1, 0, "x+1 y+1"), T(3, 4, "x=1"), T(5, 6, "y=")),
+                     BIT(G_SINGLE_REALTIME));
 }
 
 // --- Lost ---
@@ -256,6 +259,15 @@ static void test_list_append_process_forgets_its_write_process(void **state) {
     assert_int_equal(found, BIT(G_SINGLE_PROCESS) | BIT(G_SINGLE_REALTIME));
 }
 
+// A stale read in between hides nothing of what came before it.
+static void test_list_append_process_with_a_stale_read_process(void **state) {
+    (void)state;
+    uint64_t found =
+        JUDGE(P(7, 1, 2, "x+1"), {.invoke = 3, .ret = 4, .ops = "y=", .process = 7, .stale = true},
+              P(7, 5, 6, "x="), P(8, 7, 8, "x=1"));
+    assert_int_equal(found, BIT(G_SINGLE_PROCESS) | BIT(G_SINGLE_REALTIME));
+}
+
 // A stale read may be old, but who comes after it must not be older.
 static void test_list_append_after_a_stale_read_realtime(void **state) {
     (void)state;
@@ -288,6 +300,8 @@ static void test_list_append_read_against_timestamps_commit_order(void **state) 
     txns[1].commit_ts = 5;
     assert_int_equal(judge(txns, 3), 0);
     txns[1].commit_ts = 10;
+    assert_int_equal(judge(txns, 3), BIT(EQUAL_TIMESTAMPS));
+    txns[1].ops = "x=1 y+1";
     assert_int_equal(judge(txns, 3), BIT(EQUAL_TIMESTAMPS));
     txns[1].ops = "z= y+1";  // no key in common
     assert_int_equal(judge(txns, 3), 0);
@@ -386,6 +400,87 @@ static void test_list_append_stale_database_realtime_only(void **state) {
     assert_true(stale > DB_SEEDS / 2);
 }
 
+// --- All orders ---
+
+// Looks for a serial order by trying all of them: the definition itself, for a few transactions.
+struct orders {
+    const struct list_append_history *history;
+    uint32_t taken;  // bits of transactions
+    uint64_t lists[LIST_MAX][2 * LIST_MAX];
+    uint32_t counts[LIST_MAX];
+};
+
+static bool may_come_next(const struct orders *self, uint32_t t) {
+    for (uint32_t u = 0; u < self->history->txn_count; u++) {
+        const struct list_append_txn *other = &self->history->txns[u];
+        bool left = (self->taken >> u & 1) == 0 && other->type == LIST_APPEND_OK;
+        if (left && other->ret < self->history->txns[t].invoke) { return false; }
+    }
+    return true;
+}
+
+static bool plays(struct orders *self, uint32_t t) {
+    const struct list_append_txn *txn = &self->history->txns[t];
+    for (uint32_t i = 0; i < txn->op_count; i++) {
+        const struct list_append_op *op = &self->history->ops[txn->op_first + i];
+        ASSERT(op->key < LIST_MAX && self->counts[op->key] < 2 * LIST_MAX);
+        uint64_t *list = self->lists[op->key];
+        uint32_t *count = &self->counts[op->key];
+        if (!op->is_read) {
+            list[(*count)++] = op->value;
+        } else if (txn->type == LIST_APPEND_OK) {
+            if (op->list_count != *count) { return false; }
+            const uint64_t *seen = self->history->elements + op->list_first;
+            if (*count > 0 && memcmp(seen, list, *count * sizeof(*list)) != 0) { return false; }
+        }
+    }
+    return true;
+}
+
+static bool has_order(struct orders *self) {
+    bool done = true;
+    for (uint32_t t = 0; t < self->history->txn_count; t++) {
+        const struct list_append_txn *txn = &self->history->txns[t];
+        if ((self->taken >> t & 1) != 0 || txn->type == LIST_APPEND_FAIL) { continue; }
+        done = done && txn->type == LIST_APPEND_INFO;
+        if (!may_come_next(self, t)) { continue; }
+        struct orders before = *self;
+        self->taken |= UINT32_C(1) << t;
+        if (plays(self, t) && has_order(self)) { return true; }
+        *self = before;
+    }
+    return done;
+}
+
+static void test_list_append_agrees_with_all_orders(void **state) {
+    (void)state;
+    uint32_t counts[2] = {0, 0};
+    for (uint64_t seed = 1; seed <= 4000; seed++) {
+        struct list_append_history history;
+        list_append_init(&history);
+        struct list_append_db_config config = {.seed = seed,
+                                               .mode = (enum list_append_db_mode)(seed % 4),
+                                               .txns = 4,
+                                               .processes = 3,
+                                               .keys = 2};
+        list_append_db_run(&config, &history);
+        for (uint32_t t = 0; t < history.txn_count; t++) {  // values and orders alone
+            history.txns[t].commit_ts = 0;
+            history.txns[t].snapshot_ts = 0;
+        }
+        struct orders orders = {.history = &history};
+        bool expected = has_order(&orders);
+        struct list_append_config as = {0};
+        struct list_append_result result;
+        bool good = list_append_check(&history, &as, &result, text, sizeof(text));
+        if (good != expected) { print_message("seed %d: %s", (int)seed, text); }
+        assert_int_equal(good, expected);
+        counts[expected]++;
+        list_append_deinit(&history);
+    }
+    assert_true(counts[0] > 100 && counts[1] > 100);
+}
+
 static void test_list_append_text_is_cut_off(void **state) {
     (void)state;
     struct list_append_history history;
@@ -426,6 +521,7 @@ int main(void) {
         cmocka_unit_test(test_list_append_two_rings_shortest_told),
         cmocka_unit_test(test_list_append_stale_read_realtime_only),
         cmocka_unit_test(test_list_append_process_forgets_its_write_process),
+        cmocka_unit_test(test_list_append_process_with_a_stale_read_process),
         cmocka_unit_test(test_list_append_after_a_stale_read_realtime),
         cmocka_unit_test(test_list_append_versions_against_timestamps_commit_order),
         cmocka_unit_test(test_list_append_read_against_timestamps_commit_order),
@@ -434,6 +530,7 @@ int main(void) {
         cmocka_unit_test(test_list_append_snapshot_database_g2_only),
         cmocka_unit_test(test_list_append_dirty_database_everything),
         cmocka_unit_test(test_list_append_stale_database_realtime_only),
+        cmocka_unit_test(test_list_append_agrees_with_all_orders),
         cmocka_unit_test(test_list_append_text_is_cut_off),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
