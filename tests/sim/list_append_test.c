@@ -23,6 +23,7 @@ enum { TEXT_SIZE = 1 << 14, LIST_MAX = 16 };
 #define BIT(name) LIST_APPEND_BIT(LIST_APPEND_##name)
 
 static char text[TEXT_SIZE];
+static const char *expected_path;  // tests/data/histories/expected.json
 
 // --- Histories in words ---
 
@@ -322,6 +323,91 @@ static void test_list_append_snapshot_not_the_state_snapshot_read(void **state) 
     assert_int_equal(judge(txns, 4), BIT(SNAPSHOT_READ));
 }
 
+// --- Histories from files ---
+
+static void check_names(uint64_t found, const json_t *names, const char *what) {
+    uint64_t expected = 0;
+    for (size_t i = 0; i < json_array_size(names); i++) {
+        const char *name = json_string_value(json_array_get(names, i));
+        int class = 0;
+        while (strcmp(name, list_append_class_name((enum list_append_class) class)) != 0) {
+            class ++;
+            ASSERT(class < LIST_APPEND_CLASS_COUNT);
+        }
+        expected |= LIST_APPEND_BIT(class);
+    }
+    if (found != expected) { print_message("%s: %s", what, text); }
+    assert_int_equal(found, expected);
+}
+
+static void check_file(const char *name, const json_t *by_model) {
+    char path[1024];
+    const char *slash = strrchr(expected_path, '/');
+    assert_non_null(slash);
+    (void)snprintf(path, sizeof(path), "%.*s/%s.jsonl", (int)(slash - expected_path), expected_path,
+                   name);
+    struct list_append_history history;
+    struct err err = {0};
+    list_append_init(&history);
+    if (list_append_read_json(&history, path, &err) != STATUS_OK) {
+        print_message("%s: %s\n", path, err.message);
+        fail();
+    }
+    for (int m = 0; m < LIST_APPEND_MODEL_COUNT; m++) {
+        struct list_append_config config = {.model = (enum list_append_model)m,
+                                            .final_reads = true};
+        struct list_append_result result;
+        (void)list_append_check(&history, &config, &result, text, sizeof(text));
+        const json_t *names = json_object_get(by_model, list_append_model_name(config.model));
+        assert_true(json_is_array(names));
+        check_names(result.forbidden, names, name);
+    }
+    list_append_deinit(&history);
+}
+
+static void test_list_append_files_as_expected(void **state) {
+    (void)state;
+    json_t *expected = json_load_file(expected_path, 0, NULL);
+    assert_non_null(expected);
+    assert_true(json_object_size(expected) >= 15);
+    const char *name = NULL;
+    json_t *by_model = NULL;
+    json_object_foreach(expected, name, by_model) {
+        check_file(name, by_model);
+    }
+    json_decref(expected);
+}
+
+static void test_list_append_bad_files_refused(void **state) {
+    (void)state;
+    static const char *const lines[] = {
+        "{",
+        "{}",
+        "{\"process\": 1, \"type\": \"ok\", \"value\": []}",
+        "{\"process\": 1, \"type\": \"invoke\"}",
+        "{\"process\": 1, \"type\": \"invoke\", \"value\": [[\"append\", \"x\", \"y\"]]}",
+        "{\"process\": 1, \"type\": \"invoke\", \"value\": [[\"cas\", \"x\", 1]]}",
+    };
+    for (size_t i = 0; i < sizeof(lines) / sizeof(lines[0]); i++) {
+        struct list_append_history history;
+        struct err err = {0};
+        list_append_init(&history);
+        FILE *file = fopen("bad.jsonl", "w");
+        assert_non_null(file);
+        assert_true(fputs(lines[i], file) >= 0);
+        assert_int_equal(fclose(file), 0);
+        assert_int_equal(list_append_read_json(&history, "bad.jsonl", &err),
+                         STATUS_INVALID_ARGUMENT);
+        assert_non_null(strstr(err.message, "line 1"));
+        list_append_deinit(&history);
+    }
+    struct list_append_history history;
+    list_append_init(&history);
+    assert_int_equal(list_append_read_json(&history, "there/is/none", NULL), STATUS_NOT_FOUND);
+    list_append_deinit(&history);
+    assert_int_equal(remove("bad.jsonl"), 0);
+}
+
 // --- The database ---
 
 static uint64_t judge_db(struct list_append_db_config config, enum list_append_model model,
@@ -498,7 +584,11 @@ static void test_list_append_text_is_cut_off(void **state) {
     list_append_deinit(&history);
 }
 
-int main(void) {
+int main(int argc, char **argv) {
+    for (int i = 1; i < argc; i++) {
+        if (strstr(argv[i], "expected.json") != NULL) { expected_path = argv[i]; }
+    }
+    ASSERT(expected_path != NULL);
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_list_append_serial_history_clean),
         cmocka_unit_test(test_list_append_own_append_missing_internal),
@@ -526,6 +616,8 @@ int main(void) {
         cmocka_unit_test(test_list_append_versions_against_timestamps_commit_order),
         cmocka_unit_test(test_list_append_read_against_timestamps_commit_order),
         cmocka_unit_test(test_list_append_snapshot_not_the_state_snapshot_read),
+        cmocka_unit_test(test_list_append_files_as_expected),
+        cmocka_unit_test(test_list_append_bad_files_refused),
         cmocka_unit_test(test_list_append_serializable_database_clean),
         cmocka_unit_test(test_list_append_snapshot_database_g2_only),
         cmocka_unit_test(test_list_append_dirty_database_everything),
