@@ -31,6 +31,9 @@ struct state_machine {
     // Makes everything applied in this turn visible to reads. Results are told to clients only
     // after end().
     void (*end)(void *ctx);
+    // Smallest timestamp at which something may still commit although its entry was applied
+    // (a prepared transaction); HLC_MAX when there is none. NULL = there never is.
+    struct hlc_ts (*unresolved)(void *ctx, struct shard_id shard);
     // A replica was closed for good: drop its data.
     void (*remove)(void *ctx, struct shard_id shard);
 

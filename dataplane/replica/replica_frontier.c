@@ -38,6 +38,14 @@ struct hlc_ts replica__min_in_flight(const struct replica *self) {
     return HLC_MAX;
 }
 
+// The smallest timestamp at which something may still commit: in flight, or applied and prepared.
+static struct hlc_ts min_open(const struct replica *self) {
+    const struct hlc_ts in_flight = replica__min_in_flight(self);
+    const struct state_machine *machine = self->machine;
+    if (machine->unresolved == NULL || MUTANT(CLOSED_ABOVE_PREPARED)) { return in_flight; }
+    return hlc_smaller(in_flight, machine->unresolved(machine->ctx, self->descriptor.id));
+}
+
 // How far a ceiling reaches: a window beyond the wall clock. A clock that runs ahead of the wall
 // stands still until the wall has caught up, so then a small step suffices; and it must suffice,
 // for each new leader starts at the ceiling: with a whole window from there, every change of
@@ -59,7 +67,7 @@ void replica__stamp(struct replica *self, struct log_entry *entry, bool writes) 
     entry->ceiling = hlc_larger(self->ceiling_log, replica__ceiling_at(self, now, window_us));
     entry->closed = self->closed;
     if (replica__ready(self)) {
-        struct hlc_ts limit = hlc_smaller(replica__min_in_flight(self), now);
+        struct hlc_ts limit = hlc_smaller(min_open(self), now);
         entry->closed = hlc_larger(self->closed, (struct hlc_ts){limit.v - 1});
     }
     ASSERT(hlc_before(entry->closed, now));
@@ -76,7 +84,7 @@ void replica__note_appended(struct replica *self, const struct log_entry *entry)
 // committed ceiling, because a later leader may assign anything above that.
 void replica__advance_closed(struct replica *self) {
     if (!replica__ready(self)) { return; }
-    struct hlc_ts limit = replica__min_in_flight(self);
+    struct hlc_ts limit = min_open(self);
     if (hlc_equal(limit, HLC_MAX)) {
         limit = hlc_now(self->table->config.hlc, replica__wall(self));
     }

@@ -15,12 +15,15 @@
 #include "dataplane/base/mem.h"
 #include "txn/apply/apply_internal.h"
 
+#include <string.h>
+
 enum {
     // Beyond this the batch is written before the turn ends: bounds memory and the stall of a
     // write.
     BATCH_SIZE_MAX = 4 << 20,
     OUTCOMES_SIZE_MAX = 16 << 20,
-    RESULT_SIZE_MAX = 256,
+    RESULT_SIZE_MAX = 1 << 20,  // answers to COMMAND_RESOLUTIONS_MAX resolutions
+    RESOLVED_SIZE_MAX = 64 << 20,
 };
 
 static uint64_t port_applied(void *ctx, struct shard_id id) {
@@ -50,6 +53,44 @@ static void port_end(void *ctx) {
     struct apply *self = ctx;
     apply__write(self);
     ASSERT(self->dirty == NULL && self->touched.count == 0);
+    struct codec_reader r;
+    codec_reader_init(&r, buf_slice(&self->resolved));
+    while (codec_remaining(&r) > 0) {
+        const struct shard_id shard = {codec_get_u64(&r)};
+        struct txn_id txn;
+        const struct slice id = codec_get_raw(&r, sizeof(txn.v));
+        ASSERT(r.status == STATUS_OK);
+        memcpy(txn.v, id.data, sizeof(txn.v));
+        if (self->on_resolved != NULL) { self->on_resolved(self->on_resolved_ctx, shard, txn); }
+    }
+    buf_reset(&self->resolved);
+}
+
+void apply_on_resolved(struct apply *self,
+                       void (*resolved)(void *ctx, struct shard_id shard, struct txn_id txn),
+                       void *ctx) {
+    self->on_resolved = resolved;
+    self->on_resolved_ctx = ctx;
+}
+
+void apply__resolved(struct apply *self, struct shard_id shard, struct txn_id txn) {
+    struct codec_writer w;
+    codec_writer_init(&w, &self->resolved);
+    codec_put_u64(&w, shard.v);
+    codec_put_raw(&w, slice_make(txn.v, sizeof(txn.v)));
+    ASSERT(w.status == STATUS_OK);  // a turn applies far fewer
+}
+
+static struct hlc_ts port_unresolved(void *ctx, struct shard_id id) {
+    return lock_table_min_prepared(apply__shard(ctx, id)->locks);
+}
+
+const struct lock_table *apply_locks(struct apply *self, struct shard_id shard) {
+    return apply__shard(self, shard)->locks;
+}
+
+void apply_set_kept(struct apply *self, uint64_t kept_us) {
+    self->kept_us = kept_us;
 }
 
 static void port_remove(void *ctx, struct shard_id id) {
@@ -68,11 +109,14 @@ struct apply *apply_create(struct engine *engine) {
     buf_init(&self->scratch, LOCAL_VALUE_SIZE_MAX);
     buf_init(&self->outcomes, OUTCOMES_SIZE_MAX);
     buf_init(&self->result, RESULT_SIZE_MAX);
+    buf_init(&self->resolved, RESOLVED_SIZE_MAX);
+    self->kept_us = APPLY_OUTCOME_KEPT_US;
     self->port = (struct state_machine){.ctx = self,
                                         .applied = port_applied,
                                         .apply = port_apply,
                                         .end = port_end,
-                                        .remove = port_remove};
+                                        .remove = port_remove,
+                                        .unresolved = port_unresolved};
     apply__snapshot_port(&self->port);
     return self;
 }
@@ -84,6 +128,7 @@ void apply_destroy(struct apply *self) {
     buf_deinit(&self->scratch);
     buf_deinit(&self->outcomes);
     buf_deinit(&self->result);
+    buf_deinit(&self->resolved);
     mvcc_reader_destroy(self->reader);
     engine_batch_destroy(self->batch);
     mem_free(self);

@@ -14,6 +14,8 @@
 #include "storage/engine/engine.h"
 #include "storage/mvcc/mvcc.h"
 #include "txn/command/command.h"
+#include "txn/command/command_txn.h"
+#include "txn/lock/lock_table.h"
 
 struct apply;
 
@@ -29,6 +31,9 @@ void apply_destroy(struct apply *self);
 // call; apply_result.status is its status: OK, CONDITION_FAILED, RESOURCE_EXHAUSTED (a delete_range
 // met more than COMMAND_OPS_MAX keys). Without a payload: STALE_SHARD_MAP when the epoch did not
 // match, INVALID_ARGUMENT when the id was used before with another body or the bytes are no commit.
+// ABORTED_RETRY with a command_txn_answer: a foreign lock is in the way (LOCKED: nothing is kept,
+// the same command may be proposed again), or a read has been overwritten (READ). The result of a
+// prepare is one command_txn_answer, that of resolutions one each; status OK.
 // applied() counts what the store holds: entries of a turn count after its end(). A store that
 // fails to read or write stops the process: a replica that skips an entry has diverged. (Taking in
 // a snapshot gives the store's error back instead: the shard is hollow then anyway.)
@@ -48,6 +53,18 @@ struct mvcc_reader *apply_reader(struct apply *self);
 // Outcome of a transaction on a shard: STATUS_NOT_FOUND when none is kept.
 NODISCARD enum status apply_outcome(struct apply *self, struct shard_id shard, struct txn_id txn,
                                     struct command_outcome *out);
+// The locks of prepared transactions, as of everything applied. Valid until the shard is removed.
+const struct lock_table *apply_locks(struct apply *self, struct shard_id shard);
+// Called at end(), after the effects are visible, for each transaction whose locks on a shard went.
+void apply_on_resolved(struct apply *self,
+                       void (*resolved)(void *ctx, struct shard_id shard, struct txn_id txn),
+                       void *ctx);
+// How long outcomes and records are kept; the same on all replicas, before anything is applied.
+// Default APPLY_OUTCOME_KEPT_US. Shorter in tests.
+void apply_set_kept(struct apply *self, uint64_t kept_us);
+// What a shard's record says of a transaction: state NONE when there is none. For inspection.
+enum command_txn_state apply_txn_state(struct apply *self, struct shard_id shard,
+                                       struct txn_id txn);
 // Looks at up to `count_max` outcomes, on from where the last call stopped, and removes those too
 // old to count. Never decides anything: an old outcome counts as absent whether removed or not.
 // Returns how many were removed. For idle moments; outcomes only pile up when nobody calls it.

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// One commit, evaluated: dedupe, then conditions, then mutations.
+// One commit, evaluated: dedupe, then locks, then reads, then conditions, then mutations.
 //
 // Order matters. The repeat of a commit must get its first outcome even though the state has moved
 // on, so the id is looked up before any condition. Conditions and range deletes read the store;
@@ -20,6 +20,7 @@ enum { SPACE_KEY = 1 };
 struct range_pass {
     struct apply *apply;
     struct hlc_ts timestamp;
+    struct hlc_ts prepared;
     uint32_t count;
     bool deletes;
 };
@@ -30,7 +31,7 @@ static bool range_visit(void *ctx, struct slice key, const struct mvcc_version *
     if (command_key_is_reserved(key)) { return true; }
     pass->count++;
     if (pass->deletes) {
-        mvcc_delete(pass->apply->batch, key, pass->timestamp, pass->timestamp);
+        mvcc_delete(pass->apply->batch, key, pass->timestamp, pass->prepared);
         apply_touched_add(&pass->apply->touched, SPACE_KEY, key);
     }
     return pass->count <= COMMAND_OPS_MAX;
@@ -77,15 +78,66 @@ static bool condition_holds(struct apply *self, const struct command_condition *
     return false;
 }
 
+// The first version found above the snapshot suffices.
+struct newer_pass {
+    bool found;
+    struct hlc_ts ts;
+};
+
+static bool newer_visit(void *ctx, const struct mvcc_version *version) {
+    struct newer_pass *pass = ctx;
+    pass->found = true;
+    pass->ts = version->ts;
+    return false;
+}
+
+static void refresh(struct apply *self, const struct command_span *read) {
+    const bool span = read->end.size > 0;
+    // A span may hold any gathered key.
+    if (span ? self->touched.count > 0
+             : apply_touched_has(&self->touched, SPACE_KEY, read->start)) {
+        MARK("apply.read_of_gathered_key");
+        apply__write(self);
+    }
+    if (self->reader_stale) {
+        mvcc_reader_refresh(self->reader);
+        self->reader_stale = false;
+    }
+}
+
+static void check_reads(struct apply *self, struct command_commit_reader *reader,
+                        struct apply__verdict *verdict) {
+    for (uint32_t i = 0; i < reader->read_count; i++) {
+        struct command_span read;
+        enum status st = command_commit_next_read(reader, &read);
+        ASSERT(st == STATUS_OK);  // the payload was verified
+        if (verdict->status != STATUS_OK || MUTANT(READ_NOT_VALIDATED)) { continue; }
+        refresh(self, &read);
+        struct newer_pass pass = {0};
+        const struct mvcc_above above = {.start = read.start,
+                                         .end = read.end,
+                                         .alone = read.end.size == 0,
+                                         .ts = reader->snapshot,
+                                         .visit = newer_visit,
+                                         .ctx = &pass};
+        st = mvcc_above(self->reader, &above);
+        if (st != STATUS_OK) { FATAL("the data store cannot be read: %s", status_text(st)); }
+        if (!pass.found) { continue; }
+        verdict->status = STATUS_ABORTED_RETRY;
+        verdict->key = read.start;
+        verdict->newer = pass.ts;
+    }
+}
+
 static void check_conditions(struct apply *self, struct command_commit_reader *reader,
-                             struct command_outcome *outcome) {
+                             struct apply__verdict *verdict) {
     for (uint32_t i = 0; i < reader->condition_count; i++) {
         struct command_condition condition;
         const enum status st = command_commit_next_condition(reader, &condition);
-        ASSERT(st == STATUS_OK);  // the payload was verified
-        if (outcome->status == STATUS_OK && !condition_holds(self, &condition)) {
-            outcome->status = STATUS_CONDITION_FAILED;
-            outcome->failed_condition = i;
+        ASSERT(st == STATUS_OK);
+        if (verdict->status == STATUS_OK && !condition_holds(self, &condition)) {
+            verdict->status = STATUS_CONDITION_FAILED;
+            verdict->failed_condition = i;
         }
     }
 }
@@ -93,7 +145,7 @@ static void check_conditions(struct apply *self, struct command_commit_reader *r
 // Counts what the range deletes would delete. The reader's copy is walked: the mutations are taken
 // again afterwards.
 static void check_ranges(struct apply *self, struct command_commit_reader reader,
-                         struct command_outcome *outcome) {
+                         struct apply__verdict *verdict) {
     struct range_pass pass = {.apply = self};
     bool ready = false;
     for (uint32_t i = 0; i < reader.mutation_count; i++) {
@@ -106,25 +158,27 @@ static void check_ranges(struct apply *self, struct command_commit_reader reader
         ready = true;
         range_run(&pass, &mutation);
         if (pass.count > COMMAND_OPS_MAX) {
-            outcome->status = STATUS_RESOURCE_EXHAUSTED;
+            verdict->status = STATUS_RESOURCE_EXHAUSTED;
             return;
         }
     }
 }
 
-static void mutate(struct apply *self, const struct command_mutation *mutation, struct hlc_ts ts) {
+static void mutate(struct apply *self, const struct command_mutation *mutation, struct hlc_ts ts,
+                   struct hlc_ts prepared) {
     switch (mutation->kind) {
     case COMMAND_PUT:
         // How entries are grouped into turns differs from node to node.
         if (MUTANT(APPLY_LOCAL) && engine_batch_count(self->batch) > 2) { return; }
-        mvcc_put(self->batch, mutation->key, ts, ts, mutation->value);
+        mvcc_put(self->batch, mutation->key, ts, prepared, mutation->value);
         break;
     case COMMAND_DELETE:
         if (MUTANT(UNKNOWN_ENTRY_IGNORED) && mutant_old_release) { return; }
-        mvcc_delete(self->batch, mutation->key, ts, ts);
+        mvcc_delete(self->batch, mutation->key, ts, prepared);
         break;
     case COMMAND_DELETE_RANGE: {
-        struct range_pass pass = {.apply = self, .timestamp = ts, .deletes = true};
+        struct range_pass pass = {
+            .apply = self, .timestamp = ts, .prepared = prepared, .deletes = true};
         range_run(&pass, mutation);
         ASSERT(pass.count <= COMMAND_OPS_MAX);
         return;
@@ -136,23 +190,52 @@ static void mutate(struct apply *self, const struct command_mutation *mutation, 
     apply_touched_add(&self->touched, SPACE_KEY, mutation->key);
 }
 
-static void mutate_all(struct apply *self, struct command_commit_reader *reader, struct hlc_ts ts) {
-    for (uint32_t i = 0; i < reader->mutation_count; i++) {
-        struct command_mutation mutation;
-        const enum status st = command_commit_next_mutation(reader, &mutation);
-        ASSERT(st == STATUS_OK);
-        mutate(self, &mutation, ts);
+// Opens a verified commit behind its reads and conditions.
+static struct command_commit_reader mutations_of(struct slice commit) {
+    struct command_commit_reader reader;
+    enum status st = command_commit_open(&reader, commit);
+    struct command_span read;
+    struct command_condition condition;
+    for (uint32_t i = 0; st == STATUS_OK && i < reader.read_count; i++) {
+        st = command_commit_next_read(&reader, &read);
     }
+    for (uint32_t i = 0; st == STATUS_OK && i < reader.condition_count; i++) {
+        st = command_commit_next_condition(&reader, &condition);
+    }
+    ASSERT(st == STATUS_OK);
+    return reader;
 }
 
-static void evaluate(struct apply *self, struct slice payload, struct hlc_ts ts,
-                     struct command_outcome *outcome) {
+bool apply__has_range(struct slice commit) {
+    struct command_commit_reader reader = mutations_of(commit);
+    for (uint32_t i = 0; i < reader.mutation_count; i++) {
+        struct command_mutation mutation;
+        const enum status st = command_commit_next_mutation(&reader, &mutation);
+        ASSERT(st == STATUS_OK);
+        if (mutation.kind == COMMAND_DELETE_RANGE) { return true; }
+    }
+    return false;
+}
+
+void apply__evaluate(struct apply *self, struct slice commit, struct apply__verdict *out) {
     struct command_commit_reader reader;
-    const enum status st = command_commit_open(&reader, payload);
+    const enum status st = command_commit_open(&reader, commit);
     ASSERT(st == STATUS_OK);
-    check_conditions(self, &reader, outcome);
-    if (outcome->status == STATUS_OK) { check_ranges(self, reader, outcome); }
-    if (outcome->status == STATUS_OK) { mutate_all(self, &reader, ts); }
+    *out = (struct apply__verdict){.status = STATUS_OK};
+    check_reads(self, &reader, out);
+    check_conditions(self, &reader, out);
+    if (out->status == STATUS_OK) { check_ranges(self, reader, out); }
+}
+
+void apply__mutate(struct apply *self, struct slice commit, struct hlc_ts ts,
+                   struct hlc_ts prepared) {
+    struct command_commit_reader reader = mutations_of(commit);
+    for (uint32_t i = 0; i < reader.mutation_count; i++) {
+        struct command_mutation mutation;
+        const enum status st = command_commit_next_mutation(&reader, &mutation);
+        ASSERT(st == STATUS_OK);
+        mutate(self, &mutation, ts, prepared);
+    }
 }
 
 static void give_outcome(struct apply *self, const struct command_outcome *outcome,
@@ -165,6 +248,85 @@ static void give_outcome(struct apply *self, const struct command_outcome *outco
     *out = (struct apply_result){.status = outcome->status, .payload = buf_slice(&self->result)};
 }
 
+// Nothing is kept of it: the same command may come again, and then be answered otherwise.
+static void give_retry(struct apply *self, const struct command_txn_answer *answer,
+                       struct apply_result *out) {
+    buf_reset(&self->result);
+    apply__answer(self, answer);
+    *out =
+        (struct apply_result){.status = STATUS_ABORTED_RETRY, .payload = buf_slice(&self->result)};
+}
+
+// True when *out is the answer: the id has an outcome already.
+static bool is_repeat(struct apply *self, struct apply_shard *shard, const struct log_entry *entry,
+                      struct txn_id txn, struct apply_result *out) {
+    struct command_outcome first;
+    const enum status found = apply__outcome_find(self, shard->id, txn, entry->timestamp, &first);
+    if (found != STATUS_OK || MUTANT(NO_DEDUPE)) { return false; }
+    const bool settled = first.status == STATUS_CANCELLED;
+    if (!settled && first.request_hash != hash64(entry->payload, 0)) {
+        MARK("apply.id_reused");
+        out->status = STATUS_INVALID_ARGUMENT;
+        return true;
+    }
+    MARK("apply.repeat");
+    give_outcome(self, &first, out);
+    return true;
+}
+
+// True when *out is the answer: a lock is in the way. An attempt of the same transaction that is
+// prepared here has to be resolved first, too.
+static bool is_locked(struct apply *self, const struct apply_shard *shard, struct txn_id txn,
+                      struct slice commit, struct apply_result *out) {
+    struct lock_conflict conflict = {.holder = lock_table_find(shard->locks, txn)};
+    if (conflict.holder == NULL && !lock_table_conflicts(shard->locks, txn, commit, &conflict)) {
+        return false;
+    }
+    MARK("apply.commit_locked");
+    const struct command_txn_answer answer = {.state = COMMAND_TXN_NONE,
+                                              .reason = COMMAND_REASON_LOCKED,
+                                              .holder = conflict.holder->txn,
+                                              .key = conflict.key};
+    give_retry(self, &answer, out);
+    return true;
+}
+
+static void commit_at_once(struct apply *self, struct apply_shard *shard,
+                           const struct log_entry *entry, struct apply_result *out) {
+    if (command_commit_verify(entry->payload) != STATUS_OK) {
+        MARK("apply.not_a_commit");
+        out->status = STATUS_INVALID_ARGUMENT;
+        return;
+    }
+    struct command_commit_reader reader;
+    const enum status opened = command_commit_open(&reader, entry->payload);
+    ASSERT(opened == STATUS_OK);
+    if (is_repeat(self, shard, entry, reader.txn, out) ||
+        is_locked(self, shard, reader.txn, entry->payload, out)) {
+        return;
+    }
+    struct apply__verdict verdict;
+    apply__evaluate(self, entry->payload, &verdict);
+    if (verdict.status == STATUS_ABORTED_RETRY) {
+        MARK("apply.commit_stale");
+        const struct command_txn_answer answer = {.state = COMMAND_TXN_NONE,
+                                                  .reason = COMMAND_REASON_READ,
+                                                  .timestamp = verdict.newer,
+                                                  .key = verdict.key};
+        give_retry(self, &answer, out);
+        return;
+    }
+    if (verdict.status == STATUS_OK) {
+        apply__mutate(self, entry->payload, entry->timestamp, entry->timestamp);
+    }
+    const struct command_outcome outcome = {.status = verdict.status,
+                                            .timestamp = entry->timestamp,
+                                            .failed_condition = verdict.failed_condition,
+                                            .request_hash = hash64(entry->payload, 0)};
+    apply__outcome_put(self, shard->id, reader.txn, &outcome);
+    give_outcome(self, &outcome, out);
+}
+
 void apply__command(struct apply *self, struct apply_shard *shard, const struct log_entry *entry,
                     struct apply_result *out) {
     ASSERT(shard->epoch != 0);
@@ -174,31 +336,11 @@ void apply__command(struct apply *self, struct apply_shard *shard, const struct 
         out->status = STATUS_STALE_SHARD_MAP;
         return;
     }
-    if (command_commit_verify(entry->payload) != STATUS_OK) {
-        MARK("apply.not_a_commit");
-        out->status = STATUS_INVALID_ARGUMENT;
-        return;
+    if (command_is_prepare(entry->payload)) {
+        apply__prepare(self, shard, entry, out);
+    } else if (command_is_resolve(entry->payload)) {
+        apply__resolve(self, shard, entry, out);
+    } else {
+        commit_at_once(self, shard, entry, out);
     }
-    struct command_commit_reader reader;
-    const enum status opened = command_commit_open(&reader, entry->payload);
-    ASSERT(opened == STATUS_OK);
-    struct command_outcome outcome = {.status = STATUS_OK,
-                                      .timestamp = entry->timestamp,
-                                      .request_hash = hash64(entry->payload, 0)};
-    struct command_outcome first;
-    const enum status found =
-        apply__outcome_find(self, shard->id, reader.txn, entry->timestamp, &first);
-    if (found == STATUS_OK && !MUTANT(NO_DEDUPE)) {
-        if (first.request_hash != outcome.request_hash) {
-            MARK("apply.id_reused");
-            out->status = STATUS_INVALID_ARGUMENT;
-            return;
-        }
-        MARK("apply.repeat");
-        give_outcome(self, &first, out);
-        return;
-    }
-    evaluate(self, entry->payload, entry->timestamp, &outcome);
-    apply__outcome_put(self, shard->id, reader.txn, &outcome);
-    give_outcome(self, &outcome, out);
 }

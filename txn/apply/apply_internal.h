@@ -12,6 +12,8 @@
 #include "storage/snapshot/snapshot.h"
 #include "txn/apply/apply.h"
 #include "txn/apply/apply_touched.h"
+#include "txn/command/command_txn.h"
+#include "txn/lock/lock_table.h"
 
 // First byte of this package's keys in ENGINE_LOCAL; other packages use other bytes there.
 enum {
@@ -19,6 +21,7 @@ enum {
     APPLY_LOCAL_OUTCOME = 0x11,
     APPLY_LOCAL_HOLLOW = 0x12,  // there while a snapshot is being taken in
     APPLY_LOCAL_BASE = 0x13,    // of the latest snapshot that was
+    APPLY_LOCAL_TXN = 0x14,     // what became of an attempt of a transaction over several shards
     APPLY_LOCAL_FORMAT = 1,     // first byte of each value
     APPLY_SHARD_KEY_SIZE = 1 + sizeof(uint64_t),
     APPLY_OUTCOME_KEY_SIZE = APPLY_SHARD_KEY_SIZE + sizeof(struct txn_id),
@@ -41,7 +44,11 @@ struct apply {
     struct buf scratch;              // values read from ENGINE_LOCAL
     struct buf outcomes;             // of the gathered entries: key, then value with its size
     struct buf result;               // payload of the last apply()
-    struct slice collect_after;      // view into collect_key: where apply_collect stopped
+    struct buf resolved;             // shard and id of each whose locks went in this turn
+    void (*on_resolved)(void *ctx, struct shard_id shard, struct txn_id txn);
+    void *on_resolved_ctx;
+    uint64_t kept_us;            // APPLY_OUTCOME_KEPT_US
+    struct slice collect_after;  // view into collect_key: where apply_collect stopped
     uint8_t collect_key[APPLY_OUTCOME_KEY_SIZE];
     struct hlc_ts collect_least;  // smallest outcome that the pass under way has kept
     struct hlc_ts collect_due;    // no pass begins before a shard has got that far
@@ -62,6 +69,7 @@ struct apply_shard {
     // Its data were dropped, and no snapshot has replaced them: nothing may be applied or read.
     bool hollow;
     struct snapshot_ingest *ingest;  // while one is being taken in
+    struct lock_table *locks;        // of the PREPARED records
 };
 
 struct apply_shard *apply__shard(struct apply *self, struct shard_id id);
@@ -75,7 +83,8 @@ void apply__remove_shard(struct apply *self, struct shard_id id);
 struct slice apply__shard_key(uint8_t kind, struct shard_id shard, uint8_t *out);
 // An outcome's record without its shard. STATUS_CORRUPT.
 NODISCARD enum status apply__outcome_decode(struct slice value, struct command_outcome *out);
-bool apply__outcome_is_old(struct hlc_ts outcome, struct hlc_ts now);
+// What ended at `ended` counts for nothing at `now`.
+bool apply__is_old(const struct apply *self, struct hlc_ts ended, struct hlc_ts now);
 // The record of the applied index into the batch.
 void apply__put_applied(struct apply *self, const struct apply_shard *shard);
 // Writes the batch as it is; FATAL when the store refuses.
@@ -83,14 +92,16 @@ void apply__write_batch(struct apply *self);
 
 // --- Everything kept of one shard (apply_snapshot.c) ---
 
-enum { APPLY_SPAN_OUTCOMES, APPLY_SPAN_VERSIONS, APPLY_SPAN_LOCKS, APPLY_SPAN_COUNT };
+enum { APPLY_SPAN_OUTCOMES, APPLY_SPAN_TXNS, APPLY_SPAN_VERSIONS, APPLY_SPAN_COUNT };
 
-// Without a range told, the outcomes alone.
+// Without a range told, what is kept by transaction alone.
 struct apply__spans {
     struct snapshot_span items[APPLY_SPAN_COUNT];
     uint32_t count;
     uint8_t outcomes_low[APPLY_SHARD_KEY_SIZE];
     uint8_t outcomes_high[APPLY_OUTCOME_KEY_SIZE + 1];
+    uint8_t txns_low[APPLY_SHARD_KEY_SIZE];
+    uint8_t txns_high[APPLY_OUTCOME_KEY_SIZE + 1];
     uint8_t low[MVCC_KEY_SIZE_MAX];
     uint8_t high[MVCC_KEY_SIZE_MAX];
 };
@@ -111,3 +122,59 @@ void apply__outcome_put(struct apply *self, struct shard_id shard, struct txn_id
 // Evaluates one command entry; effects go to the batch.
 void apply__command(struct apply *self, struct apply_shard *shard, const struct log_entry *entry,
                     struct apply_result *out);
+// Evaluates conditions, validates reads and counts what range deletes would delete, as the store
+// stands now: OK, ABORTED_RETRY (*out_key: the read that is stale, *out_ts: by which version),
+// CONDITION_FAILED (*out_failed), RESOURCE_EXHAUSTED.
+struct apply__verdict {
+    enum status status;
+    uint32_t failed_condition;
+    struct slice key;
+    struct hlc_ts newer;
+};
+void apply__evaluate(struct apply *self, struct slice commit, struct apply__verdict *out);
+// The writes of a commit, into the batch, as versions at ts that were prepared here at `prepared`.
+// A range delete looks at the store as the reader shows it: apply__evaluate has brought that up to
+// date, and whoever comes without it calls apply_reader first. Not in between: half a commit must
+// not reach the store, where a replay would evaluate it anew.
+bool apply__has_range(struct slice commit);
+void apply__mutate(struct apply *self, struct slice commit, struct hlc_ts ts,
+                   struct hlc_ts prepared);
+
+// --- Transactions over several shards ---
+
+// What became of the latest attempt of a transaction here. While it is prepared, the lock table has
+// it too.
+struct apply_record {
+    enum command_txn_state state;  // PREPARED, COMMITTED, ABORTED
+    struct txn_attempt attempt;
+    struct hlc_ts begin;
+    struct hlc_ts prepared;
+    struct hlc_ts commit;
+    struct hlc_ts ended;   // timestamp of the entry that resolved it
+    bool forgotten;        // every participant has resolved it
+    struct slice prepare;  // PREPARED: the encoded command_prepare
+};
+// STATUS_CORRUPT.
+NODISCARD enum status apply__record_decode(struct slice value, struct apply_record *out);
+// A finished record, as it counts at `now`; STATUS_NOT_FOUND also for one that is too old. Prepared
+// ones are found in the lock table.
+NODISCARD enum status apply__record_find(struct apply *self, struct apply_shard *shard,
+                                         struct txn_id txn, struct hlc_ts now,
+                                         struct apply_record *out);
+void apply__record_put(struct apply *self, const struct apply_shard *shard, struct txn_id txn,
+                       const struct apply_record *record);
+// True when no later entry of the shard can count it.
+bool apply__record_is_dead(const struct apply *self, const struct apply_record *record,
+                           struct hlc_ts now);
+// The locks of the shard, from its records.
+void apply__locks_load(struct apply *self, struct apply_shard *shard);
+void apply__locks_clear(struct apply_shard *shard);
+// The locks of the transaction are gone: those who wait hear of it at the end of the turn.
+void apply__resolved(struct apply *self, struct shard_id shard, struct txn_id txn);
+
+void apply__prepare(struct apply *self, struct apply_shard *shard, const struct log_entry *entry,
+                    struct apply_result *out);
+void apply__resolve(struct apply *self, struct apply_shard *shard, const struct log_entry *entry,
+                    struct apply_result *out);
+// One answer behind those that are there.
+void apply__answer(struct apply *self, const struct command_txn_answer *answer);

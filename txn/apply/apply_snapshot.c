@@ -8,7 +8,7 @@
 // state can ever pass for a state; ingest_end takes the mark away in the batch that names the new
 // index.
 //
-// What a snapshot holds: outcomes, versions, prepared writes. The applied index is ingest_end's to
+// What a snapshot holds: outcomes, records of transactions, versions. The applied index is ingest_end's to
 // say; the largest timestamp, on which the age of outcomes depends, travels in the meta.
 #include "dataplane/base/assert.h"
 #include "dataplane/base/checksum.h"
@@ -23,8 +23,7 @@ enum {
     BASE_SIZE_MAX = 1 << 20,
 };
 
-// Keys of ENGINE_LOCK begin as those of ENGINE_VERSION, without a timestamp; such a key sorts
-// before all versions of it, so that it bounds both.
+// Sorts before all versions of the key.
 static size_t bound(struct slice key, uint8_t out[MVCC_KEY_SIZE_MAX]) {
     return mvcc_key_encode(key, HLC_MAX, out) - ENGINE_VERSION_SUFFIX_SIZE;
 }
@@ -37,6 +36,13 @@ void apply__spans(const struct apply_shard *shard, struct apply__spans *out) {
         .start = apply__shard_key(APPLY_LOCAL_OUTCOME, shard->id, out->outcomes_low),
         .end = slice_make(out->outcomes_high, sizeof(out->outcomes_high)),
     };
+    memset(out->txns_high, 0xFF, sizeof(out->txns_high));
+    (void)apply__shard_key(APPLY_LOCAL_TXN, shard->id, out->txns_high);
+    out->items[APPLY_SPAN_TXNS] = (struct snapshot_span){
+        .family = ENGINE_LOCAL,
+        .start = apply__shard_key(APPLY_LOCAL_TXN, shard->id, out->txns_low),
+        .end = slice_make(out->txns_high, sizeof(out->txns_high)),
+    };
     out->count = APPLY_SPAN_VERSIONS;
     if (shard->range_start == NULL) { return; }
     const struct slice end = bytes_slice(shard->range_end);
@@ -47,7 +53,6 @@ void apply__spans(const struct apply_shard *shard, struct apply__spans *out) {
     const struct slice low = slice_make(out->low, bound(bytes_slice(shard->range_start), out->low));
     const struct slice high = slice_make(out->high, high_size);
     out->items[APPLY_SPAN_VERSIONS] = (struct snapshot_span){ENGINE_VERSION, low, high};
-    out->items[APPLY_SPAN_LOCKS] = (struct snapshot_span){ENGINE_LOCK, low, high};
     out->count = APPLY_SPAN_COUNT;
 }
 
@@ -129,6 +134,7 @@ static enum status check_version(struct slice key, struct slice value, struct hl
 static enum status check_record(void *ctx, uint32_t span, struct slice key, struct slice value) {
     const struct apply_shard *shard = ctx;
     struct command_outcome outcome;
+    struct apply_record record;
     struct hlc_ts latest;
     const enum status st = meta_decode(snapshot_ingest_meta(shard->ingest), &latest);
     if (st != STATUS_OK) { return st; }
@@ -136,12 +142,12 @@ static enum status check_record(void *ctx, uint32_t span, struct slice key, stru
     case APPLY_SPAN_OUTCOMES:
         if (key.size != APPLY_OUTCOME_KEY_SIZE) { return STATUS_CORRUPT; }
         return apply__outcome_decode(value, &outcome);
-    case APPLY_SPAN_VERSIONS:
-        return check_version(key, value, latest);
+    case APPLY_SPAN_TXNS:
+        if (key.size != APPLY_OUTCOME_KEY_SIZE) { return STATUS_CORRUPT; }
+        return apply__record_decode(value, &record);
     default:
-        ASSERT(span == APPLY_SPAN_LOCKS);
-        // LIMIT: nothing writes or reads prepared writes yet; their form is checked when it exists.
-        return key.size <= MVCC_KEY_SIZE_MAX ? STATUS_OK : STATUS_CORRUPT;
+        ASSERT(span == APPLY_SPAN_VERSIONS);
+        return check_version(key, value, latest);
     }
 }
 
@@ -161,6 +167,7 @@ static void port_ingest_begin(void *ctx, struct shard_id id) {
     shard->applied = 0;
     shard->written = 0;
     shard->timestamp = (struct hlc_ts){0};
+    apply__locks_clear(shard);
     snapshot_ingest_destroy(shard->ingest);
     const struct snapshot_range range = {self->engine, SNAPSHOT_KIND, spans.items, spans.count};
     shard->ingest = snapshot_ingest_create(&range, check_record, shard);
@@ -203,6 +210,7 @@ static void port_ingest_end(void *ctx, struct shard_id id, uint64_t index, struc
     self->largest = hlc_larger(self->largest, timestamp);
     self->collect_due = (struct hlc_ts){0};  // old outcomes may have come with it
     shard->hollow = false;
+    apply__locks_load(self, shard);
     snapshot_ingest_destroy(shard->ingest);
     shard->ingest = NULL;
 }
@@ -232,11 +240,17 @@ static bool port_hollow(void *ctx, struct shard_id id) {
 
 // --- Digest ---
 
-// Old outcomes count for nothing, and are removed on each replica when it has time.
-static bool counts(const struct apply_shard *shard, uint32_t span, struct slice value) {
+// Old outcomes and records count for nothing, and are removed on each replica when it has time.
+static bool counts(const struct apply *self, const struct apply_shard *shard, uint32_t span,
+                   struct slice value) {
     struct command_outcome outcome;
+    struct apply_record record;
+    if (span == APPLY_SPAN_TXNS) {
+        return apply__record_decode(value, &record) != STATUS_OK ||
+               !apply__record_is_dead(self, &record, shard->timestamp);
+    }
     return span != APPLY_SPAN_OUTCOMES || apply__outcome_decode(value, &outcome) != STATUS_OK ||
-           !apply__outcome_is_old(outcome.timestamp, shard->timestamp);
+           !apply__is_old(self, outcome.timestamp, shard->timestamp);
 }
 
 static enum status digest_span(struct apply *self, const struct apply_shard *shard, uint32_t place,
@@ -247,7 +261,7 @@ static enum status digest_span(struct apply *self, const struct apply_shard *sha
         const struct slice key = engine_cursor_key(cursor);
         const struct slice value = engine_cursor_value(cursor);
         if (slice_compare(key, span->end) >= 0) { break; }
-        if (!counts(shard, place, value)) { continue; }
+        if (!counts(self, shard, place, value)) { continue; }
         // The sizes keep (ab, c) and (a, bc) apart, the place a version from a prepared write.
         *digest = hash64_u64(hash64(key, *digest + place) + key.size);
         *digest = hash64(value, *digest);

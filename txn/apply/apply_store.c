@@ -5,6 +5,7 @@
 //   0x11 | be64 shard | id        -> u8 format | outcome
 //   0x12 | be64 shard             -> u8 format                 while hollow (apply_snapshot.c)
 //   0x13 | be64 shard             -> u8 format | base of the latest snapshot taken in
+//   0x14 | be64 shard | id        -> record of a transaction (apply_record.c)
 //
 // An outcome older than APPLY_OUTCOME_KEPT_US counts as absent, judged by the timestamps of the
 // entries alone, so that all replicas agree. Its removal then decides nothing and may happen at any
@@ -97,7 +98,9 @@ struct apply_shard *apply__shard(struct apply *self, struct shard_id id) {
         struct shard_node *head = (struct shard_node *)self->shards;
         node = mem_alloc(sizeof(*node));
         node->shard.id = id;
+        node->shard.locks = lock_table_create();
         load(self, &node->shard);
+        if (!node->shard.hollow) { apply__locks_load(self, &node->shard); }
         HASH_ADD(hh, head, shard.id, sizeof(node->shard.id), node);
         self->shards = &head->shard;
     }
@@ -112,6 +115,7 @@ static void node_destroy(struct apply *self, struct shard_node *node) {
     bytes_unref(node->shard.range_start);
     bytes_unref(node->shard.range_end);
     snapshot_ingest_destroy(node->shard.ingest);
+    lock_table_destroy(node->shard.locks);
     mem_free(node);
 }
 
@@ -205,8 +209,8 @@ void apply__write(struct apply *self) {
     apply_touched_clear(&self->touched);
 }
 
-bool apply__outcome_is_old(struct hlc_ts outcome, struct hlc_ts now) {
-    return hlc_before(hlc_add_us(outcome, APPLY_OUTCOME_KEPT_US), now);
+bool apply__is_old(const struct apply *self, struct hlc_ts ended, struct hlc_ts now) {
+    return hlc_before(hlc_add_us(ended, self->kept_us), now);
 }
 
 static enum status outcome_get(struct apply *self, struct shard_id shard, struct txn_id txn,
@@ -230,7 +234,7 @@ enum status apply__outcome_find(struct apply *self, struct shard_id shard, struc
         apply__write(self);
     }
     const enum status st = outcome_get(self, shard, txn, out);
-    if (st == STATUS_OK && apply__outcome_is_old(out->timestamp, now)) {
+    if (st == STATUS_OK && apply__is_old(self, out->timestamp, now)) {
         MARK("apply.outcome_too_old");
         return STATUS_NOT_FOUND;
     }
@@ -260,7 +264,7 @@ enum status apply_outcome(struct apply *self, struct shard_id shard, struct txn_
     struct command_outcome found;
     const enum status st = outcome_get(self, shard, txn, &found);
     if (st == STATUS_OK &&
-        apply__outcome_is_old(found.timestamp, apply__shard(self, shard)->timestamp)) {
+        apply__is_old(self, found.timestamp, apply__shard(self, shard)->timestamp)) {
         return STATUS_NOT_FOUND;
     }
     if (st == STATUS_OK) { *out = found; }
@@ -275,7 +279,7 @@ enum status apply__outcome_decode(struct slice value, struct command_outcome *ou
     return st == STATUS_OK ? codec_finish(&r) : st;
 }
 
-// True when the record at the cursor is an outcome that no later entry of its shard can count.
+// True when what the cursor is at counts for no later entry of its shard.
 static bool collectable(struct apply *self, const struct engine_cursor *cursor) {
     const struct slice key = engine_cursor_key(cursor);
     ASSERT(key.size == APPLY_OUTCOME_KEY_SIZE);
@@ -283,14 +287,21 @@ static bool collectable(struct apply *self, const struct engine_cursor *cursor) 
     for (unsigned i = 0; i < sizeof(shard.v); i++) {
         shard.v = shard.v << 8 | key.data[1 + i];
     }
-    struct command_outcome outcome;
-    if (apply__outcome_decode(engine_cursor_value(cursor), &outcome) != STATUS_OK) { return false; }
-    if (apply__outcome_is_old(outcome.timestamp, apply__shard(self, shard)->timestamp)) {
-        return true;
+    const struct hlc_ts now = apply__shard(self, shard)->timestamp;
+    const struct slice value = engine_cursor_value(cursor);
+    struct hlc_ts ended = HLC_MAX;
+    if (key.data[0] == APPLY_LOCAL_TXN) {
+        struct apply_record record;
+        if (apply__record_decode(value, &record) != STATUS_OK) { return false; }
+        if (apply__record_is_dead(self, &record, now)) { return true; }
+        if (record.state != COMMAND_TXN_PREPARED) { ended = record.ended; }
+    } else {
+        struct command_outcome outcome;
+        if (apply__outcome_decode(value, &outcome) != STATUS_OK) { return false; }
+        if (apply__is_old(self, outcome.timestamp, now)) { return true; }
+        ended = outcome.timestamp;
     }
-    if (hlc_before(outcome.timestamp, self->collect_least)) {
-        self->collect_least = outcome.timestamp;
-    }
+    if (hlc_before(ended, self->collect_least)) { self->collect_least = ended; }
     return false;
 }
 
@@ -299,7 +310,7 @@ static bool collectable(struct apply *self, const struct engine_cursor *cursor) 
 static void collect_later(struct apply *self) {
     const struct hlc_ts oldest =
         hlc_before(self->collect_least, self->largest) ? self->collect_least : self->largest;
-    self->collect_due = hlc_larger(hlc_add_us(oldest, APPLY_OUTCOME_KEPT_US),
+    self->collect_due = hlc_larger(hlc_add_us(oldest, self->kept_us),
                                    hlc_add_us(self->largest, COLLECT_DISTANCE_US));
 }
 
@@ -320,7 +331,9 @@ uint32_t apply_collect(struct apply *self, uint32_t count_max) {
     self->collect_after = SLICE_EMPTY;
     for (; engine_cursor_valid(cursor); engine_cursor_next(cursor)) {
         const struct slice key = engine_cursor_key(cursor);
-        if (key.size != APPLY_OUTCOME_KEY_SIZE || key.data[0] != APPLY_LOCAL_OUTCOME) { break; }
+        const bool mine = key.data[0] == APPLY_LOCAL_OUTCOME || key.data[0] == APPLY_LOCAL_TXN;
+        if (key.data[0] > APPLY_LOCAL_TXN) { break; }
+        if (!mine || key.size != APPLY_OUTCOME_KEY_SIZE) { continue; }
         if (seen++ == count_max) {
             memcpy(self->collect_key, key.data, key.size);
             self->collect_after = slice_make(self->collect_key, key.size);
@@ -343,10 +356,12 @@ void apply__remove_shard(struct apply *self, struct shard_id id) {
     apply__drop(self, shard);
     apply__write_batch(self);
     snapshot_ingest_destroy(shard->ingest);
+    apply__locks_clear(shard);
     // What this node was told of the shard is no part of the replica: another one, that was told of
     // before this one went, may be opened next.
     *shard = (struct apply_shard){.id = id,
                                   .epoch = shard->epoch,
                                   .range_start = shard->range_start,
-                                  .range_end = shard->range_end};
+                                  .range_end = shard->range_end,
+                                  .locks = shard->locks};
 }

@@ -403,8 +403,8 @@ static enum status take_forged(struct world *w, enum engine_family family, struc
     engine_batch_destroy(batch);
     const struct snapshot_span spans[] = {
         {ENGINE_LOCAL, SLICE_LITERAL("\x10"), SLICE_LITERAL("\x13")},
+        {ENGINE_LOCAL, SLICE_LITERAL("\x14"), SLICE_LITERAL("\x15")},
         {ENGINE_VERSION, SLICE_LITERAL("\0"), SLICE_LITERAL("\xff")},
-        {ENGINE_LOCK, SLICE_LITERAL("\0"), SLICE_LITERAL("\xff")},
     };
     const struct snapshot_range range = {raw, 'd', spans, 3};
     uint8_t meta[9] = {1};
@@ -509,6 +509,12 @@ static void test_apply_snapshot_of_a_wider_range_is_refused(void **state) {
 
 // --- Digest ---
 
+enum { APPLY_KEY_SIZE = 1 + 8 + 16 };
+// Format, ABORTED, attempt 1/1, begin, p, c, ended far ahead, not forgotten.
+static const uint8_t aborted_record[] = {1, 3, 1, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0,
+                                         0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,
+                                         0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0};
+
 // Goal: the digest tells one changed, missing or added record of each kind; nothing of other shards
 // and no old outcome counts.
 static void test_apply_digest_of_a_shard(void **state) {
@@ -533,11 +539,13 @@ static void test_apply_digest_of_a_shard(void **state) {
         STATUS_OK);
     assert_int_equal(digest(&w->to, ONE), same);
     struct engine_batch *batch = engine_batch_create(w->to.engine);
-    engine_put(batch, ENGINE_LOCK, slice_make(version.data, version.size - 8), SLICE_EMPTY);
+    uint8_t record[APPLY_KEY_SIZE] = {0x14, 0, 0, 0, 0, 0, 0, 0, ONE.v};
+    const struct slice aborted = slice_make(record, sizeof(record));
+    engine_put(batch, ENGINE_LOCAL, aborted, slice_make(aborted_record, sizeof(aborted_record)));
     assert_int_equal(engine_write(w->to.engine, batch, false), STATUS_OK);
     assert_int_not_equal(digest(&w->to, ONE), same);
     engine_batch_clear(batch);
-    engine_remove(batch, ENGINE_LOCK, slice_make(version.data, version.size - 8));
+    engine_remove(batch, ENGINE_LOCAL, aborted);
     assert_int_equal(engine_write(w->to.engine, batch, false), STATUS_OK);
     assert_int_equal(digest(&w->to, ONE), same);
     engine_batch_clear(batch);
