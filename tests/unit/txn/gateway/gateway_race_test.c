@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Two gateways over three shards that are tables: calls are executed late, their answers come late
-// or never, gateways die with all they had under way, clients repeat under the same id at the other one
-// what ended unknown, and what stays prepared is recovered by either. In the end each id is
+// or never, gateways die with all they had under way, clients repeat under the same id at the other
+// one what ended unknown, and what stays prepared is recovered by either. In the end each id is
 // committed on all of its shards at one timestamp or on none, and every client was told the truth.
 #include "dataplane/base/checksum.h"
 #include "dataplane/base/mem.h"
