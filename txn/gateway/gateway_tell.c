@@ -68,6 +68,7 @@ static void end_outcome(struct gateway_txn *txn, const struct command_outcome *o
     if (outcome->status == STATUS_RESOURCE_EXHAUSTED) {
         result.detail = SLICE_LITERAL("delete_range: more than 10000 keys lie in it");
     }
+    if (outcome->status == STATUS_CANCELLED) { result.detail = slice_from_string(text_settled); }
     end(txn, &result);
 }
 
@@ -101,10 +102,9 @@ static void tell_committed(struct gateway_txn *txn) {
 static void tell_kept(struct gateway_txn *txn) {
     const struct coordinator *coordinator = &txn->coordinator;
     const struct command_outcome *outcome = &coordinator->outcome;
-    if (coordinator->why.reason == COMMAND_REASON_SETTLED) {
-        end_text(txn, STATUS_FAILED_PRECONDITION, true, text_settled);
-    } else if (coordinator->why.reason == COMMAND_REASON_OTHER_REQUEST ||
-               outcome->request_hash != txn->request_hash) {
+    const bool settled = outcome->status == STATUS_CANCELLED;
+    if (coordinator->why.reason == COMMAND_REASON_OTHER_REQUEST ||
+        (!settled && outcome->request_hash != txn->request_hash)) {
         end_text(txn, STATUS_INVALID_ARGUMENT, true, text_reused);
     } else {
         MARK("gateway.kept_outcome");
@@ -142,7 +142,7 @@ bool gateway__tell_result(struct gateway_txn *txn) {
     } else if (coordinator->why.reason == COMMAND_REASON_OTHER_REQUEST) {
         end_text(txn, STATUS_INVALID_ARGUMENT, true, text_reused);
     } else if (coordinator->why.reason == COMMAND_REASON_SETTLED) {
-        end_text(txn, STATUS_FAILED_PRECONDITION, true, text_settled);
+        end_text(txn, STATUS_CANCELLED, true, text_settled);
     } else if (txn->refusal != STATUS_OK) {
         // Nothing of it stands: a prepare was refused before it came to a log.
         end_text(txn, txn->refusal, false, txn->text);
