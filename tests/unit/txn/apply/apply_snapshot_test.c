@@ -539,7 +539,7 @@ static void test_apply_digest_of_a_shard(void **state) {
         STATUS_OK);
     assert_int_equal(digest(&w->to, ONE), same);
     struct engine_batch *batch = engine_batch_create(w->to.engine);
-    uint8_t record[APPLY_KEY_SIZE] = {0x14, 0, 0, 0, 0, 0, 0, 0, ONE.v};
+    uint8_t record[APPLY_KEY_SIZE] = {0x14, 0, 0, 0, 0, 0, 0, 0, (uint8_t)ONE.v};
     const struct slice aborted = slice_make(record, sizeof(record));
     engine_put(batch, ENGINE_LOCAL, aborted, slice_make(aborted_record, sizeof(aborted_record)));
     assert_int_equal(engine_write(w->to.engine, batch, false), STATUS_OK);
