@@ -21,6 +21,7 @@ static void init_slots(struct session *self) {
         struct session_slot *slot = &self->slots[i];
         slot->exec.session = self;
         slot->exec.done = session__exec_done;
+        slot->exec.lasting = true;
         // Random per boot: an answer to a call of an earlier boot does not match by chance.
         slot->generation = now_random;
         slot->next = self->slots_free;
@@ -47,6 +48,7 @@ struct session *session_create(const struct session_config *config) {
     self->boot = env_random(config->env) | 1;  // not zero
     self->rotor = (uint32_t)env_random(config->env);
     init_slots(self);
+    session__park_create(self);
     return self;
 }
 
@@ -71,7 +73,16 @@ void session_destroy(struct session *self) {
     for (uint32_t i = 0; i < self->config.calls_max; i++) {
         if (self->slots[i].call != NULL) { session__give_up(&self->slots[i], STATUS_CANCELLED); }
     }
+    session__park_destroy(self);
     session__free_if_closed(self);
+}
+
+// A read that needs no leader.
+static bool may_go_anywhere(const struct session_call *call) {
+    struct command_snapshot snapshot;
+    return (call->kind == COMMAND_READ || call->kind == COMMAND_SCAN) &&
+           command_snapshot_peek(call->payload, &snapshot) == STATUS_OK &&
+           !command_consistency_is_strong(snapshot.consistency);
 }
 
 static void end_unstarted(struct session_call *call, enum status status, const char *detail) {
@@ -101,6 +112,7 @@ void session_start(struct session *self, struct session_call *call) {
                                   .call = call,
                                   .state = SESSION_SLOT_LOCAL,
                                   .generation = slot->generation + 1,
+                                  .anywhere = may_go_anywhere(call),
                                   .last_status = STATUS_OK};
     call->id = (uint64_t)(slot - self->slots) + 1;
     self->stats.in_flight++;
@@ -124,12 +136,14 @@ enum status session_on_message(struct session *self, struct node_id from,
 
 uint64_t session_deadline_ns(const struct session *self) {
     const struct heap_node *first = heap_peek(&self->timers);
-    return first != NULL ? first->key : UINT64_MAX;
+    const uint64_t room = participant_deadline_ns(self->room);
+    return first != NULL && first->key < room ? first->key : room;
 }
 
 void session_on_time(struct session *self) {
     // Ends: whatever fires is put at a later time, or its call ends. Callbacks may start calls.
     const uint64_t now = session__now(self);
+    participant_on_time(self->room, now, hlc_from_wall(session__wall(self)));
     struct heap_node *first = heap_peek(&self->timers);
     while (first != NULL && first->key <= now) {
         struct session_slot *slot =
@@ -150,7 +164,13 @@ static bool is_superseded(const struct session *self, const struct session_slot 
 
 void session_on_leader(struct session *self, struct shard_id shard, struct node_id leader,
                        uint64_t term) {
-    if (self->closing || leader.v == 0) { return; }
+    if (self->closing) { return; }
+    if (node_id_equal(leader, self->config.self)) {
+        if (!shard_id_equal(shard, SHARD_CATALOG)) { participant_note(self->room, shard); }
+    } else {
+        participant_wake_shard(self->room, shard);
+    }
+    if (leader.v == 0) { return; }
     shard_map_note_leader(self->config.map, shard, leader, term);
     if (shard_id_equal(shard, SHARD_CATALOG) && term >= self->catalog_term) {
         self->catalog_leader = leader;
@@ -174,7 +194,13 @@ void session_on_leader(struct session *self, struct shard_id shard, struct node_
 }
 
 struct session_stats session_stats(const struct session *self) {
-    return self->stats;
+    struct session_stats stats = self->stats;
+    stats.locks = participant_stats(self->room);
+    return stats;
+}
+
+struct participant *session_participant(struct session *self) {
+    return self->room;
 }
 
 static void check_slot(const struct session *self, const struct session_slot *slot) {
@@ -186,6 +212,8 @@ static void check_slot(const struct session *self, const struct session_slot *sl
     ASSERT_IF(slot->link != NULL, *slot->link == slot);
     ASSERT_IF(slot->state == SESSION_SLOT_ENDED, slot->exec.pending);
     ASSERT_IF(slot->state == SESSION_SLOT_FREE, !slot->exec.pending);
+    ASSERT_IF(slot->exec.waiter.room != NULL,
+              slot->state == SESSION_SLOT_LOCAL && !slot->exec.pending);
     ASSERT_IF(has_call, session__slot_of_call(self, slot->call) == slot);
     ASSERT_IF(slot->maybe_applied, has_call && session_route_mutates(slot->call->kind));
 }
@@ -193,14 +221,20 @@ static void check_slot(const struct session *self, const struct session_slot *sl
 void session_check(const struct session *self) {
     uint64_t in_flight = 0;
     uint32_t pending = 0;
+    size_t kept = 0;
     for (uint32_t i = 0; i < self->config.calls_max; i++) {
         check_slot(self, &self->slots[i]);
         in_flight += self->slots[i].call != NULL ? 1 : 0;
         pending += self->slots[i].exec.pending ? 1 : 0;
     }
     for (uint32_t i = 0; i < self->config.served_max; i++) {
-        pending += self->served[i].exec.pending ? 1 : 0;
+        const struct session_exec *exec = &self->served[i].exec;
+        pending += exec->pending ? 1 : 0;
+        kept += exec->kept.size;
+        ASSERT_IF(exec->waiter.room != NULL, !exec->pending && exec->kept.data != NULL);
     }
+    participant_check(self->room);
+    ASSERT(kept == self->kept_bytes);
     ASSERT(in_flight == self->stats.in_flight);
     ASSERT(pending == self->pending);
 }

@@ -15,7 +15,9 @@
 #include "dataplane/replica/replica_table.h"
 #include "dataplane/shard/shard_map.h"
 #include "txn/apply/apply.h"
-#include "txn/command/command.h"
+#include "txn/command/command_txn.h"
+#include "txn/lock/lock_table.h"
+#include "txn/participant/participant.h"
 
 struct session;
 
@@ -37,18 +39,33 @@ struct session_config {
     // returns their number (<= SHARD_REPLICAS_MAX).
     uint32_t (*catalog_nodes)(void *ctx, struct node_id *out_nodes);
     void *ctx;
+    // How far a peer is, by any measure, for reads that any replica may serve (may be NULL: all are
+    // equally far).
+    uint64_t (*distance)(void *ctx, struct node_id node);
+    // A prepared transaction of a shard led here is silent or in somebody's way (may be NULL).
+    void (*recover)(void *ctx, struct shard_id shard, const struct lock_holder *holder);
+    uint64_t recovery_after_us;  // txn_recovery_after; 0 = SESSION_RECOVERY_AFTER_US
+    uint32_t waits_max;  // requests that wait for prepared transactions; 0 = SESSION_WAITS_MAX
 };
+
+enum { SESSION_WAITS_MAX = 4096, SESSION_RECOVERY_AFTER_US = 500000 };
 
 struct session_result {
     enum status status;
     struct command_certificate certificate;
-    struct slice payload;  // outcome or rows, see command.h
-    struct slice detail;   // text for a human, may be empty
+    struct slice payload;   // outcome, rows or command_txn_answers, see command.h
+    struct slice detail;    // text for a human, may be empty
+    struct hlc_ts contact;  // as in command_response
+    struct hlc_ts uncertain;
 };
 
 // One request of a client. The fields before "private" are the caller's.
 // A certificate (method not NONE) says that the status was decided by the shard; without one, the
 // request changed nothing, except that UNKNOWN_OUTCOME says that nobody knows.
+// TXN_STATUS ends NOT_FOUND with a payload of one byte, 1, while the transaction is prepared here.
+// PREPARE and RESOLVE are routed by `key` and may be repeated: certified they end OK with
+// command_txn_answers, and UNKNOWN_OUTCOME is silence. A certified ABORTED_RETRY of a commit has
+// one of them: what it read has a newer version. (One that met a lock is tried again.)
 struct session_call {
     enum command_kind kind;
     // Full key that selects the shard. Ignored for COMMAND_CATALOG, and for COMMAND_SCAN, whose
@@ -57,8 +74,8 @@ struct session_call {
     // Largest key touched (command_commit_span); outside the shard of `key`: NOT_SUPPORTED, unless
     // only the end of a delete_range lies there. Empty = key.
     struct slice key_high;
-    // Encoded command_commit / command_read / command_scan / id / catalogue command, checked before
-    // (command_*_check).
+    // Encoded command_commit / command_read / command_scan / id / catalogue command /
+    // command_prepare / resolutions, checked before (command_*_check).
     struct slice payload;
     uint64_t deadline_ns;  // monotonic
     void (*done)(struct session_call *self, const struct session_result *result);
@@ -97,7 +114,10 @@ struct session_stats {
     uint64_t clock_ahead;   // messages whose clock was not adopted
     uint64_t in_flight;     // calls now
     uint64_t served;        // requests of other gateways now
+    struct participant_stats locks;
 };
 struct session_stats session_stats(const struct session *self);
+// Prepared transactions of the shards led here, and who waits for them, to be listed.
+struct participant *session_participant(struct session *self);
 // Asserts the invariants of the tables; O(calls_max). For tests and the simulator.
 void session_check(const struct session *self);

@@ -112,6 +112,8 @@ void session__finish(struct session_slot *slot, const struct session_result *res
     // The result may lie in the slot's rows: they are kept until done has seen them, while the slot
     // may already serve the call that done starts.
     struct buf rows = {0};
+    session__park_end(&slot->exec);
+    slot->exec.payload = SLICE_EMPTY;  // it was the call's
     if (!slot->exec.pending) {
         rows = slot->exec.rows;
         slot->exec.rows = (struct buf){0};
@@ -196,6 +198,29 @@ static void route_catalog(struct session_slot *slot) {
     slot->target = choose_target(slot, nodes, count);
 }
 
+static void route_anywhere(struct session_slot *slot, const struct shard_descriptor *descriptor) {
+    struct session *self = slot->exec.session;
+    const struct replica *replica = replica_table_find(self->config.table, slot->shard);
+    struct node_id nodes[SHARD_MEMBERS_MAX];
+    uint64_t distances[SHARD_MEMBERS_MAX] = {0};
+    for (uint32_t i = 0; i < descriptor->replica_count; i++) {
+        nodes[i] = descriptor->replicas[i].node;
+        if (self->config.distance != NULL) {
+            distances[i] = self->config.distance(self->config.ctx, nodes[i]);
+        }
+    }
+    const struct session_nearest nearest = {
+        .self = self->config.self,
+        .self_has = replica != NULL,
+        .leader = freshest_hint(self, slot->shard, replica),
+        .nodes = nodes,
+        .distances = distances,
+        .count = descriptor->replica_count,
+        .rotor = self->rotor++,
+    };
+    slot->target = session_route_nearest(&nearest);
+}
+
 // The key by which the call is routed. False when its payload makes no sense.
 static bool routing_key(const struct session_call *call, uint8_t out[SHARD_KEY_SIZE_MAX],
                         struct slice *out_key) {
@@ -260,6 +285,10 @@ static bool route(struct session_slot *slot) {
     if (!holds_all(slot->call, descriptor)) {
         finish_many_shards(slot);
         return false;
+    }
+    if (slot->anywhere) {
+        route_anywhere(slot, descriptor);
+        return true;
     }
     struct node_id nodes[SHARD_REPLICAS_MAX];
     uint32_t count = 0;
@@ -326,6 +355,26 @@ static bool take_leader(struct session_slot *slot, struct node_id from,
            (replica != NULL && replica_is_leader(replica));
 }
 
+// A lock was in the way of the commit when it was applied.
+static bool met_lock(const struct session_slot *slot, const struct command_response *response) {
+    if (slot->call->kind != COMMAND_COMMIT || response->status != STATUS_ABORTED_RETRY ||
+        response->certificate.method == COMMAND_METHOD_NONE) {
+        return false;
+    }
+    struct codec_reader r;
+    struct command_txn_answer answer;
+    codec_reader_init(&r, response->payload);
+    return command_txn_answer_decode(&r, &answer) == STATUS_OK &&
+           answer.reason == COMMAND_REASON_LOCKED;
+}
+
+// Methods that only a leader has.
+static bool is_leaders(const struct command_certificate *certificate) {
+    return certificate->method == COMMAND_METHOD_LEASE ||
+           certificate->method == COMMAND_METHOD_READ_INDEX ||
+           certificate->method == COMMAND_METHOD_LOG;
+}
+
 static struct session_verdict judge(struct session_slot *slot, struct node_id from,
                                     const struct command_response *response) {
     struct session_judgement judgement = {
@@ -334,9 +383,11 @@ static struct session_verdict judge(struct session_slot *slot, struct node_id fr
         .certified = response->certificate.method != COMMAND_METHOD_NONE,
         .entered_log = response->certificate.index != 0,
         .maybe_applied = slot->maybe_applied,
+        .locked = met_lock(slot, response),
         .hops = slot->hops,
     };
-    if (judgement.certified && !node_id_equal(from, slot->exec.session->config.self)) {
+    if (is_leaders(&response->certificate) &&
+        !node_id_equal(from, slot->exec.session->config.self)) {
         // Who decides for a shard leads it: the next call goes straight there.
         note_leader(slot->exec.session, slot->shard, from, response->certificate.term);
     }
@@ -354,8 +405,16 @@ static void finish_with(struct session_slot *slot, enum status status,
     const struct session_result result = {.status = status,
                                           .certificate = response->certificate,
                                           .payload = response->payload,
-                                          .detail = response->detail};
+                                          .detail = response->detail,
+                                          .contact = response->contact,
+                                          .uncertain = response->uncertain};
     session__finish(slot, &result);
+}
+
+// A leader that had the request wait for a lock, in vain.
+static bool waits_for_lock(struct node_id from, const struct command_response *response) {
+    return response->status == STATUS_ABORTED_RETRY ||
+           (response->status == STATUS_UNAVAILABLE && node_id_equal(response->leader, from));
 }
 
 // What the answer to the present attempt leads to. True: try again at once.
@@ -369,7 +428,13 @@ static bool on_answer(struct session_slot *slot, struct node_id from,
     session__exec_end(&slot->exec);
     slot->maybe_applied = verdict.maybe_applied;
     slot->last_status = response->status;
-    slot->avoid = node_id_equal(from, slot->exec.session->config.self) ? slot->avoid : from;
+    slot->anywhere = false;
+    if (waits_for_lock(from, response)) {
+        // It is the right one to ask, and has waited already.
+        slot->waits = 0;
+    } else if (!node_id_equal(from, slot->exec.session->config.self)) {
+        slot->avoid = from;
+    }
     if (verdict.step == SESSION_RETRY_NOW) {
         slot->hops++;
         return true;
@@ -487,6 +552,7 @@ static void attempt_timed_out(struct session_slot *slot) {
     if (session_route_mutates(slot->call->kind)) { slot->maybe_applied = true; }
     slot->last_status = STATUS_DEADLINE_EXCEEDED;
     slot->avoid = slot->target;
+    slot->anywhere = false;
     const struct command_response silence = {0};
     (void)take_leader(slot, slot->target, &silence);
     slot->state = SESSION_SLOT_LOCAL;

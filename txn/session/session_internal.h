@@ -2,6 +2,7 @@
 // session_internal.h - the tables of a session: calls as gateway, requests served, executions on
 // this node's replicas.
 // Invariants: a slot is in the free list, or has a call, or waits for its execution (exec.pending);
+//             an execution is pending, or waits in the room, or neither;
 //             a slot is in a list of waiters exactly when its state is WAITING; its timer is in the
 //             heap exactly when it has a call.
 // Ownership:  the session owns everything; slots never move, because the table of replicas holds
@@ -20,17 +21,31 @@ struct session_exec;
 typedef void (*session_exec_done_fn)(struct session_exec *exec,
                                      const struct command_response *response);
 
-// One request executed on this node's replica of its shard.
+// One request executed on this node's replica. It ends at once, or the table of replicas holds it
+// (pending), or it waits for its turn (waiter.room) and is then executed again from the beginning.
 struct session_exec {
     struct session *session;
     session_exec_done_fn done;  // of an execution that did not end at once
+    bool lasting;               // payload lives as long as this: it is a call of this gateway
     enum command_kind kind;
     struct shard_id shard;
+    uint64_t epoch;        // of the descriptor that the gateway used
+    struct slice payload;  // empty once it is gone: what was answered cannot be executed again
+    struct buf kept;       // the payload of a request that waits and is nobody's call
+    struct hlc_ts begin;   // the clock when the request came
+    uint64_t arrived_ns;
+    uint64_t patient_ns;  // it waits until then
+    bool hasty;           // it waited long enough: the answer is what is known now
+    struct participant_waiter waiter;
     bool pending;  // the table of replicas holds proposal or read
     struct replica_proposal proposal;
+    struct command_snapshot snapshot;  // of a read
+    struct hlc_ts contact;             // of reads over several shards: this leader's first
+    struct hlc_ts uncertain;
     struct replica_read read;
-    enum status read_status;  // what the rows say: OK or NOT_FOUND
-    struct buf rows;          // answer of a read; memory is lent by the session's spares
+    enum command_method method;  // of the read's certificate, if it needs no confirmation
+    enum status read_status;     // what the rows say: OK or NOT_FOUND
+    struct buf rows;             // answer of a read; memory is lent by the session's spares
 };
 
 enum session_slot_state {
@@ -57,6 +72,7 @@ struct session_slot {
     uint32_t hops;
     uint32_t waits;
     bool maybe_applied;
+    bool anywhere;               // any replica may serve it, and none has refused yet
     enum status last_status;     // of the last answer, for the text at the deadline
     struct session_slot *next;   // free list, or list of waiters
     struct session_slot **link;  // what points to this waiter
@@ -69,7 +85,12 @@ struct session_served {
     struct session_served *next_free;
 };
 
-enum { SESSION_WAITER_BUCKETS = 1024, SESSION_SPARES_MAX = 64, SESSION_SPARE_SIZE_MAX = 1 << 16 };
+enum {
+    SESSION_WAITER_BUCKETS = 1024,
+    SESSION_SPARES_MAX = 64,
+    SESSION_SPARE_SIZE_MAX = 1 << 16,
+    SESSION_KEPT_BYTES_MAX = 64 << 20
+};
 
 struct session {
     struct session_config config;
@@ -85,6 +106,8 @@ struct session {
     struct buf spares[SESSION_SPARES_MAX];
     uint32_t spare_count;
     uint32_t pending;  // executions that the table of replicas holds
+    struct participant *room;
+    size_t kept_bytes;  // payloads of requests that wait
     bool closing;
     uint64_t boot;
     uint64_t sequence;
@@ -107,14 +130,56 @@ static inline uint64_t session__wall(const struct session *self) {
 // exec->done will be called with it.
 NODISCARD bool session__exec(struct session_exec *self, const struct command_request *request,
                              struct command_response *out);
+// The same from the beginning, for a request that waited.
+NODISCARD bool session__exec_again(struct session_exec *self, struct command_response *out);
 // After the answer was used.
 void session__exec_end(struct session_exec *self);
-// True when every key of the commit lies in the descriptor's range, and every range as a whole.
-bool session__commit_fits(struct slice payload, const struct shard_descriptor *descriptor);
+void session__refuse(struct command_response *out, enum status status, const char *detail);
+// Completes what a status of the replica leaves out.
+void session__answer_route(struct session_exec *self, enum status status,
+                           struct command_response *out);
+struct replica *session__replica(const struct session_exec *self);
+// Locks of the shard on this node, whoever leads it; NULL = none.
+const struct lock_table *session__locks(const struct session_exec *self);
 struct buf session__buf_take(struct session *self);
 void session__buf_give(struct session *self, struct buf *buf);
 // Frees the session once it is closing and nothing is pending.
 void session__free_if_closed(struct session *self);
+
+// --- session_propose.c: what goes through the log ---
+
+// True when every key of the commit lies in the descriptor's range, and every range as a whole.
+bool session__commit_fits(struct slice payload, const struct shard_descriptor *descriptor);
+NODISCARD bool session__exec_catalog(struct session_exec *self, struct replica *replica,
+                                     struct command_response *out);
+NODISCARD bool session__exec_commit(struct session_exec *self, struct replica *replica,
+                                    struct command_response *out);
+NODISCARD bool session__exec_prepare(struct session_exec *self, struct replica *replica,
+                                     struct command_response *out);
+NODISCARD bool session__exec_resolve(struct session_exec *self, struct replica *replica,
+                                     struct command_response *out);
+
+// --- session_read.c ---
+
+// READ, SCAN and TXN_STATUS; replica may lead or not.
+NODISCARD bool session__exec_read(struct session_exec *self, struct replica *replica,
+                                  struct command_response *out);
+
+// --- session_park.c: requests that wait for their turn ---
+
+void session__park_create(struct session *self);
+void session__park_destroy(struct session *self);
+// The request waits until `holder` is resolved on its shard, and is then executed again. True when
+// it cannot wait: *out says so.
+NODISCARD bool session__park(struct session_exec *self, struct txn_id holder,
+                             struct command_response *out);
+// The same for time alone: it is executed again after `after_ns`, unless `until_ns` has passed.
+// False when it does not wait: the caller answers.
+NODISCARD bool session__park_for(struct session_exec *self, uint64_t after_ns, uint64_t until_ns);
+// Ends a wait and gives back what it held.
+void session__park_end(struct session_exec *self);
+// The room was left, but what is kept is still wanted.
+void session__unkeep(struct session_exec *self);
 
 // --- session_rows.c ---
 
@@ -122,10 +187,13 @@ void session__free_if_closed(struct session *self);
 // request is refused with *out_detail.
 NODISCARD enum status session__read_rows(struct session_exec *self,
                                          const struct shard_descriptor *descriptor,
-                                         struct slice payload, const char **out_detail);
+                                         const char **out_detail);
 NODISCARD enum status session__scan_rows(struct session_exec *self,
                                          const struct shard_descriptor *descriptor,
-                                         struct slice payload, const char **out_detail);
+                                         const char **out_detail);
+// True when a prepared write at or below `limit` lies on what the read or scan wants.
+bool session__read_blocked(struct session_exec *self, const struct shard_descriptor *descriptor,
+                           struct hlc_ts limit, struct lock_conflict *out);
 // The key by which a scan is routed: where it begins, or for reverse ones the largest key below its
 // end, written into out.
 struct slice session__scan_key(const struct command_scan *scan, uint8_t out[SHARD_KEY_SIZE_MAX]);

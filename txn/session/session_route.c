@@ -2,7 +2,8 @@
 // The routing rules of control-plane.md as functions of values, so that a table can test them.
 //
 // What an attempt may end with, and why:
-//   certified                      the shard decided: this is the result of the call
+//   certified                      the shard decided: this is the result of the call; only a
+//                                  lock that was in the way of a commit is no end of it
 //   NOT_LEADER                     nothing happened there; with a leader named ask it at once
 //   STALE_SHARD_MAP                nothing happened; with a newer route take it at once, else the
 //                                  other side is behind: wait for it
@@ -38,8 +39,28 @@ struct node_id session_route_target(const struct session_candidates *self) {
     return avoided_may_lead && avoided_is_other ? self->avoid : (struct node_id){0};
 }
 
+struct node_id session_route_nearest(const struct session_nearest *self) {
+    ASSERT(self->self.v != 0);
+    if (self->self_has) { return self->self; }
+    struct node_id best = {0};
+    uint64_t best_distance = UINT64_MAX;
+    for (uint32_t i = 0; i < self->count; i++) {
+        const uint32_t place = (self->rotor + i) % self->count;
+        const struct node_id node = self->nodes[place];
+        if (node_id_equal(node, self->self) || node_id_equal(node, self->leader)) { continue; }
+        const uint64_t distance = self->distances == NULL ? 0 : self->distances[place];
+        if (best.v == 0 || distance < best_distance) {
+            best = node;
+            best_distance = distance;
+        }
+    }
+    if (best.v != 0) { return best; }
+    return node_id_equal(self->leader, self->self) ? (struct node_id){0} : self->leader;
+}
+
 bool session_route_mutates(enum command_kind kind) {
-    return kind == COMMAND_COMMIT || kind == COMMAND_CATALOG;
+    return kind == COMMAND_COMMIT || kind == COMMAND_CATALOG || kind == COMMAND_PREPARE ||
+           kind == COMMAND_RESOLVE;
 }
 
 enum status session_route_give_up(enum command_kind kind, bool maybe_applied,
@@ -56,6 +77,11 @@ struct session_verdict session_route_judge(const struct session_judgement *self)
     ASSERT_IF(self->maybe_applied, session_route_mutates(self->kind));
     struct session_verdict verdict = {
         .step = SESSION_FINISH, .status = self->status, .maybe_applied = self->maybe_applied};
+    if (self->locked) {
+        ASSERT(self->certified && self->status == STATUS_ABORTED_RETRY);
+        verdict.step = SESSION_RETRY_LATER;
+        return verdict;
+    }
     if (self->certified || self->status == STATUS_OK) { return verdict; }
     if (self->status == STATUS_NOT_LEADER) {
         verdict.step = retry_now_if(self, self->new_leader);

@@ -28,6 +28,20 @@ struct session_candidates {
 // 0 when there is nobody to ask.
 struct node_id session_route_target(const struct session_candidates *self);
 
+// Whom to ask for a read that any replica may serve: this node if it has one, else the nearest,
+// rather not the leader, which has enough to do.
+struct session_nearest {
+    struct node_id self;
+    bool self_has;                // a replica, that is
+    struct node_id leader;        // by the freshest hint; 0 = unknown
+    const struct node_id *nodes;  // of all replicas
+    const uint64_t *distances;    // of each; NULL = all are equally far
+    uint32_t count;
+    uint32_t rotor;  // where to begin among equals
+};
+// 0 when there is nobody to ask.
+struct node_id session_route_nearest(const struct session_nearest *self);
+
 // What an answer means.
 struct session_judgement {
     enum command_kind kind;
@@ -38,6 +52,7 @@ struct session_judgement {
                          // and it leads
     bool newer_map;      // STALE_SHARD_MAP: what it brought changed the route of this call
     bool maybe_applied;  // by an earlier attempt
+    bool locked;         // a certified ABORTED_RETRY: a lock was in the way, nothing happened
     uint32_t hops;       // immediate retries since the last wait
 };
 struct session_verdict {

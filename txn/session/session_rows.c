@@ -7,9 +7,37 @@
 // LIMIT: a page passes over deleted keys without counting them; a range full of deletes is one long
 // walk until versions are collected.
 #include "dataplane/base/assert.h"
+#include "dataplane/base/mutant.h"
 #include "txn/session/session_internal.h"
 
 #include <string.h>
+
+// --- What a snapshot may miss ---
+
+// A version above the snapshot that was prepared here by the time of first contact may have been
+// acknowledged before the read began.
+static bool uncertain_visit(void *ctx, const struct mvcc_version *version) {
+    struct session_exec *self = ctx;
+    const struct hlc_ts limit = hlc_larger(self->contact, self->read.timestamp);
+    const struct hlc_ts known = MUTANT(UNCERTAIN_BY_COMMIT) ? version->ts : version->prepared;
+    if (!hlc_before(limit, known)) { self->uncertain = hlc_larger(self->uncertain, version->ts); }
+    return true;
+}
+
+// Over [start, end), or start alone, of a read over several shards (which has a first contact).
+static enum status note_uncertain(struct session_exec *self, struct slice start, struct slice end,
+                                  bool alone) {
+    if (self->contact.v == 0) { return STATUS_OK; }
+    const struct mvcc_above above = {.start = start,
+                                     .end = end,
+                                     .alone = alone,
+                                     .ts = self->read.timestamp,
+                                     .visit = uncertain_visit,
+                                     .ctx = self};
+    return mvcc_above(apply_reader(self->session->config.apply), &above);
+}
+
+// --- Keys ---
 
 static bool row_fits(const struct codec_writer *w) {
     return w->status == STATUS_OK && w->buf->size <= COMMAND_READ_SIZE_MAX;
@@ -31,16 +59,17 @@ static enum status read_one(struct session_exec *self, struct slice key, struct 
         *out_detail = "the values read exceed 16 MiB together; read fewer keys";
         return STATUS_RESOURCE_EXHAUSTED;
     }
-    return STATUS_OK;
+    *out_detail = "the store cannot be read";
+    return note_uncertain(self, key, SLICE_EMPTY, true);
 }
 
 enum status session__read_rows(struct session_exec *self, const struct shard_descriptor *descriptor,
-                               struct slice payload, const char **out_detail) {
+                               const char **out_detail) {
     struct command_read_reader reader;
     struct codec_writer w;
     codec_writer_init(&w, &self->rows);
     *out_detail = "the read does not decode";
-    if (command_read_open(&reader, payload) != STATUS_OK) { return STATUS_INVALID_ARGUMENT; }
+    if (command_read_open(&reader, self->payload) != STATUS_OK) { return STATUS_INVALID_ARGUMENT; }
     for (uint32_t i = 0; i < reader.key_count; i++) {
         struct slice key;
         if (command_read_next(&reader, &key) != STATUS_OK) { return STATUS_INVALID_ARGUMENT; }
@@ -53,6 +82,8 @@ enum status session__read_rows(struct session_exec *self, const struct shard_des
     }
     return STATUS_OK;
 }
+
+// --- Spans ---
 
 struct slice session__scan_key(const struct command_scan *scan, uint8_t out[SHARD_KEY_SIZE_MAX]) {
     if (!scan->reverse) { return scan->start; }
@@ -131,13 +162,27 @@ static void page_end(struct page *self, const struct mvcc_scan *part) {
     command_scan_end_encode(&self->w, self->resume.size > 0, self->resume);
 }
 
+// What the page covers: up to where the next one begins.
+static enum status scan_uncertain(struct session_exec *self, const struct page *page,
+                                  const struct mvcc_scan *part) {
+    const bool reverse = page->scan->reverse;
+    const struct slice start = page->full && reverse ? page->resume : part->start;
+    const struct slice end = page->full && !reverse ? page->resume : part->end;
+    return note_uncertain(self, start, end, false);
+}
+
+// The end of a scan's keyspace, where none is given.
+static void scan_bound(struct command_scan *scan, uint8_t next[SHARD_KEYSPACE_PREFIX_SIZE]) {
+    if (scan->end.size == 0) { scan->end = command_keyspace_end(scan->start, next); }
+}
+
 enum status session__scan_rows(struct session_exec *self, const struct shard_descriptor *descriptor,
-                               struct slice payload, const char **out_detail) {
+                               const char **out_detail) {
     struct command_scan scan;
     *out_detail = "the scan does not decode";
-    if (command_scan_decode(payload, &scan) != STATUS_OK) { return STATUS_INVALID_ARGUMENT; }
+    if (command_scan_decode(self->payload, &scan) != STATUS_OK) { return STATUS_INVALID_ARGUMENT; }
     uint8_t next[SHARD_KEYSPACE_PREFIX_SIZE];
-    if (scan.end.size == 0) { scan.end = command_keyspace_end(scan.start, next); }
+    scan_bound(&scan, next);
     struct page page = {.scan = &scan};
     codec_writer_init(&page.w, &self->rows);
     struct mvcc_scan part = {
@@ -146,7 +191,12 @@ enum status session__scan_rows(struct session_exec *self, const struct shard_des
         *out_detail = "the scan begins outside the shard";
         return STATUS_INVALID_ARGUMENT;
     }
-    const enum status st = mvcc_scan(apply_reader(self->session->config.apply), &part);
+    enum status st = mvcc_scan(apply_reader(self->session->config.apply), &part);
+    if (st != STATUS_OK) {
+        *out_detail = "the store cannot be read";
+        return st;
+    }
+    st = scan_uncertain(self, &page, &part);
     if (st != STATUS_OK) {
         *out_detail = "the store cannot be read";
         return st;
@@ -156,4 +206,34 @@ enum status session__scan_rows(struct session_exec *self, const struct shard_des
     ASSERT(page.w.status == STATUS_OK || page.w.status == STATUS_RESOURCE_EXHAUSTED);
     *out_detail = "no memory for the rows";
     return page.w.status;
+}
+
+// --- What has to be waited for ---
+
+static bool keys_blocked(const struct session_exec *self, const struct lock_table *locks,
+                         struct hlc_ts limit, struct lock_conflict *out) {
+    struct command_read_reader reader;
+    enum status st = command_read_open(&reader, self->payload);
+    for (uint32_t i = 0; st == STATUS_OK && i < reader.key_count; i++) {
+        struct slice key;
+        st = command_read_next(&reader, &key);
+        if (st == STATUS_OK && lock_table_blocks_read(locks, key, limit, out)) { return true; }
+    }
+    return false;
+}
+
+bool session__read_blocked(struct session_exec *self, const struct shard_descriptor *descriptor,
+                           struct hlc_ts limit, struct lock_conflict *out) {
+    const struct lock_table *locks = session__locks(self);
+    if (locks == NULL || hlc_before(limit, lock_table_min_prepared(locks))) { return false; }
+    if (self->kind == COMMAND_READ) { return keys_blocked(self, locks, limit, out); }
+    struct command_scan scan;
+    struct mvcc_scan part;
+    uint8_t next[SHARD_KEYSPACE_PREFIX_SIZE];
+    if (command_scan_decode(self->payload, &scan) != STATUS_OK) { return false; }
+    scan_bound(&scan, next);
+    // LIMIT: a lock anywhere in the shard's part of the scan is waited for, also where this page
+    // would have ended before it.
+    return clamp(&scan, descriptor, &part) &&
+           lock_table_blocks_scan(locks, part.start, part.end, limit, out);
 }

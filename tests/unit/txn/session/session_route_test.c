@@ -8,7 +8,7 @@
 
 #include <cmocka.h>
 
-enum { CERTIFIED = 1, ENTERED = 2, LEADER = 4, NEWER = 8, MAYBE = 16, HOPPED = 32 };
+enum { CERTIFIED = 1, ENTERED = 2, LEADER = 4, NEWER = 8, MAYBE = 16, HOPPED = 32, LOCKED = 64 };
 
 struct rule {
     const char *story;
@@ -56,6 +56,13 @@ static const struct rule rules[] = {
     {"clock, after a loss", COMMIT, STATUS_CLOCK_AHEAD, MAYBE, LATER, true},
     {"garbage", READ, STATUS_INVALID_ARGUMENT, 0, FINISH, false},
     {"refusal, after a loss", COMMIT, STATUS_INVALID_ARGUMENT, MAYBE, LATER, true},
+    {"prepared", COMMAND_PREPARE, STATUS_OK, CERTIFIED | MAYBE, FINISH, true},
+    {"prepare lost", COMMAND_PREPARE, STATUS_UNAVAILABLE, ENTERED, LATER, true},
+    {"resolution lost", COMMAND_RESOLVE, STATUS_UNAVAILABLE, ENTERED, LATER, true},
+    {"prepare waited in vain", COMMAND_PREPARE, STATUS_UNAVAILABLE, 0, LATER, false},
+    {"a read of it is not the newest", COMMIT, STATUS_ABORTED_RETRY, CERTIFIED, FINISH, false},
+    {"a lock is in the way", COMMIT, STATUS_ABORTED_RETRY, CERTIFIED | LOCKED, LATER, false},
+    {"a lock, after a loss", COMMIT, STATUS_ABORTED_RETRY, CERTIFIED | LOCKED | MAYBE, LATER, true},
     {"too much to read", READ, STATUS_RESOURCE_EXHAUSTED, 0, FINISH, false},
 };
 
@@ -68,6 +75,7 @@ static struct session_verdict judge(const struct rule *rule) {
         .new_leader = (rule->facts & LEADER) != 0,
         .newer_map = (rule->facts & NEWER) != 0,
         .maybe_applied = (rule->facts & MAYBE) != 0,
+        .locked = (rule->facts & LOCKED) != 0,
         .hops = (rule->facts & HOPPED) != 0 ? SESSION_HOPS_MAX : SESSION_HOPS_MAX - 1,
     };
     return session_route_judge(&judgement);
@@ -151,6 +159,49 @@ static void test_session_route_chooses_as_the_table_says(void **state) {
     }
 }
 
+struct near_choice {
+    const char *story;
+    bool self_has;
+    uint32_t leader;
+    uint32_t rotor;
+    uint64_t distances[4];
+    uint32_t expected;
+};
+
+// This node is 1; the shard is on 2, 3, 4 and 5, or on this one too.
+static const struct near_choice near_choices[] = {
+    {"own replica", true, 2, 0, {9, 1, 1, 1}, 1},
+    {"own replica leads", true, 1, 0, {9, 1, 1, 1}, 1},
+    {"the nearest", false, 2, 0, {1, 9, 5, 7}, 4},
+    {"the nearest, leader unknown", false, 0, 0, {4, 9, 5, 7}, 2},
+    {"equally near: the next in turn", false, 2, 2, {1, 5, 5, 5}, 4},
+    {"equally near: the one after", false, 2, 3, {1, 5, 5, 5}, 5},
+    {"equally near: never the leader", false, 2, 4, {1, 5, 5, 5}, 3},
+};
+
+static void test_session_route_asks_the_nearest_for_what_is_closed(void **state) {
+    (void)state;
+    const struct node_id nodes[] = {{2}, {3}, {4}, {5}};
+    for (size_t i = 0; i < sizeof(near_choices) / sizeof(near_choices[0]); i++) {
+        struct session_nearest nearest = {.self = {1},
+                                          .self_has = near_choices[i].self_has,
+                                          .leader = {near_choices[i].leader},
+                                          .nodes = nodes,
+                                          .distances = near_choices[i].distances,
+                                          .count = 4,
+                                          .rotor = near_choices[i].rotor};
+        if (session_route_nearest(&nearest).v != near_choices[i].expected) {
+            fail_msg("%s: node %u", near_choices[i].story, session_route_nearest(&nearest).v);
+        }
+    }
+    // The leader rather than nobody; nobody rather than this node, which has no replica.
+    struct session_nearest only = {.self = {1}, .leader = {2}, .nodes = nodes, .count = 1};
+    assert_int_equal(session_route_nearest(&only).v, 2);
+    only.leader.v = 1;
+    only.count = 0;
+    assert_int_equal(session_route_nearest(&only).v, 0);
+}
+
 static void test_session_route_asks_the_avoided_rather_than_nobody(void **state) {
     (void)state;
     const struct node_id nodes[] = {{1}, {2}};
@@ -178,6 +229,7 @@ int main(void) {
         cmocka_unit_test(test_session_route_never_ends_a_lost_commit_as_a_failure),
         cmocka_unit_test(test_session_route_gives_up_honestly),
         cmocka_unit_test(test_session_route_chooses_as_the_table_says),
+        cmocka_unit_test(test_session_route_asks_the_nearest_for_what_is_closed),
         cmocka_unit_test(test_session_route_asks_the_avoided_rather_than_nobody),
         cmocka_unit_test(test_session_route_backs_off_from_2_to_100_ms),
     };

@@ -9,7 +9,7 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { PENDING_MAX = 64, DEADLINE_MS = 3000 };
+enum { PENDING_MAX = 64, DEADLINE_MS = 3000, WORLD_WAITS_MAX = 8 };
 
 // --- The outside world of a node ---
 
@@ -130,7 +130,11 @@ static void open_replicas(struct world_node *node, bool first_leaders) {
 }
 
 static void create_table(struct world_node *node) {
-    const struct support_config support = {node->id, 1, 1000000000, 100000000, node->world->now_ns};
+    const struct support_config support = {.self = node->id,
+                                           .boot = 1,
+                                           .duration_ns = 1000000000,
+                                           .interval_ns = 100000000,
+                                           .now_ns = node->world->now_ns};
     support_init(&node->support, &support);
     const struct replica_table_config config = {
         .self = node->id,
@@ -151,6 +155,13 @@ static void create_table(struct world_node *node) {
     node->table = replica_table_create(&config);
 }
 
+static void on_recover(void *ctx, struct shard_id shard, const struct lock_holder *holder) {
+    struct world_node *node = ctx;
+    (void)shard;
+    node->recoveries++;
+    node->recovered = holder->txn;
+}
+
 static void create_session(struct world_node *node) {
     const struct session_config config = {
         .self = node->id,
@@ -164,6 +175,8 @@ static void create_session(struct world_node *node) {
         .attempt_ns = 500000000,
         .catalog_nodes = catalog_nodes,
         .ctx = node,
+        .recover = on_recover,
+        .waits_max = WORLD_WAITS_MAX,
     };
     node->session = session_create(&config);
 }
@@ -303,6 +316,8 @@ static void on_done(struct session_call *call, const struct session_result *resu
     self->ended++;
     self->status = result->status;
     self->certificate = result->certificate;
+    self->contact = result->contact;
+    self->uncertain = result->uncertain;
     buf_reset(&self->result);
     ASSERT(buf_append(&self->result, result->payload) == STATUS_OK);
     (void)snprintf(self->detail, sizeof(self->detail), "%.*s", (int)result->detail.size,
@@ -328,12 +343,17 @@ static void start(struct world_node *node, struct world_call *call) {
     world_turn(node);
 }
 
+struct txn_id world_txn_id(uint64_t id) {
+    struct txn_id txn = {{0xAB}};
+    codec_store_u64(txn.v + 1, id);
+    return txn;
+}
+
 void world_commit(struct world_node *node, struct world_call *call, uint64_t id, uint64_t ms,
                   const struct command_commit *commit) {
     struct codec_writer w = prepare(node, call, COMMAND_COMMIT, ms);
     struct command_commit with_id = *commit;
-    with_id.txn.v[0] = 0xAB;
-    codec_store_u64(with_id.txn.v + 1, id);
+    with_id.txn = world_txn_id(id);
     struct err err = {0};
     ASSERT(command_commit_check(&with_id, &err) == STATUS_OK);
     command_commit_encode(&w, &with_id);
@@ -378,11 +398,66 @@ void world_scan(struct world_node *node, struct world_call *call, const struct c
     start(node, call);
 }
 
+void world_prepare(struct world_node *node, struct world_call *call, const struct world_part *part,
+                   uint64_t ms) {
+    struct codec_writer w = prepare(node, call, COMMAND_PREPARE, ms);
+    const struct command_mutation put = {COMMAND_PUT, part->key, part->value};
+    const struct command_span read = {.start = part->key};
+    const struct command_commit commit = {.txn = world_txn_id(part->id),
+                                          .snapshot = part->snapshot,
+                                          .reads = &read,
+                                          .read_count = part->reads ? 1 : 0,
+                                          .mutations = &put,
+                                          .mutation_count = part->reads ? 0 : 1};
+    struct buf encoded;
+    struct codec_writer part_writer;
+    buf_init(&encoded, 1 << 20);
+    codec_writer_init(&part_writer, &encoded);
+    command_commit_encode(&part_writer, &commit);
+    const struct slice other = KEY("other");
+    const struct slice participants[2] = {part->home ? part->key : other,
+                                          part->home ? other : part->key};
+    const struct command_prepare whole = {.txn = commit.txn,
+                                          .attempt = {part->attempt, 0},
+                                          .begin = part->begin,
+                                          .request_hash = part->id,
+                                          .self = part->home ? 0 : 1,
+                                          .participant_count = 2,
+                                          .participants = participants,
+                                          .part = buf_slice(&encoded)};
+    command_prepare_encode(&w, &whole);
+    buf_deinit(&encoded);
+    call->call.key = part->key;
+    start(node, call);
+}
+
+void world_resolve(struct world_node *node, struct world_call *call, const struct world_part *part,
+                   enum command_decision decision, struct hlc_ts commit) {
+    struct codec_writer w = prepare(node, call, COMMAND_RESOLVE, DEADLINE_MS);
+    const struct command_resolution resolution = {.txn = world_txn_id(part->id),
+                                                  .attempt = {part->attempt, 0},
+                                                  .begin = part->begin,
+                                                  .decision = decision,
+                                                  .commit = commit,
+                                                  .request_hash = part->id};
+    command_resolve_begin(&w, 1);
+    command_resolution_encode(&w, &resolution);
+    call->call.key = part->key;
+    start(node, call);
+}
+
+struct command_txn_answer world_answer(const struct world_call *call) {
+    struct codec_reader r;
+    struct command_txn_answer answer;
+    codec_reader_init(&r, buf_slice(&call->result));
+    ASSERT(command_txn_answer_decode(&r, &answer) == STATUS_OK && codec_finish(&r) == STATUS_OK);
+    return answer;
+}
+
 void world_txn_status(struct world_node *node, struct world_call *call, uint64_t id,
                       struct slice key) {
     struct codec_writer w = prepare(node, call, COMMAND_TXN_STATUS, DEADLINE_MS);
-    struct txn_id txn = {{0xAB}};
-    codec_store_u64(txn.v + 1, id);
+    const struct txn_id txn = world_txn_id(id);
     codec_put_raw(&w, slice_make(txn.v, sizeof(txn.v)));
     call->call.key = key;
     start(node, call);

@@ -37,6 +37,8 @@ struct world_node {
     struct state_machine catalog;  // answers ALREADY_EXISTS to "again", else echoes
     uint64_t catalog_applied;
     int64_t wall_offset_us;
+    uint32_t recoveries;  // times that session_config.recover was called
+    struct txn_id recovered;
 };
 
 struct world_letter {
@@ -85,6 +87,8 @@ struct world_call {
     struct command_certificate certificate;
     struct buf result;
     char detail[256];
+    struct hlc_ts contact;
+    struct hlc_ts uncertain;
 };
 
 // Starts a call whose deadline is `ms` from now (others: 3 s).
@@ -98,6 +102,25 @@ void world_create_key(struct world_node *node, struct world_call *call, uint64_t
 void world_read(struct world_node *node, struct world_call *call, struct slice key,
                 const struct command_read *options);
 void world_scan(struct world_node *node, struct world_call *call, const struct command_scan *scan);
+// One part of a transaction over two shards: the put of one key.
+struct world_part {
+    uint64_t id;
+    uint64_t attempt;
+    struct hlc_ts begin;
+    struct slice key;
+    struct slice value;
+    bool reads;  // the key is read and locked, not written
+    bool home;   // this part is
+    struct hlc_ts snapshot;
+};
+struct txn_id world_txn_id(uint64_t id);
+void world_prepare(struct world_node *node, struct world_call *call, const struct world_part *part,
+                   uint64_t ms);
+// Of the part's attempt, to the shard of its key.
+void world_resolve(struct world_node *node, struct world_call *call, const struct world_part *part,
+                   enum command_decision decision, struct hlc_ts commit);
+// The one answer that a prepare or a resolve ended with.
+struct command_txn_answer world_answer(const struct world_call *call);
 void world_txn_status(struct world_node *node, struct world_call *call, uint64_t id,
                       struct slice key);
 void world_catalog(struct world_node *node, struct world_call *call, struct slice payload);
