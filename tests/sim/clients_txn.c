@@ -155,6 +155,7 @@ static void finish_commit(struct sim_txn_client *self) {
         self->outcome = self->maybe && !naive ? LIST_APPEND_INFO : LIST_APPEND_FAIL;
     }
     stats->ok += self->outcome == LIST_APPEND_OK;
+    stats->many += self->outcome == LIST_APPEND_OK && sim_txn__is_many(self);
     stats->aborted += self->outcome == LIST_APPEND_FAIL;
     stats->unknown += self->outcome == LIST_APPEND_INFO;
     if (self->outcome == LIST_APPEND_OK) { see(self, self->commit_ts); }
@@ -589,6 +590,17 @@ bool sim_txn_is_idle(const struct sim_txn_load *self) {
         if (client->phase != SIM_TXN_IDLE || heap_has(&client->step.heap)) { return false; }
     }
     return true;
+}
+
+void sim_txn_stats_add(struct sim_txn_stats *self, const struct sim_txn_stats *more) {
+    self->ok += more->ok;
+    self->many += more->many;
+    self->aborted += more->aborted;
+    self->unknown += more->unknown;
+    self->reads += more->reads;
+    self->stale_reads += more->stale_reads;
+    self->unread += more->unread;
+    self->audits += more->audits;
 }
 
 // --- The judges ---

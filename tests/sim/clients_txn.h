@@ -100,6 +100,7 @@ struct sim_txn_client {
 
 struct sim_txn_stats {
     uint64_t ok;
+    uint64_t many;  // of these, over several shards
     uint64_t aborted;
     uint64_t unknown;
     uint64_t reads;
@@ -135,5 +136,6 @@ void sim_txn_start(struct sim_txn_load *self);
 // Everything is quiet: reads every list and every account, each must succeed.
 void sim_txn_finish(struct sim_txn_load *self);
 bool sim_txn_is_idle(const struct sim_txn_load *self);
+void sim_txn_stats_add(struct sim_txn_stats *self, const struct sim_txn_stats *more);
 // Judges what was seen; fails the world.
 void sim_txn_audit(struct sim_txn_load *self);

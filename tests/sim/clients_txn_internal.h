@@ -12,6 +12,8 @@ enum { SIM_TXN_BALANCE = 100 };  // of an account that nobody has written yet
 
 struct slice sim_txn__key(const struct sim_txn_client *self, const struct sim_txn_item *item,
                           uint8_t out[SIM_TXN_KEY_SIZE]);
+// The keys lie on more than one shard.
+bool sim_txn__is_many(const struct sim_txn_client *self);
 void sim_txn__encode_read(const struct sim_txn_client *self, struct sim_call *call);
 // False when it is not one row for each item.
 bool sim_txn__decode_rows(struct sim_txn_client *self, struct slice payload);

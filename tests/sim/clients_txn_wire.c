@@ -64,6 +64,20 @@ static bool decode_value(const struct sim_txn_client *self, struct sim_txn_item 
 
 // --- Calls ---
 
+bool sim_txn__is_many(const struct sim_txn_client *self) {
+    const uint32_t shards = self->world->plan.shard_count;
+    if (self->kind == SIM_TXN_RANGES) {
+        return self->range_count > 1 &&
+               self->ranges[0].group % shards != self->ranges[1].group % shards;
+    }
+    const uint32_t places = self->kind == SIM_TXN_LISTS ? SIM_TXN_SLOTS : SIM_TXN_ACCOUNTS;
+    for (uint32_t i = 1; i < self->item_count; i++) {
+        uint32_t first = self->items[0].key % places % shards;
+        if (self->items[i].key % places % shards != first) { return true; }
+    }
+    return false;
+}
+
 static void put(struct buf *buf, struct slice bytes) {
     buf_reset(buf);
     enum status st = buf_append(buf, bytes);

@@ -99,6 +99,7 @@ void sim_totals_add(struct sim_totals *self, const struct sim_run_report *report
     self->faults += result->faults;
     self->virtual_ns += result->virtual_ns;
     self->undecided += result->undecided;
+    sim_txn_stats_add(&self->txns, &result->txns);
 }
 
 void sim_totals_print(const struct sim_totals *self, double cpu_seconds) {
@@ -108,6 +109,12 @@ void sim_totals_print(const struct sim_totals *self, double cpu_seconds) {
                  ", undecided keys %" PRIu64 "\n",
                  self->ops, self->committed_ok, self->unknown, self->refused, self->leader_changes,
                  self->restarts, self->events, self->undecided);
+    const struct sim_txn_stats *txns = &self->txns;
+    (void)printf("transactions: ok %" PRIu64 " (%" PRIu64 " over several shards), aborted %" PRIu64
+                 ", unknown %" PRIu64 "; reads %" PRIu64 " (%" PRIu64
+                 " of any age), audits %" PRIu64 ", not read %" PRIu64 "\n",
+                 txns->ok, txns->many, txns->aborted, txns->unknown, txns->reads, txns->stale_reads,
+                 txns->audits, txns->unread);
     if (cpu_seconds <= 0 || simulated <= 0) { return; }
     (void)printf("%.0f simulated seconds in %.1f of one core: %.0f times real time; per simulated "
                  "second %.1f ops, %.1f faults, %.0f events\n",
