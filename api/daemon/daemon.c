@@ -62,7 +62,7 @@ static void tell_usable(struct daemon *self) {
 static void on_ready(void *ctx) {
     struct daemon *self = ctx;
     struct node_core *core = node_core_get(self->node);
-    data_set_node(self->data, node_core_session(core), node_core_hlc(core),
+    data_set_node(self->data, node_core_gateway(core), node_core_hlc(core),
                   node_self(self->node)->id);
     tell_usable(self);
 }

@@ -251,7 +251,7 @@ static void data_item_start(struct data_item *item) {
     }
     data__count(data, item->call.kind);
     item->running = true;
-    session_start(data->config.session, &item->call);
+    gateway_start(data->config.gateway, &item->call);
 }
 
 static void data_batch_run(struct loop_task *task) {
@@ -351,7 +351,7 @@ static void data_stream_cancel_items(struct data_stream *stream) {
         stream->started++;
         for (uint32_t i = 0; i < batch->count; i++) {
             if (batch->items[i].running) {
-                session_cancel(stream->data->config.session, &batch->items[i].call);
+                gateway_cancel(stream->data->config.gateway, &batch->items[i].call);
             }
         }
         struct data_batch *next = batch->next;

@@ -62,9 +62,9 @@ void data_destroy(struct data *self) {
     mem_free(self);
 }
 
-void data_set_node(struct data *self, struct session *session, struct hlc_clock *hlc,
+void data_set_node(struct data *self, struct gateway *gateway, struct hlc_clock *hlc,
                    struct node_id node) {
-    self->config.session = session;
+    self->config.gateway = gateway;
     self->config.hlc = hlc;
     self->config.self = node;
 }

@@ -14,14 +14,14 @@
 #include "api/rpc/rpc.h"
 #include "dataplane/loop/loop.h"
 #include "dataplane/port/env.h"
-#include "txn/session/session.h"
+#include "txn/gateway/gateway.h"
 
 struct data;
 
 struct data_config {
     struct rpc_server *server;
     struct loop *loop;
-    struct session *session;
+    struct gateway *gateway;
     struct hlc_clock *hlc;
     const struct env *env;
     struct node_id self;
@@ -36,7 +36,7 @@ struct data *data_create(const struct data_config *config);
 void data_destroy(struct data *self);
 // Loop, before the first directory is set: whom requests go to. A node without identity has none
 // yet, and requests that name no known keyspace never get that far.
-void data_set_node(struct data *self, struct session *session, struct hlc_clock *hlc,
+void data_set_node(struct data *self, struct gateway *gateway, struct hlc_clock *hlc,
                    struct node_id node);
 // The keyspaces that requests may name; takes the reference.
 void data_set_directory(struct data *self, struct directory *directory);

@@ -132,7 +132,7 @@ static void data_scan_page(struct data_scan *state) {
     };
     state->running = true;
     data__count(data, COMMAND_SCAN);
-    session_start(data->config.session, &state->call);
+    gateway_start(data->config.gateway, &state->call);
 }
 
 static void data_scan_run(struct loop_task *task) {
@@ -158,7 +158,7 @@ static void data_scan_cancel_run(struct loop_task *task) {
     MARK("data.scan.cancelled");
     state->cancelled = true;
     if (state->running) {
-        session_cancel(state->data->config.session, &state->call);
+        gateway_cancel(state->data->config.gateway, &state->call);
     } else if (!state->finished) {
         data_scan_fail_status(state, STATUS_CANCELLED);
     }

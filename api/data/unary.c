@@ -66,7 +66,7 @@ static void data_unary_run(struct loop_task *task) {
         return;
     }
     data__count(state->data, state->call.kind);
-    session_start(state->data->config.session, &state->call);
+    gateway_start(state->data->config.gateway, &state->call);
 }
 
 // --- On a poller ---

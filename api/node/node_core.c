@@ -33,6 +33,8 @@ void node_core_config_defaults(struct node_core_config *config) {
         .gossip_interval_ns = 100000000,
         .calls_max = 16384,
         .served_max = 16384,
+        .txns_max = 8192,
+        .recoveries_max = 4096,
         .shard_pending_max = 4096,
         .shard_pending_size_max = 64 << 20,
         .trim_lag_max = REPLICA_TRIM_LAG_MAX,
@@ -124,6 +126,11 @@ static void create_table(struct node_core *self) {
     self->table = replica_table_create(&table);
 }
 
+static void on_recover(void *ctx, struct shard_id shard, const struct lock_holder *holder) {
+    struct node_core *self = ctx;
+    if (self->gateway != NULL) { gateway_recover(self->gateway, shard, holder); }
+}
+
 static void create_session(struct node_core *self) {
     struct session_config session = {
         .self = self->config.self.id,
@@ -137,8 +144,19 @@ static void create_session(struct node_core *self) {
         .attempt_ns = 500000000,
         .catalog_nodes = catalog_nodes,
         .ctx = self,
+        .recover = on_recover,
     };
     self->session = session_create(&session);
+    struct gateway_config gateway = {
+        .self = self->config.self.id,
+        .env = self->config.env,
+        .hlc = &self->hlc,
+        .session = self->session,
+        .map = catalog_shard_map(self->catalog),
+        .txns_max = self->config.txns_max,
+        .recoveries_max = self->config.recoveries_max,
+    };
+    self->gateway = gateway_create(&gateway);
 }
 
 static enum status create_catalog(struct node_core *self, struct err *err) {
@@ -208,6 +226,8 @@ fail:
 }
 
 void node_core_destroy(struct node_core *self) {
+    if (self->gateway != NULL) { gateway_destroy(self->gateway); }
+    self->gateway = NULL;
     if (self->session != NULL) { session_destroy(self->session); }
     if (self->table != NULL) { replica_table_destroy(self->table); }
     if (self->catalog_machine != NULL) { catalog_machine_destroy(self->catalog_machine); }
@@ -274,6 +294,7 @@ void node_core_on_durable(struct node_core *self, const struct log_completion *i
 uint64_t node_core_deadline_ns(const struct node_core *self) {
     uint64_t at =
         smaller(replica_table_deadline_ns(self->table), session_deadline_ns(self->session));
+    at = smaller(at, gateway_deadline_ns(self->gateway));
     at = smaller(at, smaller(self->gossip_due_ns, node_core__status_deadline(self)));
     at = smaller(at, node_core__members_deadline(self));
     at = smaller(at, node_watchdog_deadline_ns(&self->watchdog));
@@ -284,6 +305,7 @@ void node_core_on_time(struct node_core *self) {
     uint64_t now = env_now(self->config.env);
     replica_table_on_time(self->table);
     session_on_time(self->session);
+    gateway_on_time(self->gateway);
     if (now >= self->gossip_due_ns) { (void)apply_collect(self->apply, NODE_COLLECT_MAX); }
     node_core__gossip_on_time(self, now);
     node_core__register_on_time(self, now);
@@ -293,10 +315,13 @@ void node_core_on_time(struct node_core *self) {
 
 void node_core_turn(struct node_core *self) {
     node_core__disk_turn(self);
-    do {
+    bool again = true;
+    while (again) {
         take_catalog(self);
         replica_table_turn(self->table);
-    } while (self->catalog_dirty);
+        // What the answers of this turn decide goes into this turn's group commit.
+        again = gateway_turn(self->gateway) || self->catalog_dirty;
+    }
     raftlog_turn(self->config.log);
 }
 
@@ -314,6 +339,9 @@ bool node_core_flush_wanted(const struct node_core *self) {
 
 struct session *node_core_session(struct node_core *self) {
     return self->session;
+}
+struct gateway *node_core_gateway(struct node_core *self) {
+    return self->gateway;
 }
 struct catalog *node_core_catalog(struct node_core *self) {
     return self->catalog;

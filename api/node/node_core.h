@@ -5,7 +5,7 @@
 //             and the engine given at creation;
 //             a member of the catalogue group learns the catalogue from its log alone, every other
 //             node from deltas alone.
-// Ownership:  the core owns support, clock, table, session, catalogue and machines; engine, log and
+// Ownership:  the core owns support, clock, table, session, gateway, catalogue and machines; engine, log and
 //             env are borrowed and outlive it.
 // Thread:     confined to the shard loop.
 // See:        api/node/README.md; docs/ARCHITECTURE.md; tests/sim
@@ -17,6 +17,7 @@
 #include "dataplane/replica/replica_table.h"
 #include "storage/raftlog/raftlog.h"
 #include "txn/apply/apply.h"
+#include "txn/gateway/gateway.h"
 #include "txn/session/session.h"
 
 struct node_core;
@@ -39,6 +40,8 @@ struct node_core_config {
     uint64_t gossip_interval_ns;
     uint32_t calls_max;          // client calls in flight as gateway
     uint32_t served_max;         // calls in flight for other gateways
+    uint32_t txns_max;           // transactions over several shards, coordinated here at once
+    uint32_t recoveries_max;     // transactions of others that are brought to an end here at once
     uint32_t shard_pending_max;  // proposals in flight per shard
     uint64_t shard_pending_size_max;
     // Entries that logs keep for replicas that lag or are away; beyond that they get snapshots.
@@ -97,6 +100,8 @@ void node_core_flush_done(struct node_core *self, bool flushed);
 bool node_core_flush_wanted(const struct node_core *self);
 
 struct session *node_core_session(struct node_core *self);
+// Where clients' requests go.
+struct gateway *node_core_gateway(struct node_core *self);
 struct catalog *node_core_catalog(struct node_core *self);
 struct replica_table *node_core_table(struct node_core *self);
 struct apply *node_core_apply(struct node_core *self);

@@ -35,6 +35,7 @@ struct node_core {
     struct apply *apply;
     struct replica_table *table;
     struct session *session;
+    struct gateway *gateway;
     struct buf scratch;
 
     struct node_watchdog watchdog;

@@ -42,7 +42,7 @@ static void on_start(struct sim_world *world, struct sim_event *event) {
     self->call.payload = buf_slice(&self->payload);
     self->call.deadline_ns = sim_node_mono_ns(node) + self->budget_ns;
     self->call.done = on_done;
-    session_start(node_core_session(node->core), &self->call);
+    gateway_start(node_core_gateway(node->core), &self->call);
     sim_node_touch(node);
 }
 

@@ -25,7 +25,7 @@ struct fake_txn {
     struct command_outcome outcome;
 };
 
-struct session {
+struct gateway {
     struct fake_row *rows;
     size_t row_count;
     size_t row_capacity;
@@ -51,7 +51,7 @@ struct fake_node {
     struct loop *loop;
     struct rpc_server *server;
     struct data *data;
-    struct session session;
+    struct gateway session;
     struct hlc_clock hlc;
     struct env env;
     char address[FAKE_ADDRESS_SIZE];
@@ -62,7 +62,7 @@ struct fake_node {
 
 // --- Rows ---
 
-static size_t fake_find(const struct session *self, struct slice key, bool *out_found) {
+static size_t fake_find(const struct gateway *self, struct slice key, bool *out_found) {
     size_t low = 0;
     size_t high = self->row_count;
     *out_found = false;
@@ -79,7 +79,7 @@ static size_t fake_find(const struct session *self, struct slice key, bool *out_
     return low;
 }
 
-static void fake_write(struct session *self, struct slice key, struct bytes *value) {
+static void fake_write(struct gateway *self, struct slice key, struct bytes *value) {
     bool found;
     size_t at = fake_find(self, key, &found);
     if (!found) {
@@ -96,7 +96,7 @@ static void fake_write(struct session *self, struct slice key, struct bytes *val
     self->rows[at].version = self->clock;
 }
 
-static bool fake_holds(const struct session *self, const struct command_condition *condition) {
+static bool fake_holds(const struct gateway *self, const struct command_condition *condition) {
     bool found;
     size_t at = fake_find(self, condition->key, &found);
     const struct fake_row *row = found ? &self->rows[at] : NULL;
@@ -121,7 +121,7 @@ static bool fake_holds(const struct session *self, const struct command_conditio
 
 // --- Commands ---
 
-static void fake_mutate(struct session *self, const struct command_mutation *mutation) {
+static void fake_mutate(struct gateway *self, const struct command_mutation *mutation) {
     if (mutation->kind == COMMAND_PUT) {
         fake_write(self, mutation->key, bytes_copy(mutation->value));
     } else if (mutation->kind == COMMAND_DELETE) {
@@ -136,7 +136,7 @@ static void fake_mutate(struct session *self, const struct command_mutation *mut
     }
 }
 
-static struct command_outcome fake_apply(struct session *self, struct slice payload,
+static struct command_outcome fake_apply(struct gateway *self, struct slice payload,
                                          struct txn_id *out_id) {
     struct command_commit_reader reader;
     struct command_condition condition;
@@ -162,7 +162,7 @@ static struct command_outcome fake_apply(struct session *self, struct slice payl
     return outcome;
 }
 
-static const struct fake_txn *fake_txn_find(const struct session *self, struct txn_id id) {
+static const struct fake_txn *fake_txn_find(const struct gateway *self, struct txn_id id) {
     // The newest first: tests repeat what they just did.
     for (size_t i = self->txn_count; i > 0 && i + 4096 > self->txn_count; i--) {
         if (txn_id_equal(self->txns[i - 1].id, id)) { return &self->txns[i - 1]; }
@@ -170,7 +170,7 @@ static const struct fake_txn *fake_txn_find(const struct session *self, struct t
     return NULL;
 }
 
-static enum status fake_commit(struct session *self, struct slice payload) {
+static enum status fake_commit(struct gateway *self, struct slice payload) {
     struct command_commit_reader reader;
     enum status st = command_commit_open(&reader, payload);
     ASSERT(st == STATUS_OK);
@@ -194,7 +194,7 @@ static enum status fake_commit(struct session *self, struct slice payload) {
     return outcome.status;
 }
 
-static enum status fake_read(struct session *self, struct slice payload) {
+static enum status fake_read(struct gateway *self, struct slice payload) {
     struct command_read_reader reader;
     struct codec_writer w;
     enum status st = command_read_open(&reader, payload);
@@ -220,7 +220,7 @@ static bool fake_in_range(const struct command_scan *scan, struct slice key) {
     return slice_has_prefix(key, slice_make(scan->start.data, SHARD_KEYSPACE_PREFIX_SIZE));
 }
 
-static enum status fake_scan(struct session *self, struct slice payload) {
+static enum status fake_scan(struct gateway *self, struct slice payload) {
     struct command_scan scan;
     struct codec_writer w;
     enum status st = command_scan_decode(payload, &scan);
@@ -250,7 +250,7 @@ static enum status fake_scan(struct session *self, struct slice payload) {
     return w.status;
 }
 
-static enum status fake_txn_status(struct session *self, struct slice payload) {
+static enum status fake_txn_status(struct gateway *self, struct slice payload) {
     struct txn_id id;
     ASSERT(payload.size == sizeof(id.v));
     memcpy(id.v, payload.data, sizeof(id.v));
@@ -264,7 +264,7 @@ static enum status fake_txn_status(struct session *self, struct slice payload) {
 
 // --- The session's functions ---
 
-static bool fake_fails(struct session *self, const struct session_call *call,
+static bool fake_fails(struct gateway *self, const struct session_call *call,
                        struct session_result *out) {
     uint32_t kind = atomic_load(&self->fail_kind);
     if (atomic_load(&self->fail_count) == 0 || (kind != 0 && kind != (uint32_t)call->kind)) {
@@ -276,7 +276,7 @@ static bool fake_fails(struct session *self, const struct session_call *call,
     return true;
 }
 
-static void fake_answer(struct session *self, struct session_call *call) {
+static void fake_answer(struct gateway *self, struct session_call *call) {
     struct session_result result;
     if (fake_fails(self, call, &result)) {
         call->done(call, &result);
@@ -303,7 +303,7 @@ static void fake_answer(struct session *self, struct session_call *call) {
     call->done(call, &result);
 }
 
-void session_start(struct session *self, struct session_call *call) {
+void gateway_start(struct gateway *self, struct session_call *call) {
     atomic_fetch_add(&self->started, 1);
     if (atomic_load(&self->hold)) {
         ASSERT(self->held_count < FAKE_HELD_MAX);
@@ -314,7 +314,7 @@ void session_start(struct session *self, struct session_call *call) {
     fake_answer(self, call);
 }
 
-void session_cancel(struct session *self, struct session_call *call) {
+void gateway_cancel(struct gateway *self, struct session_call *call) {
     for (uint32_t i = 0; i < self->held_count; i++) {
         if (self->held[i] != call) { continue; }
         self->held[i] = self->held[--self->held_count];
@@ -331,7 +331,7 @@ void session_cancel(struct session *self, struct session_call *call) {
 static void fake_release(struct loop_task *task) {
     struct fake_node *self =
         (struct fake_node *)(void *)((uint8_t *)task - offsetof(struct fake_node, release));
-    struct session *session = &self->session;
+    struct gateway *session = &self->session;
     while (session->held_count > 0) {
         struct session_call *call = session->held[--session->held_count];
         atomic_store(&session->held_now, session->held_count);
@@ -406,7 +406,7 @@ static void fake_serve(struct fake_node *self, uint32_t items_max, size_t stream
     if (rpc_create(&config, &self->server, &err) != STATUS_OK) { FATAL("%s", err.message); }
     struct data_config data = {.server = self->server,
                                .loop = self->loop,
-                               .session = &self->session,
+                               .gateway = &self->session,
                                .hlc = &self->hlc,
                                .env = &self->env,
                                .self = {1},

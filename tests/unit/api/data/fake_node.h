@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // fake_node.h - a node for tests of api/data and api/client: the real server, handlers and loop
 // over a session that keeps its rows in memory.
-// Invariants: the functions session_start and session_cancel are this fake's: a program that links
-//             it must not link txn/session.
+// Invariants: the functions gateway_start and gateway_cancel are this fake's: a program that links
+//             it must not link txn/gateway.
 // Ownership:  the test owns the node.
 // Thread:     create and destroy: the test's thread. Knobs are atomics, to be set at any time.
 // See:        tests/unit/api/data/data_test.c
