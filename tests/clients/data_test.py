@@ -129,12 +129,13 @@ class DataTest(unittest.TestCase):
         self.refused(grpc.StatusCode.NOT_FOUND, self.data[0].Read, pb.ReadRequest(keyspace="nope", keys=[b"a"]), timeout=10)
         self.refused(invalid, self.put, b"k", b"v", txn_id=b"short")
 
-    def test_several_shards_are_refused_with_a_clear_error(self):
+    def test_several_shards_commit_as_one(self):
         request = pb.CommitRequest(keyspace="t", mutations=[
             pb.Mutation(put=pb.Put(key=b"\x01", value=b"a")), pb.Mutation(put=pb.Put(key=b"\xf0", value=b"b"))])
-        _, text = self.refused(grpc.StatusCode.UNIMPLEMENTED, self.data[0].Commit, request, timeout=10)
-        self.assertIn("shard", text)
-        self.assertFalse(self.get(b"\x01").rows[0].found)
+        answer = self.data[0].Commit(request, timeout=10)
+        rows = self.get(b"\xf0", b"\x01", node=1).rows
+        self.assertEqual([row.value for row in rows], [b"b", b"a"])
+        self.assertEqual({row.version for row in rows}, {answer.timestamp})
 
     def test_health_answers(self):
         check = self.channels[0].unary_unary("/grpc.health.v1.Health/Check")
