@@ -258,10 +258,11 @@ class Checker:
     def _add_versions(self, key: str, order: list[tuple[int, int, int]]) -> None:
         for (_, _, before), (_, value, after) in zip(order, order[1:]):
             self.graph.add(before, after, WW, key, value)
-        # An acknowledged append that nobody saw comes after all that was seen.
+        # An append that happened and that nobody saw comes after all that was seen. Of an unknown outcome it happened
+        # once anything of it was seen: so half of a transaction is told from none of it.
         for value in self.writes[key]:
             txn = self.writer[key, value]
-            if value in self.position.get(key, ()) or self.txns[txn].type != OK:
+            if value in self.position.get(key, ()) or not self.committed[txn]:
                 continue
             if order:
                 self.graph.add(order[-1][2], txn, WW, key, value)
