@@ -483,12 +483,41 @@ static void print_replica(void *ctx, struct replica *replica) {
         f.config_epoch, (int)f.health, f.snapshot_in ? " snapshot coming" : "");
 }
 
+static void print_members(const struct shard_descriptor *at) {
+    static const char *const roles[] = {"voter", "learner", "leaving"};
+    for (uint32_t i = 0; i < at->replica_count; i++) {
+        const struct shard_replica *member = &at->replicas[i];
+        (void)printf(" n%u/%" PRIu64 " %s%s", member->node.v, member->incarnation,
+                     roles[member->role], member->outgoing ? " (outgoing)" : "");
+    }
+    (void)printf(at->target_count > 0 ? ", ordered at %" PRIu64 ":" : "", at->targets_epoch);
+    for (uint32_t i = 0; i < at->target_count; i++) {
+        (void)printf(" n%u %s", at->targets[i].node.v, roles[at->targets[i].role]);
+    }
+    (void)printf("\n");
+}
+
+// Where the catalogue places shards, as the node that knows most has it.
+static void print_catalog(const struct sim_checks *self) {
+    const struct catalog *catalog = sim_newest_catalog(self->world);
+    (void)printf("catalogue %" PRIu64 "%s\n", self->catalog_version,
+                 catalog == NULL ? ", held by no node that is up" : "");
+    for (uint32_t i = 0; catalog != NULL && i < catalog_shard_count(catalog); i++) {
+        const struct shard_descriptor *at = catalog_shard_at(catalog, i);
+        (void)printf("shard %" PRIu64 " config %" PRIu64 ":", at->id.v, at->config_epoch);
+        print_members(at);
+    }
+}
+
 void sim_checks_print(struct sim_checks *self) {
+    print_catalog(self);
     for (uint32_t i = 0; i < self->world->plan.node_count; i++) {
         self->node = &self->world->nodes[i];
-        (void)printf("n%u boot %u, %s\n", self->node->id.v, self->node->boot,
-                     self->node->up ? "up" : "down");
+        (void)printf("n%u boot %u, %s", self->node->id.v, self->node->boot,
+                     self->node->up ? "up" : "down\n");
         if (!self->node->up) { continue; }
+        (void)printf(", catalogue %" PRIu64 "\n",
+                     catalog_version(node_core_catalog(self->node->core)));
         replica_table_each(node_core_table(self->node->core), print_replica, self);
     }
 }
