@@ -159,8 +159,8 @@ struct command_snapshot {
     struct hlc_ts contact;
     uint64_t staleness_us;  // BOUNDED: 1 to COMMAND_STALENESS_US_MAX; else zero
 };
-// Names the field and its limit: `at` missing for AT or below at_least, `contact` without an `at` or
-// where nothing is uncertain, `staleness_us` out of its range. INVALID_ARGUMENT.
+// Names the field and its limit: `at` missing for AT or below at_least, `contact` without an `at`
+// or where nothing is uncertain, `staleness_us` out of its range. INVALID_ARGUMENT.
 NODISCARD enum status command_snapshot_check(const struct command_snapshot *self, struct err *err);
 // Answered by the leader alone: STRONG, STRONG_READ_INDEX, STRICT.
 bool command_consistency_is_strong(enum command_consistency consistency);
