@@ -200,6 +200,7 @@ enum status node_core_create(const struct node_core_config *config, struct node_
     buf_init(&self->report_payload, 1 << 16);
     hlc_init(&self->hlc, config->clock_lead_us_max);
     init_support(self);
+    node_core__skew_init(self);
     node_watchdog_init(&self->watchdog, &config->disk);
     self->apply = apply_create(config->data);
     enum status st = create_catalog(self, err);
@@ -249,6 +250,7 @@ static void take_catalog(struct node_core *self) {
     if (!self->catalog_dirty) { return; }
     self->catalog_dirty = false;
     node_core__place_replicas(self);
+    node_core__skew_peers(self);
     // Others wait to hear that this node has the news; a burst of changes is told once.
     const uint64_t soon = env_now(self->config.env) + CATALOG_NEWS_NS;
     self->gossip_due_ns = smaller(self->gossip_due_ns, soon);
@@ -306,6 +308,7 @@ void node_core_on_time(struct node_core *self) {
     replica_table_on_time(self->table);
     session_on_time(self->session);
     gateway_on_time(self->gateway);
+    node_core__skew_turn(self, now >= self->gossip_due_ns);
     if (now >= self->gossip_due_ns) { (void)apply_collect(self->apply, NODE_COLLECT_MAX); }
     node_core__gossip_on_time(self, now);
     node_core__register_on_time(self, now);
@@ -315,6 +318,7 @@ void node_core_on_time(struct node_core *self) {
 
 void node_core_turn(struct node_core *self) {
     node_core__disk_turn(self);
+    node_core__skew_turn(self, false);
     bool again = true;
     while (again) {
         take_catalog(self);

@@ -7,6 +7,7 @@
 #pragma once
 
 #include "api/node/node_core.h"
+#include "api/node/node_skew.h"
 #include "dataplane/replica/replica_members.h"
 
 #include <stddef.h>
@@ -40,6 +41,11 @@ struct node_core {
 
     struct node_watchdog watchdog;
     enum node_disk_state disk;  // what was acted upon
+
+    struct hlc_skew skew;
+    enum hlc_skew_state skew_state;  // what was acted upon
+    bool skew_dirty;                 // an answer came since
+    uint64_t offer_due_ns;           // when leaderships are offered again
 
     bool catalog_dirty;
     uint64_t opened_version;  // catalogue version up to which replicas were opened
@@ -77,6 +83,14 @@ bool node_core__is_member(const struct node_core *self, struct node_id node);
 
 // node_disk.c
 void node_core__disk_turn(struct node_core *self);
+
+// node_skew.c
+// Support must be initialized.
+void node_core__skew_init(struct node_core *self);
+// The catalogue or the peers changed: who counts, and where they are.
+void node_core__skew_peers(struct node_core *self);
+// Judges when an answer came or `due`, and acts on it.
+void node_core__skew_turn(struct node_core *self, bool due);
 
 // node_gossip.c
 void node_core__gossip_on_time(struct node_core *self, uint64_t now_ns);

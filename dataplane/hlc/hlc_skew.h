@@ -7,8 +7,9 @@
 //             that sees no majority agree, is never quarantined (but for the first startup_ns).
 // Ownership:  the caller owns the struct; no memory beyond it; both clocks are arguments.
 // Thread:     confined to the shard loop.
-// See:        dataplane/hlc/README.md; docs/protocols/time.md "Skew"; Marzullo, Maintaining the Time
-//             in a Distributed System (1983); tests/unit/dataplane/hlc/hlc_skew_test.c
+// See:        dataplane/hlc/README.md; docs/protocols/time.md "Skew"; Marzullo and Owicki,
+//             Maintaining the Time in a Distributed System (1983);
+//             tests/unit/dataplane/hlc/hlc_skew_test.c
 #pragma once
 
 #include <stdbool.h>

@@ -103,7 +103,8 @@ enum status raft__on_frontier(struct raft_core *core, const struct raft_event *e
 
 enum status raft__on_campaign(struct raft_core *core) {
     if (core->role == RAFT_LEADER) { return STATUS_OK; }
-    if (!raft__may_campaign(core)) { return STATUS_FAILED_PRECONDITION; }
+    bool reluctant = core->config.support->reluctant && !raft__is_alone(core);
+    if (reluctant || !raft__may_campaign(core)) { return STATUS_FAILED_PRECONDITION; }
     raft__start_prevote(core);
     return STATUS_OK;
 }

@@ -173,6 +173,7 @@ struct raft_core {
     uint32_t peer_count;
     enum raft_vote self_vote;
     uint64_t term_start;        // leader
+    uint32_t held_back;         // chances to campaign that were left to others (support->reluctant)
     uint64_t worried_since_ns;  // leader: since when no quorum supports it; UINT64_MAX = one does
     // leader: only answers to this round or later fortify (after TIMEOUT_NOW)
     uint64_t fort_round_min;

@@ -168,6 +168,7 @@ static uint64_t raft_follower_deadline(struct raft_core *core) {
     if (loyal) {
         // The node of the leader is watched once for all shards; LEADER_LOST ends this peace.
         core->election_deadline_ns = UINT64_MAX;
+        core->held_back = 0;
     } else if (core->election_deadline_ns == UINT64_MAX) {
         core->election_deadline_ns = raft__add(core->now_ns, raft__timeout(core));
     }

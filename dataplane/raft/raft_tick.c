@@ -119,16 +119,28 @@ uint64_t raft__leader_deadline(struct raft_core *core) {
     return raft__max(deadline_ns, core->now_ns);
 }
 
+// Who had better not lead campaigns when all others had their chances and have failed: theirs may
+// be the logs that lack an entry.
+static bool raft_holds_back(struct raft_core *core) {
+    enum { RELUCTANCE = 16 };  // election timeouts without a leader
+    if (!core->config.support->reluctant || raft__is_alone(core)) { return false; }
+    core->held_back++;
+    if (core->held_back < RELUCTANCE) { return true; }
+    MARK("raft.campaign.reluctantly");
+    core->held_back = 0;
+    return false;
+}
+
 enum status raft__on_tick(struct raft_core *core) {
     if (core->role == RAFT_LEADER) {
         raft__tick_leader(core);
         return STATUS_OK;
     }
     if (!raft__may_lead(core) || core->now_ns < core->election_deadline_ns) { return STATUS_OK; }
-    if (raft__may_campaign(core)) {
+    if (raft__may_campaign(core) && !raft_holds_back(core)) {
         raft__start_prevote(core);
     } else {
-        // Try again later: promises and the quiet time end without an event.
+        // Try again later: promises, the quiet time and reluctance end without an event.
         raft__become_follower(core, core->term, core->leader);
     }
     return STATUS_OK;

@@ -81,6 +81,7 @@ enum status raft__on_timeout_now(struct raft_core *core, const struct raft_messa
                      node_id_equal(message->from, core->term_leader);
     if (!of_leader || !raft__may_lead(core)) { return STATUS_OK; }
     if (core->term >= RAFT_NUMBER_MAX || core->config.support->withhold) { return STATUS_OK; }
+    if (core->config.support->reluctant) { return STATUS_OK; }
     // One that was overtaken by a later append is void: that append was answered, which fortified
     // the leader again.
     bool released = message->sequence > core->promise.sequence || core->promise.leader.v == 0;

@@ -89,6 +89,13 @@ void replica_table_give_away(struct replica_table *self) {
     replica__share_releases(self);
 }
 
+void replica_table_offer(struct replica_table *self) {
+    for (uint32_t i = 0; i < self->count; i++) {
+        struct replica *replica = self->replicas[i];
+        if (can_leave(replica)) { (void)offer(replica, 0); }
+    }
+}
+
 // Those that were offered and not taken.
 void replica__resign_on_time(struct replica_table *self, uint64_t now_ns) {
     if (self->resign_due_ns == 0 || now_ns < self->resign_due_ns) { return; }

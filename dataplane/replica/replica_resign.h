@@ -13,5 +13,7 @@
 // Offers every leadership to a voter that can take over, and steps down where there is none, or
 // where the offer was not taken within two election timeouts. What is in flight goes on until then.
 void replica_table_give_away(struct replica_table *self);
+// Offers every leadership to a voter that has everything, and keeps what nobody takes.
+void replica_table_offer(struct replica_table *self);
 // Sick: asks for no support and never campaigns, until it is told that all is well again.
 void replica_table_set_sick(struct replica_table *self, bool sick);

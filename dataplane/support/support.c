@@ -199,6 +199,17 @@ void support_on_reply(struct support *self, struct node_id from, const struct su
     }
     peer->heard_ns = now_ns;
     support_measure(peer, reply, now_ns, wall_us);
+    if (self->measured != NULL) {
+        const struct support_exchange exchange = {
+            .sent_wall_us = reply->sent_wall_us,
+            .received_wall_us = reply->received_wall_us,
+            .replied_wall_us = reply->replied_wall_us,
+            .arrived_wall_us = wall_us,
+            .sent_ns = reply->sent_ns,
+            .arrived_ns = now_ns,
+        };
+        self->measured(self->measured_ctx, from, &exchange);
+    }
     if (reply->epoch == 0) { return; }
     if (reply->epoch < peer->held_epoch || (uint32_t)(reply->epoch >> 32) < peer->boot) {
         MARK("support.reply_overtaken");

@@ -19,6 +19,16 @@
 
 enum { SUPPORT_PEERS_MAX = 64 };
 
+// An exchange as its asker sees it, for whoever compares clocks.
+struct support_exchange {
+    uint64_t sent_wall_us;
+    uint64_t received_wall_us;  // peer's
+    uint64_t replied_wall_us;   // peer's
+    uint64_t arrived_wall_us;
+    uint64_t sent_ns;  // monotonic
+    uint64_t arrived_ns;
+};
+
 struct support_config {
     struct node_id self;
     uint32_t boot;         // counts the boots of this node's data directory, from 1
@@ -67,7 +77,13 @@ struct support {
     uint64_t sequence;     // last sequence given out
     uint64_t next_request_ns;
     bool withhold;  // set by the owner: a sick node asks for no support and never campaigns
-    bool quiet;     // private: the end of the boot quiet time is still ahead
+    // Set by the owner: a node that had better not lead obeys no transfer to it and campaigns only
+    // for a shard that has had no leader for long. It goes on asking for support.
+    bool reluctant;
+    // Set by the owner, may be NULL: told each answer to a request of this boot, granted or not.
+    void (*measured)(void *ctx, struct node_id peer, const struct support_exchange *exchange);
+    void *measured_ctx;
+    bool quiet;  // private: the end of the boot quiet time is still ahead
     uint32_t peer_count;
     struct support_peer peers[SUPPORT_PEERS_MAX];
 };

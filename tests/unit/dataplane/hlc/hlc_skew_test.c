@@ -305,12 +305,14 @@ static void test_skew_steps_void_what_was_known(void **state) {
     struct world w;
     begin(&w, 1);
     struct hlc_skew_sample best;
+    mark_reset_all();
     (void)exchange(&w, 1, 100, 100);
     w.clock_us[1] = 80 * (int64_t)MS;
     (void)exchange(&w, 1, 20 * MS, 20 * MS);  // worse, and yet the truth
     assert_true(hlc_skew_best(&w.skew, &w.skew.peers[0], w.now_ns, &best));
     assert_int_equal(best.offset_us, 80 * (int64_t)MS);
     assert_int_equal(w.skew.peers[0].steps, 1);
+    assert_int_equal(mark_count("hlc_skew.a_clock_was_stepped"), 1);
     hlc_skew_forget(&w.skew);
     assert_false(hlc_skew_best(&w.skew, &w.skew.peers[0], w.now_ns, &best));
 }

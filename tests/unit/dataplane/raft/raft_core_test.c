@@ -387,6 +387,46 @@ static void test_raft_sick_node_never_campaigns(void **state) {
     world_destroy(w);
 }
 
+static void pass_100_ms(struct world *w) {
+    world_advance(w, UINT64_C(100) * MS);
+    assert_true(world_settle(w));
+}
+
+// A reluctant node obeys no transfer and leaves elections to the others. When these cannot win, for
+// want of an entry that it has, it takes over in the end.
+static void test_raft_reluctant_node_campaigns_last(void **state) {
+    (void)state;
+    struct world *w = make_world(3, 0, 0);
+    world_elect(w, 1);
+    world_at(w, 2)->support.reluctant = true;
+    assert_int_equal(send_event(world_at(w, 2), RAFT_EVENT_CAMPAIGN), STATUS_FAILED_PRECONDITION);
+    struct raft_event event = {.type = RAFT_EVENT_TRANSFER};
+    event.u.target.v = 2;
+    assert_int_equal(world_step(world_at(w, 1), &event), STATUS_OK);
+    assert_true(world_settle(w));
+    assert_int_equal(raft_role(world_at(w, 2)->core), RAFT_FOLLOWER);
+    for (int i = 0; i < 10; i++) {
+        pass_100_ms(w);
+    }
+    assert_true(raft_is_leader(world_at(w, 1)->core));
+    w->cut[1][3] = w->cut[2][3] = true;
+    assert_int_equal(world_propose(world_at(w, 1), 1, 16), STATUS_OK);
+    assert_true(world_settle(w));
+    world_crash(world_at(w, 1));
+    memset(w->cut, 0, sizeof(w->cut));
+    mark_reset_all();
+    for (int i = 0; i < 15; i++) {
+        pass_100_ms(w);
+        assert_false(raft_is_leader(world_at(w, 2)->core));
+    }
+    for (int i = 0; i < 150 && !raft_is_leader(world_at(w, 2)->core); i++) {
+        pass_100_ms(w);
+    }
+    assert_true(raft_is_leader(world_at(w, 2)->core));
+    assert_true(mark_count("raft.campaign.reluctantly") > 0);
+    world_destroy(w);
+}
+
 // The quiet time is for promises that may have been made: a replica that never had a term made
 // none.
 static void test_raft_new_shard_elects_at_once_after_a_restart(void **state) {
@@ -552,6 +592,7 @@ int main(void) {
         cmocka_unit_test_setup(test_raft_release_of_an_earlier_term_is_ignored, reset_marks),
         cmocka_unit_test(test_raft_driver_answers_by_role),
         cmocka_unit_test(test_raft_sick_node_never_campaigns),
+        cmocka_unit_test(test_raft_reluctant_node_campaigns_last),
         cmocka_unit_test(test_raft_new_shard_elects_at_once_after_a_restart),
         cmocka_unit_test_setup(test_raft_timeout_now_before_the_last_answer_is_void, reset_marks),
         cmocka_unit_test_setup(test_raft_frontier_of_another_term_is_ignored, reset_marks),

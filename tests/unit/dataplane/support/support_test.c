@@ -51,6 +51,41 @@ static uint64_t exchange(struct support *a, struct support *b, uint64_t now_ns) 
     return reply.epoch;
 }
 
+static uint32_t measured_count;
+static struct support_exchange measured_last;
+
+static void note_exchange(void *ctx, struct node_id peer, const struct support_exchange *x) {
+    assert_ptr_equal(ctx, &measured_count);
+    assert_int_equal(peer.v, B.v);
+    measured_count++;
+    measured_last = *x;
+}
+
+// Whoever compares clocks gets all four of them, of requests of this boot only.
+static void test_support_tells_what_it_measured(void **state) {
+    (void)state;
+    struct support a;
+    struct support b;
+    boot(&a, A, 2, 10 * MS);
+    boot(&b, B, 1, 0);
+    a.measured = note_exchange;
+    a.measured_ctx = &measured_count;
+    measured_count = 0;
+    struct support_request request = request_at(&a, 20 * MS);
+    struct support_reply reply = answer(&b, A, &request, 700 * MS);
+    support_on_reply(&a, B, &reply, 50 * MS, 50000);
+    assert_int_equal(measured_count, 1);
+    assert_int_equal(measured_last.sent_wall_us, 20000);
+    assert_int_equal(measured_last.received_wall_us, 700000);
+    assert_int_equal(measured_last.replied_wall_us, 700000);
+    assert_int_equal(measured_last.arrived_wall_us, 50000);
+    assert_int_equal(measured_last.sent_ns, 20 * MS);
+    assert_int_equal(measured_last.arrived_ns, 50 * MS);
+    reply.boot = 1;
+    support_on_reply(&a, B, &reply, 60 * MS, 60000);
+    assert_int_equal(measured_count, 1);
+}
+
 // The grant counts from its receipt, the holding from the sending, and for 0.8 of the duration.
 static void test_support_granter_outlasts_holder(void **state) {
     (void)state;
@@ -405,6 +440,7 @@ static int reset_marks(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_support_tells_what_it_measured),
         cmocka_unit_test(test_support_granter_outlasts_holder),
         cmocka_unit_test_setup(test_support_tells_once_that_a_holding_ended, reset_marks),
         cmocka_unit_test_setup(test_support_lapsed_epoch_never_returns, reset_marks),
