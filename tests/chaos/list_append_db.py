@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """A database in memory, sound or flawed as asked for, and a turn-taking run of a workload on it: tries the judges.
 
-Modes: `ser` a snapshot, and all that was read is still newest at the commit; `si` a snapshot, and all that is written is
+Modes: `ser` a snapshot, and all that was read is still newest when something is written; `si` a snapshot, and all that is written is
 still newest; `rc` no snapshot at all: reads and writes in place, and what fails stays; `stale-snapshot` like `ser`, but
 who only reads gets an old snapshot (its timestamp is told, that it is old is not). Equal seeds give equal histories.
 """
@@ -95,8 +95,8 @@ class Handle:
             return database.chance.random() > 1 / 8
         if database.mode == "si":
             checked = set(self.changes)
-        elif database.mode == "stale-snapshot" and self.read_only:
-            checked = set()
+        elif self.read_only:
+            checked = set()  # all of it was read at one instant
         else:
             checked = self.seen.union(*(self._range(*item) for item in self.scanned))
         return all(database.newest(key) <= self.snapshot for key in checked)
@@ -111,7 +111,7 @@ class Handle:
                 database.set(key, _applied(database.at(key, database.commits), changes) or "")
             meta = {"commit_ts": database.commits, "token": database.commits}
         elif committed and not self.changes and not self.dirty:
-            snapshot = database.commits if database.mode == "ser" else self.snapshot
+            snapshot = self.snapshot if self.read_only or database.mode == "si" else database.commits
             meta = {"snapshot_ts": snapshot, "token": snapshot}
         if database.chance.random() < database.unknown:
             return INFO, {}

@@ -148,11 +148,10 @@ def long_fork(txns: list[Txn]) -> Verdict:
             pair = (min(there, absent), max(there, absent))
             forward = there == pair[0]
             orders[pair].setdefault(forward, txn.id)
-            if not forward in orders[pair] or (not forward) not in orders[pair]:
-                continue
-            faults.append(f"T{orders[pair][forward]} saw {there} without {absent}, T{orders[pair][not forward]} saw "
-                          f"{absent} without {there}")
-            del orders[pair]
+            if len(orders[pair]) == 2:
+                faults.append(f"T{orders[pair][True]} saw {pair[0]} without {pair[1]}, "
+                              f"T{orders[pair][False]} saw {pair[1]} without {pair[0]}")
+                del orders[pair]
     return verdict("long-fork", txns, faults)
 
 

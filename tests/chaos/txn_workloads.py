@@ -442,7 +442,8 @@ class Sessions(Workload):
 
 
 def iter_body(*requests: tuple) -> Body:
-    yield from requests
+    for request in requests:
+        yield request
     return None
 
 
