@@ -404,7 +404,12 @@ static enum status data_item_decode(struct data_scratch *scratch, struct slice m
     }
     if (asked == 3) { return data__decode_read(scratch, request, prepared, refusal); }
     if (asked == 4) { return data__decode_commit(scratch, request, true, prepared, refusal); }
-    return data__decode_txn_status(scratch, request, prepared, refusal);
+    const enum status st = data__decode_txn_status(scratch, request, prepared, refusal);
+    if (st == STATUS_OK && prepared->settle) {
+        return data__refuse(refusal, STATUS_INVALID_ARGUMENT, "settle", 0,
+                            "an outcome is settled by the unary TxnStatus");
+    }
+    return st;
 }
 
 // Until the encoding is complete and stays where it is, keys and payload are positions in it.

@@ -67,6 +67,7 @@ struct data_prepared {
     struct data_span key_high;
     struct txn_id txn;
     struct hlc_ts hlc;
+    bool settle;  // TXN_STATUS
 };
 
 // A scan, which is many commands: bounds are full keys in scratch->full_keys.

@@ -581,6 +581,9 @@ enum status data__decode_txn_status(struct data_scratch *scratch, struct slice r
         case 5:
             out->hlc.v = proto_get_fixed64(&r, &field);
             break;
+        case 6:
+            out->settle = proto_get_bool(&r, &field);
+            break;
         default:
             break;
         }

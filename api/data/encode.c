@@ -9,9 +9,11 @@
 enum {
     DATA_HEADER_HINT = 64,
     DATA_ROW_OVERHEAD = 24,
+    DATA_ANSWER_HOLDER_AT = 1 + 1 + 8 + 4,
     DATA_RESULT_COMMITTED = 1,
     DATA_RESULT_CONDITION_FAILED = 2,
     DATA_RESULT_REFUSED = 3,
+    DATA_RESULT_ABORTED = 4,
 };
 
 // The numbers of command_method and CertificateMethod agree (data_test checks).
@@ -69,6 +71,7 @@ static enum status data_put_outcome(struct proto_writer *w, struct slice payload
     if (st != STATUS_OK) { return st; }
     uint64_t kept = DATA_RESULT_REFUSED;
     if (outcome.status == STATUS_OK) { kept = DATA_RESULT_COMMITTED; }
+    if (outcome.status == STATUS_CANCELLED) { kept = DATA_RESULT_ABORTED; }
     if (outcome.status == STATUS_CONDITION_FAILED) { kept = DATA_RESULT_CONDITION_FAILED; }
     proto_put_uint(w, field, kept);
     proto_put_fixed64(w, field + 1, outcome.timestamp.v);
@@ -88,7 +91,11 @@ static enum status data_encode_commit(struct data *self, struct proto_writer *w,
 static enum status data_encode_txn_status(struct data *self, struct proto_writer *w,
                                           const struct data_answer *answer) {
     data_put_header(self, w, &answer->result->certificate);
-    if (answer->result->status == STATUS_NOT_FOUND) { return w->status; }
+    if (answer->result->status == STATUS_NOT_FOUND) {
+        // One byte says that it is prepared (txn/session).
+        if (answer->result->payload.size > 0) { proto_put_uint(w, 6, 1); }
+        return w->status;
+    }
     proto_put_uint(w, 2, 1);
     return data_put_outcome(w, answer->result->payload, 3);
 }
@@ -112,12 +119,30 @@ enum status data__encode(struct data *self, struct proto_writer *w,
     return data_encode_txn_status(self, w, answer);
 }
 
+// What was in the way, when the shard said so.
+static void data_conflict(const struct data_answer *answer, struct rpc_error *error) {
+    static const struct txn_id nobody;
+    struct codec_reader r;
+    struct command_txn_answer told;
+    codec_reader_init(&r, answer->result->payload);
+    if (command_txn_answer_decode(&r, &told) != STATUS_OK) { return; }
+    if (told.key.size > SHARD_KEYSPACE_PREFIX_SIZE) {
+        error->key = slice_make(told.key.data + SHARD_KEYSPACE_PREFIX_SIZE,
+                                told.key.size - SHARD_KEYSPACE_PREFIX_SIZE);
+    }
+    if (txn_id_equal(told.holder, nobody)) { return; }
+    // The id lies in the payload: 16 bytes behind state, reason, timestamp and condition.
+    error->holder =
+        slice_make(answer->result->payload.data + DATA_ANSWER_HOLDER_AT, sizeof(told.holder.v));
+}
+
 struct rpc_error data__result_error(const struct data_answer *answer) {
     struct rpc_error error = {.status = answer->result->status, .message = answer->result->detail};
     if (error.status == STATUS_UNKNOWN_OUTCOME) {
         error.txn_id = slice_make(answer->txn.v, sizeof(answer->txn.v));
     }
     if (error.status == STATUS_OVERLOADED) { error.retry_after_ms = DATA_RETRY_AFTER_MS; }
+    if (error.status == STATUS_ABORTED_RETRY) { data_conflict(answer, &error); }
     return error;
 }
 

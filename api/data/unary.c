@@ -20,6 +20,8 @@ struct data_unary {
     struct data *data;
     struct txn_id txn;
     struct hlc_ts hlc;
+    bool settle;      // TXN_STATUS: what is not known is to be aborted
+    struct buf text;  // the resolution that settles; then the outcome
 };
 
 static void data_unary_refuse(struct data *data, struct rpc_call *call,
@@ -31,13 +33,11 @@ static void data_unary_refuse(struct data *data, struct rpc_call *call,
 
 // --- On the loop ---
 
-static void data_unary_done(struct session_call *session_call,
-                            const struct session_result *result) {
-    struct data_unary *state =
-        (struct data_unary *)(void *)((uint8_t *)session_call - offsetof(struct data_unary, call));
+static void data_unary_answer(struct data_unary *state, enum command_kind kind,
+                              const struct session_result *result) {
     struct data *data = state->data;
     struct rpc_call *call = rpc_call_of(state);
-    struct data_answer answer = {session_call->kind, state->txn, result};
+    struct data_answer answer = {kind, state->txn, result};
     struct rpc_error error;
     if (data__is_success(&answer)) {
         struct proto_writer w;
@@ -53,6 +53,62 @@ static void data_unary_done(struct session_call *session_call,
         error = data__result_error(&answer);
     }
     rpc_fail(call, &error);
+}
+
+// Nobody knows of it: from now on everybody knows that it is aborted.
+static void data_unary_settle(struct data_unary *state) {
+    const struct command_resolution item = {.txn = state->txn, .decision = COMMAND_DECIDE_SETTLE};
+    struct codec_writer w;
+    buf_init(&state->text, 1 << 10);
+    codec_writer_init(&w, &state->text);
+    command_resolve_begin(&w, 1);
+    command_resolution_encode(&w, &item);
+    ASSERT(w.status == STATUS_OK);
+    state->settle = false;
+    state->call.kind = COMMAND_RESOLVE;
+    state->call.payload = buf_slice(&state->text);
+    gateway_start(state->data->config.gateway, &state->call);
+}
+
+// The shard's answer to a resolution, as if its outcome had been asked for.
+static void data_unary_settled(struct data_unary *state, const struct session_result *result) {
+    struct codec_reader r;
+    struct command_txn_answer told = {0};
+    struct session_result known = *result;
+    codec_reader_init(&r, result->payload);
+    if (result->status == STATUS_OK && command_txn_answer_decode(&r, &told) != STATUS_OK) {
+        known.status = STATUS_CORRUPT;
+    }
+    buf_reset(&state->text);
+    if (known.status == STATUS_OK && told.has_outcome) {
+        struct codec_writer w;
+        codec_writer_init(&w, &state->text);
+        command_outcome_encode(&w, &told.outcome);
+    } else if (known.status == STATUS_OK) {
+        known.status = STATUS_NOT_FOUND;  // prepared just now
+        const uint8_t pending = 1;
+        enum status st = buf_append(&state->text, slice_make(&pending, 1));
+        ASSERT(st == STATUS_OK);
+    }
+    known.payload = buf_slice(&state->text);
+    data_unary_answer(state, COMMAND_TXN_STATUS, &known);
+    buf_deinit(&state->text);
+}
+
+static void data_unary_done(struct session_call *session_call,
+                            const struct session_result *result) {
+    struct data_unary *state =
+        (struct data_unary *)(void *)((uint8_t *)session_call - offsetof(struct data_unary, call));
+    const bool unknown = session_call->kind == COMMAND_TXN_STATUS &&
+                         result->status == STATUS_NOT_FOUND && result->payload.size == 0 &&
+                         result->certificate.method != COMMAND_METHOD_NONE;
+    if (state->settle && unknown) {
+        data_unary_settle(state);
+    } else if (session_call->kind == COMMAND_RESOLVE) {
+        data_unary_settled(state, result);
+    } else {
+        data_unary_answer(state, session_call->kind, result);
+    }
 }
 
 static void data_unary_run(struct loop_task *task) {
@@ -80,6 +136,7 @@ static bool data_unary_place(struct data_unary *state, const struct data_prepare
     uint64_t wish_ns = rpc_call_deadline_ns(rpc_call_of(state));
     state->txn = prepared->txn;
     state->hlc = prepared->hlc;
+    state->settle = prepared->settle;
     state->call = (struct session_call){
         .kind = prepared->kind,
         .key = slice_make(base + prepared->key.at, prepared->key.size),
