@@ -61,11 +61,23 @@ static void free_batch(struct gateway_batch *batch) {
 
 // --- Gathering ---
 
+static bool names(const struct gateway_batch *batch, struct txn_id txn) {
+    for (uint32_t i = 0; i < batch->count; i++) {
+        if (txn_id_equal(batch->refs[i].txn, txn)) { return true; }
+    }
+    return false;
+}
+
+// The batch that gathers for the shard, or a new one. An entry says one thing of an id: what one
+// attempt is told must not depend on what the same entry does to another.
 static struct gateway_batch *open_batch(struct gateway *self, struct shard_id shard,
-                                        struct slice anchor) {
+                                        struct txn_id txn, struct slice anchor) {
     struct gateway_batch **head = bucket(self, shard);
     for (struct gateway_batch *at = *head; at != NULL; at = at->next) {
-        if (shard_id_equal(at->shard, shard) && at->count < COMMAND_RESOLUTIONS_MAX) { return at; }
+        if (shard_id_equal(at->shard, shard) && at->count < COMMAND_RESOLUTIONS_MAX &&
+            !names(at, txn)) {
+            return at;
+        }
     }
     struct gateway_batch *batch = take_batch(self);
     if (buf_append(&batch->key, anchor) != STATUS_OK) {
@@ -146,7 +158,7 @@ bool gateway__batch_add(struct gateway_txn *txn, uint32_t member, enum coordinat
     const struct slice anchor = txn->members[member].anchor;
     const struct shard_descriptor *descriptor = shard_map_find(self->config.map, anchor);
     if (descriptor == NULL) { return false; }
-    struct gateway_batch *batch = open_batch(self, descriptor->id, anchor);
+    struct gateway_batch *batch = open_batch(self, descriptor->id, txn->txn, anchor);
     if (batch == NULL) { return false; }
     const struct command_resolution resolution = make_resolution(txn, member, send);
     const size_t before = batch->items.size;
@@ -160,7 +172,7 @@ bool gateway__batch_add(struct gateway_txn *txn, uint32_t member, enum coordinat
         give_batch(batch);
     }
     if (!fits) { return false; }
-    add_ref(batch, (struct gateway_ref){txn->place, member, txn->generation, send});
+    add_ref(batch, (struct gateway_ref){txn->txn, txn->place, member, txn->generation, send});
     const uint64_t now = gateway__now(self);
     const bool hurry = send != COORDINATOR_SEND_FORGET || batch->count == COMMAND_RESOLUTIONS_MAX;
     if (hurry || batch->count == 1) {

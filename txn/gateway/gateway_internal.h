@@ -123,6 +123,7 @@ void gateway__key_text(struct slice key, char out[GATEWAY_KEY_TEXT_SIZE]);
 // --- Resolutions, gathered by shard: gateway_batch.c ---
 
 struct gateway_ref {
+    struct txn_id txn;
     uint32_t place;
     uint32_t member;
     uint64_t generation;
