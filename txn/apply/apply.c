@@ -125,6 +125,7 @@ void apply_destroy(struct apply *self) {
     if (self == NULL) { return; }
     apply__shards_destroy(self);
     apply_touched_deinit(&self->touched);
+    apply_decided_deinit(&self->decided);
     buf_deinit(&self->scratch);
     buf_deinit(&self->outcomes);
     buf_deinit(&self->result);

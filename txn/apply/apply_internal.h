@@ -11,6 +11,7 @@
 #include "dataplane/base/err.h"
 #include "storage/snapshot/snapshot.h"
 #include "txn/apply/apply.h"
+#include "txn/apply/apply_decided.h"
 #include "txn/apply/apply_touched.h"
 #include "txn/command/command_txn.h"
 #include "txn/lock/lock_table.h"
@@ -38,6 +39,7 @@ struct apply {
     bool reader_stale;  // something was written since its last refresh
     struct state_machine port;
     struct apply_touched touched;
+    struct apply_decided decided;
     struct apply_shard *shards;      // uthash by id
     struct apply_shard *last_shard;  // found last: entries of a shard come in runs
     struct apply_shard *dirty;       // shards whose applied index moved since the last write
@@ -124,21 +126,40 @@ void apply__command(struct apply *self, struct apply_shard *shard, const struct 
                     struct apply_result *out);
 // Evaluates conditions, validates reads and counts what range deletes would delete, as the store
 // stands now: OK, ABORTED_RETRY (*out_key: the read that is stale, *out_ts: by which version),
-// CONDITION_FAILED (*out_failed), RESOURCE_EXHAUSTED.
+// CONDITION_FAILED (*out_failed; behind the conditions: a mutation whose bound does not hold),
+// RESOURCE_EXHAUSTED, FAILED_PRECONDITION (*out_key: a merge met a value that it cannot change).
 struct apply__verdict {
     enum status status;
     uint32_t failed_condition;
     struct slice key;
     struct hlc_ts newer;
 };
-void apply__evaluate(struct apply *self, struct slice commit, struct apply__verdict *out);
+void apply__evaluate(struct apply *self, const struct apply_shard *shard, struct slice commit,
+                     struct apply__verdict *out);
 // The writes of a commit, into the batch, as versions at ts that were prepared here at `prepared`.
 // A range delete looks at the store as the reader shows it: apply__evaluate has brought that up to
-// date, and whoever comes without it calls apply_reader first. Not in between: half a commit must
-// not reach the store, where a replay would evaluate it anew.
-bool apply__has_range(struct slice commit);
+// date, and whoever comes without it calls apply_reader first, before the entry has any effect.
+// Not in between: half an entry must not reach the store, where a replay would evaluate it anew.
+// Brings the store up to date for the effects of a commit that was evaluated in an earlier entry.
+void apply__make_ready(struct apply *self, struct slice commit);
 void apply__mutate(struct apply *self, struct slice commit, struct hlc_ts ts,
                    struct hlc_ts prepared);
+
+// A verified commit, opened behind its reads and conditions.
+struct command_commit_reader apply__mutations_of(struct slice commit);
+
+// --- Merges (apply_merge.c); the reader must show the key as it stands ---
+
+enum apply__merge_verdict {
+    APPLY_MERGE_STANDS,
+    APPLY_MERGE_OF_ANOTHER_TYPE,
+    APPLY_MERGE_IS_FULL,
+    APPLY_MERGE_OUT_OF_BOUNDS
+};
+enum apply__merge_verdict apply__merge_check(struct apply *self, const struct apply_shard *shard,
+                                             const struct command_mutation *mutation);
+void apply__merge(struct apply *self, const struct command_mutation *mutation, struct hlc_ts ts,
+                  struct hlc_ts prepared);
 
 // --- Transactions over several shards ---
 
@@ -161,6 +182,9 @@ NODISCARD enum status apply__record_decode(struct slice value, struct apply_reco
 NODISCARD enum status apply__record_find(struct apply *self, struct apply_shard *shard,
                                          struct txn_id txn, struct hlc_ts now,
                                          struct apply_record *out);
+bool apply__record_touched(const struct apply *self, struct shard_id shard, struct txn_id txn);
+// What the gathered batch may hold of the id is written out. Not in the middle of an entry.
+void apply__settle_id(struct apply *self, struct shard_id shard, struct txn_id txn);
 void apply__record_put(struct apply *self, const struct apply_shard *shard, struct txn_id txn,
                        const struct apply_record *record);
 // True when no later entry of the shard can count it.

@@ -44,8 +44,11 @@ enum status apply__record_decode(struct slice value, struct apply_record *out) {
     const bool prepared = state == COMMAND_TXN_PREPARED;
     const bool known = prepared || state == COMMAND_TXN_COMMITTED || state == COMMAND_TXN_ABORTED;
     if (!known || prepared != (record.prepare.size > 0)) { return STATUS_CORRUPT; }
-    if (prepared && command_prepare_decode(record.prepare, &view) != STATUS_OK) {
-        return STATUS_CORRUPT;
+    if (prepared) {
+        if (command_prepare_decode(record.prepare, &view) != STATUS_OK) { return STATUS_CORRUPT; }
+        if (record.prepared.v == 0 || !txn_attempt_equal(view.attempt, record.attempt)) {
+            return STATUS_CORRUPT;
+        }
     }
     *out = record;
     return STATUS_OK;
@@ -60,33 +63,44 @@ bool apply__record_is_dead(const struct apply *self, const struct apply_record *
     return apply__is_old(self, hlc_larger(record->ended, record->begin), now);
 }
 
-enum status apply__record_find(struct apply *self, struct apply_shard *shard, struct txn_id txn,
-                               struct hlc_ts now, struct apply_record *out) {
-    const struct slice id = slice_make(txn.v, sizeof(txn.v));
-    if (apply_touched_has(&self->touched, hash64_u64(shard->id.v) + SPACE_RECORD, id)) {
-        MARK("apply.record_in_turn");
-        apply__write(self);
-    }
+bool apply__record_touched(const struct apply *self, struct shard_id shard, struct txn_id txn) {
+    return apply_touched_has(&self->touched, hash64_u64(shard.v) + SPACE_RECORD,
+                             slice_make(txn.v, sizeof(txn.v)));
+}
+
+static enum status record_get(struct apply *self, struct shard_id shard, struct txn_id txn,
+                              struct apply_record *out) {
     uint8_t key[APPLY_OUTCOME_KEY_SIZE];
     struct buf value;
     buf_init(&value, (size_t)COMMAND_PAYLOAD_SIZE_MAX + RECORD_HEAD_SIZE_MAX);
-    enum status st =
-        engine_get(self->engine, ENGINE_LOCAL, record_key(shard->id, txn, key), &value);
-    struct apply_record record;
-    if (st == STATUS_OK) { st = apply__record_decode(buf_slice(&value), &record); }
+    enum status st = engine_get(self->engine, ENGINE_LOCAL, record_key(shard, txn, key), &value);
+    if (st == STATUS_OK) { st = apply__record_decode(buf_slice(&value), out); }
     if (st != STATUS_OK && st != STATUS_NOT_FOUND) {
         FATAL("shard %llu: the record of a transaction cannot be read: %s",
-              (unsigned long long)shard->id.v, status_text(st));
+              (unsigned long long)shard.v, status_text(st));
+    }
+    out->prepare = SLICE_EMPTY;
+    buf_deinit(&value);
+    return st;
+}
+
+enum status apply__record_find(struct apply *self, struct apply_shard *shard, struct txn_id txn,
+                               struct hlc_ts now, struct apply_record *out) {
+    const bool touched = apply__record_touched(self, shard->id, txn);
+    if (touched && !self->decided.open) {
+        MARK("apply.record_in_turn");
+        apply__write(self);
+    }
+    struct apply_record record = {0};
+    enum status st = STATUS_OK;
+    if (!touched || !apply_decided_record(&self->decided, txn, &record)) {
+        st = record_get(self, shard->id, txn, &record);
     }
     if (st == STATUS_OK && apply__record_is_dead(self, &record, now)) {
         MARK("apply.record_too_old");
         st = STATUS_NOT_FOUND;
     }
-    if (st == STATUS_OK) {
-        record.prepare = SLICE_EMPTY;
-        *out = record;
-    }
-    buf_deinit(&value);
+    if (st == STATUS_OK) { *out = record; }
     return st;
 }
 
@@ -111,6 +125,7 @@ void apply__record_put(struct apply *self, const struct apply_shard *shard, stru
                      buf_slice(&self->scratch), record->prepare);
     apply_touched_add(&self->touched, hash64_u64(shard->id.v) + SPACE_RECORD,
                       slice_make(txn.v, sizeof(txn.v)));
+    apply_decided_put_record(&self->decided, txn, record);
 }
 
 void apply__locks_clear(struct apply_shard *shard) {

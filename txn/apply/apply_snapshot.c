@@ -8,8 +8,9 @@
 // state can ever pass for a state; ingest_end takes the mark away in the batch that names the new
 // index.
 //
-// What a snapshot holds: outcomes, records of transactions, versions. The applied index is ingest_end's to
-// say; the largest timestamp, on which the age of outcomes depends, travels in the meta.
+// What a snapshot holds: outcomes, records of transactions, versions. The applied index is
+// ingest_end's to say; the largest timestamp, on which the age of outcomes depends, travels in the
+// meta.
 #include "dataplane/base/assert.h"
 #include "dataplane/base/checksum.h"
 #include "dataplane/base/mark.h"
@@ -129,6 +130,19 @@ static enum status check_version(struct slice key, struct slice value, struct hl
     return mvcc_version_decode(value, ts, &version);
 }
 
+// A prepare becomes locks under the id that the key names.
+static enum status check_txn(struct slice key, const struct apply_record *record,
+                             struct hlc_ts latest) {
+    const struct hlc_ts last = hlc_larger(record->prepared, record->ended);
+    if (hlc_before(latest, last)) { return STATUS_CORRUPT; }
+    if (record->state != COMMAND_TXN_PREPARED) { return STATUS_OK; }
+    struct command_prepare_view prepare;
+    const enum status st = command_prepare_decode(record->prepare, &prepare);
+    if (st != STATUS_OK) { return st; }
+    const uint8_t *id = key.data + APPLY_SHARD_KEY_SIZE;
+    return memcmp(id, prepare.txn.v, sizeof(prepare.txn.v)) == 0 ? STATUS_OK : STATUS_CORRUPT;
+}
+
 // Each record as the code that reads it later wants it: that code ends the process when it meets
 // anything else.
 static enum status check_record(void *ctx, uint32_t span, struct slice key, struct slice value) {
@@ -144,7 +158,8 @@ static enum status check_record(void *ctx, uint32_t span, struct slice key, stru
         return apply__outcome_decode(value, &outcome);
     case APPLY_SPAN_TXNS:
         if (key.size != APPLY_OUTCOME_KEY_SIZE) { return STATUS_CORRUPT; }
-        return apply__record_decode(value, &record);
+        if (apply__record_decode(value, &record) != STATUS_OK) { return STATUS_CORRUPT; }
+        return check_txn(key, &record, latest);
     default:
         ASSERT(span == APPLY_SPAN_VERSIONS);
         return check_version(key, value, latest);

@@ -225,15 +225,23 @@ static enum status outcome_get(struct apply *self, struct shard_id shard, struct
     return STATUS_OK;
 }
 
+static bool outcome_touched(const struct apply *self, struct shard_id shard, struct txn_id txn) {
+    // One space per shard: the same id on two shards is two records.
+    return apply_touched_has(&self->touched, hash64_u64(shard.v) + SPACE_TXN,
+                             slice_make(txn.v, sizeof(txn.v)));
+}
+
 enum status apply__outcome_find(struct apply *self, struct shard_id shard, struct txn_id txn,
                                 struct hlc_ts now, struct command_outcome *out) {
-    // One space per shard: the same id on two shards is two records.
-    const struct slice id = slice_make(txn.v, sizeof(txn.v));
-    if (apply_touched_has(&self->touched, hash64_u64(shard.v) + SPACE_TXN, id)) {
+    const bool touched = outcome_touched(self, shard, txn);
+    if (touched && !self->decided.open) {
         MARK("apply.repeat_in_turn");
         apply__write(self);
     }
-    const enum status st = outcome_get(self, shard, txn, out);
+    enum status st = STATUS_OK;
+    if (!touched || !apply_decided_outcome(&self->decided, txn, out)) {
+        st = outcome_get(self, shard, txn, out);
+    }
     if (st == STATUS_OK && apply__is_old(self, out->timestamp, now)) {
         MARK("apply.outcome_too_old");
         return STATUS_NOT_FOUND;
@@ -256,6 +264,15 @@ void apply__outcome_put(struct apply *self, struct shard_id shard, struct txn_id
     ASSERT(w.status == STATUS_OK);  // the touched set bounds how many gather
     apply_touched_add(&self->touched, hash64_u64(shard.v) + SPACE_TXN,
                       slice_make(txn.v, sizeof(txn.v)));
+    apply_decided_put_outcome(&self->decided, txn, outcome);
+}
+
+void apply__settle_id(struct apply *self, struct shard_id shard, struct txn_id txn) {
+    ASSERT(!self->decided.open);
+    if (outcome_touched(self, shard, txn) || apply__record_touched(self, shard, txn)) {
+        MARK("apply.resolved_in_turn");
+        apply__write(self);
+    }
 }
 
 enum status apply_outcome(struct apply *self, struct shard_id shard, struct txn_id txn,

@@ -128,13 +128,38 @@ static struct command_txn_answer resolve_item(const struct command_resolution *i
     return answer_of(&result);
 }
 
+static struct command_resolution item_of(const struct attempt *a, enum command_decision decision,
+                                         uint64_t commit) {
+    return (struct command_resolution){.txn = fixture_id(a->id),
+                                       .attempt = {a->number, 7},
+                                       .begin = {a->begin},
+                                       .decision = decision,
+                                       .commit = {commit}};
+}
+
+// All of them in one entry; the answers in the same order.
+static void resolve_items(const struct command_resolution *items, uint32_t count,
+                          struct command_txn_answer *out) {
+    struct codec_writer w;
+    buf_reset(&message);
+    codec_writer_init(&w, &message);
+    command_resolve_begin(&w, count);
+    for (uint32_t i = 0; i < count; i++) {
+        command_resolution_encode(&w, &items[i]);
+    }
+    const struct apply_result result = fixture_apply(&f, 1, buf_slice(&message));
+    assert_int_equal(result.status, STATUS_OK);
+    struct codec_reader r;
+    codec_reader_init(&r, result.payload);
+    for (uint32_t i = 0; i < count; i++) {
+        assert_int_equal(command_txn_answer_decode(&r, &out[i]), STATUS_OK);
+    }
+    assert_int_equal(codec_finish(&r), STATUS_OK);
+}
+
 static struct command_txn_answer resolve(const struct attempt *a, enum command_decision decision,
                                          uint64_t commit) {
-    const struct command_resolution item = {.txn = fixture_id(a->id),
-                                            .attempt = {a->number, 7},
-                                            .begin = {a->begin},
-                                            .decision = decision,
-                                            .commit = {commit}};
+    const struct command_resolution item = item_of(a, decision, commit);
     return resolve_item(&item);
 }
 
@@ -425,6 +450,59 @@ static void test_apply_settled_id_never_commits(void **state) {
     assert_int_equal(SETTLE(&two).state, COMMAND_TXN_COMMITTED);
 }
 
+// One entry is one step: what its first items did is what the later ones meet, and nothing of it is
+// in the store before all of it is.
+static void test_apply_items_of_an_entry_meet_one_another(void **state) {
+    (void)state;
+    struct command_txn_answer answers[5];
+    assert_prepared(prepare(&one, OPS(PUT("a", "1"))));
+    assert_prepared(prepare(&two, OPS(PUT("m", "1"), DELETE_RANGE("n", "p"))));
+    const uint64_t c = f.clock.v;
+    end();
+    const struct attempt unknown = {.id = 103, .number = 12, .begin = 7};
+    const struct command_resolution items[] = {
+        item_of(&unknown, COMMAND_DECIDE_PROBE, 0), item_of(&unknown, COMMAND_DECIDE_PROBE, 0),
+        item_of(&one, COMMAND_DECIDE_COMMIT, c), item_of(&two, COMMAND_DECIDE_COMMIT, c),
+        item_of(&one, COMMAND_DECIDE_SETTLE, 0)};
+    f.clock.v += 10;
+    resolve_items(items, 5, answers);
+    assert_refused(answers[0], COMMAND_REASON_SUPERSEDED);
+    assert_refused(answers[1], COMMAND_REASON_SUPERSEDED);
+    assert_int_equal(answers[2].state, COMMAND_TXN_COMMITTED);
+    assert_int_equal(answers[3].state, COMMAND_TXN_COMMITTED);
+    assert_int_equal(answers[4].state, COMMAND_TXN_COMMITTED);
+    assert_int_equal(answers[4].outcome.timestamp.v, c);
+    end();
+    assert_int_equal(record_of(&unknown), COMMAND_TXN_ABORTED);
+    assert_string_equal(fixture_get(&f, "a"), "1");
+}
+
+// Two attempts of one id in one entry, and a range that wants the store up to date: were the first
+// items in the store without the entry's index, a replay would raise the record to the second.
+static void test_apply_half_an_entry_is_never_in_the_store(void **state) {
+    (void)state;
+    struct command_txn_answer answers[3];
+    assert_prepared(prepare(&one, OPS(PUT("a", "1"))));
+    assert_prepared(prepare(&two, OPS(DELETE_RANGE("n", "p"))));
+    const uint64_t c = f.clock.v;
+    const struct command_resolution items[] = {item_of(&one_later, COMMAND_DECIDE_PROBE, 0),
+                                               item_of(&one, COMMAND_DECIDE_ABORT, 0),
+                                               item_of(&two, COMMAND_DECIDE_COMMIT, c)};
+    const uint64_t index = f.index[0];
+    const struct hlc_ts clock = {f.clock.v + 10};
+    for (int i = 0; i < 2; i++) {
+        f.index[0] = index;
+        f.clock = clock;
+        resolve_items(items, 3, answers);
+        assert_int_equal(answers[0].state, COMMAND_TXN_BUSY);
+        assert_refused(answers[1], COMMAND_REASON_SUPERSEDED);
+        assert_int_equal(answers[2].state, COMMAND_TXN_COMMITTED);
+        if (i == 0) { restart(); }
+    }
+    end();
+    assert_prepared(prepare(&one_later, OPS(PUT("a", "1"))));
+}
+
 // --- Dropping ---
 
 static void test_apply_records_are_dropped_behind_the_horizon(void **state) {
@@ -483,6 +561,8 @@ int main(void) {
         CASE(test_apply_commit_that_comes_twice_or_of_nothing),
         CASE(test_apply_range_delete_of_a_transaction),
         CASE(test_apply_settled_id_never_commits),
+        CASE(test_apply_items_of_an_entry_meet_one_another),
+        CASE(test_apply_half_an_entry_is_never_in_the_store),
         CASE(test_apply_records_are_dropped_behind_the_horizon),
         CASE(test_apply_prepare_keeps_no_record_of_garbage),
     };
