@@ -5,7 +5,7 @@
 usage: list_append.py HISTORY [--model MODEL] [--final-reads] [--format text|json|names]
        list_append.py --generate SEED COUNT --mode ser|si|rc|stale-snapshot > HISTORY
 
-Names the anomalies, and explains the shortest cycle of each kind, edge by edge. The exit code is 0 when the model forbids
+Tells the anomalies (`names`: only the forbidden ones, by name), and explains the shortest cycle of each kind, edge by edge. The exit code is 0 when the model forbids
 nothing that was found, 1 when it does, 2 when the file is no history, 3 when nothing is wrong but less than half of
 the transactions were ok, so that nothing was shown either. The format of a history is told in tests/data/histories.
 
@@ -423,7 +423,7 @@ def main() -> int:
     parser.add_argument("--final-reads", action="store_true")
     parser.add_argument("--format", choices=("text", "json", "names"), default="text")
     parser.add_argument("--generate", nargs=2, type=int, metavar=("SEED", "COUNT"))
-    parser.add_argument("--mode", default="ser")
+    parser.add_argument("--mode", choices=("ser", "si", "rc", "stale-snapshot"), default="ser")
     options = parser.parse_args()
     if options.generate:
         import list_append_db  # pylint: disable=import-outside-toplevel
@@ -439,7 +439,7 @@ def main() -> int:
     if options.format == "json":
         print(json.dumps(report.json(), indent=1))
     elif options.format == "names":
-        print("".join(f"{name}\n" for name in sorted(report.found)), end="")
+        print("".join(f"{name}\n" for name in report.forbidden), end="")
     else:
         print(report.text())
     return 1 if not report.good else 3 if report.void else 0
