@@ -8,7 +8,9 @@
 // woken proposes. Ready waiters stand in a list, and the deadline is at once.
 //
 // How old a holder is tells the difference of two walls that need not agree: its entry's and ours.
-// That only moves the moment of a probe, which is right at any time.
+// That only moves the moment of a probe, which is right at any time. But a wall that was set back
+// would move it for hours: a holder is also as old as the time since it was first looked at, and
+// one from the future of our wall is looked at at once.
 #include "txn/participant/participant.h"
 
 #include "dataplane/base/assert.h"
@@ -34,6 +36,7 @@ struct participant_holder {
     uint32_t count;
     uint32_t reports;
     uint64_t reported_ns;
+    uint64_t seen_ns;  // when it was first looked at; 0 = not yet
     bool hurry;
     struct participant_holder *next;  // of its bucket
 };
@@ -309,7 +312,9 @@ static uint64_t report_in_ns(const struct participant *self,
         const uint64_t due = holder->reported_ns + (REPORT_NS << doublings);
         return due > now_ns ? due - now_ns : 0;
     }
-    const uint64_t age = age_us(lock, wall);
+    const uint64_t seen = holder->seen_ns != 0 ? (now_ns - holder->seen_ns) / 1000 : 0;
+    const uint64_t by_wall = age_us(lock, wall);
+    const uint64_t age = by_wall > seen ? by_wall : seen;
     const uint64_t old = self->config.recovery_after_us;
     const uint64_t until_old = age < old ? (old - age) * 1000 : 0;
     if (holder->first == NULL) { return until_old; }
@@ -329,6 +334,7 @@ static void look(struct participant *self, struct participant_holder *holder, ui
         release(self, holder);
         return;
     }
+    if (holder->seen_ns == 0) { holder->seen_ns = now_ns; }
     uint64_t in_ns = report_in_ns(self, holder, lock, now_ns, wall);
     if (in_ns == 0) {
         holder->hurry = false;
@@ -359,7 +365,8 @@ static bool sweep_holder(void *ctx, const struct lock_holder *lock) {
     struct participant *self = sweep->room;
     const uint64_t age = age_us(lock, sweep->wall);
     if (age > self->stats.oldest_age_us) { self->stats.oldest_age_us = age; }
-    if (age < self->config.recovery_after_us) { return false; }
+    const bool ahead = hlc_wall_us(lock->prepared) > hlc_wall_us(sweep->wall);
+    if (age < self->config.recovery_after_us && !ahead) { return false; }
     return find_or_add(self, sweep->shard, lock->txn, sweep->now_ns) != NULL;
 }
 

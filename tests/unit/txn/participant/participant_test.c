@@ -370,6 +370,27 @@ static void test_participant_reports_the_silent(void **state) {
     assert_int_equal(reports, 2);
 }
 
+// The wall was set back: by it the holder is not born yet.
+static void test_participant_reports_what_was_prepared_ahead_of_the_wall(void **state) {
+    (void)state;
+    const uint64_t hour_us = UINT64_C(3600000000);
+    hold(0, 1, "a", (uint64_t)0 - hour_us);
+    participant_note(room, shard(0));
+    run(400);
+    assert_int_equal(reports, 0);
+    run(300);
+    assert_int_equal(reports, 1);
+    assert_true(txn_id_equal(reported[0], id_of(1)));
+    // Who waits for such a one shortens it as ever.
+    struct waiter waiter;
+    hold(1, 2, "b", (uint64_t)0 - hour_us);
+    assert_int_equal(wait_for(&waiter, 1, 2, 5, 60000), STATUS_OK);
+    run(160);
+    assert_int_equal(reports, 2);
+    assert_true(txn_id_equal(reported[1], id_of(2)));
+    participant_leave(&waiter.base);
+}
+
 static void test_participant_reports_at_once_when_hurried(void **state) {
     (void)state;
     hold(0, 1, "a", 0);
@@ -481,6 +502,7 @@ int main(void) {
         TEST(test_participant_reports_who_keeps_somebody_waiting),
         TEST(test_participant_gives_the_young_a_moment),
         TEST(test_participant_reports_the_silent),
+        TEST(test_participant_reports_what_was_prepared_ahead_of_the_wall),
         TEST(test_participant_reports_at_once_when_hurried),
         TEST(test_participant_without_prepared_transactions_never_stirs),
         TEST(test_participant_lists_who_waits_for_whom),
