@@ -13,7 +13,18 @@
 #include "storage/engine/engine.h"
 
 // Kept on disk with each version: append only.
-enum mvcc_kind { MVCC_PUT = 1, MVCC_DELETE = 2 };
+enum mvcc_kind {
+    MVCC_PUT = 1,
+    MVCC_DELETE = 2,
+    // Typed values (txn/command/command_merge.h); to a reader they are values like others.
+    MVCC_TYPED = 3,
+    MVCC_COUNTER = MVCC_TYPED,
+    MVCC_GROW_COUNTER,
+    MVCC_GROW_SET,
+    MVCC_SET,
+    MVCC_REGISTER,
+    MVCC_KIND_COUNT
+};
 
 enum { MVCC_KEY_SIZE_MAX = 2 * SHARD_KEY_SIZE_MAX + 2 + ENGINE_VERSION_SUFFIX_SIZE };
 
@@ -30,6 +41,9 @@ NODISCARD enum status mvcc_key_decode(struct slice encoded, uint8_t *key_out, si
 // one-shard commits).
 void mvcc_put(struct engine_batch *batch, struct slice key, struct hlc_ts ts,
               struct hlc_ts prepared, struct slice value);
+// The same, of a typed kind.
+void mvcc_put_typed(struct engine_batch *batch, struct slice key, struct hlc_ts ts,
+                    struct hlc_ts prepared, enum mvcc_kind kind, struct slice value);
 void mvcc_delete(struct engine_batch *batch, struct slice key, struct hlc_ts ts,
                  struct hlc_ts prepared);
 

@@ -136,6 +136,12 @@ void mvcc_put(struct engine_batch *batch, struct slice key, struct hlc_ts ts,
     add(batch, key, &(struct mvcc_version){value, ts, prepared, MVCC_PUT});
 }
 
+void mvcc_put_typed(struct engine_batch *batch, struct slice key, struct hlc_ts ts,
+                    struct hlc_ts prepared, enum mvcc_kind kind, struct slice value) {
+    ASSERT(kind >= MVCC_TYPED && kind < MVCC_KIND_COUNT);
+    add(batch, key, &(struct mvcc_version){value, ts, prepared, kind});
+}
+
 void mvcc_delete(struct engine_batch *batch, struct slice key, struct hlc_ts ts,
                  struct hlc_ts prepared) {
     add(batch, key, &(struct mvcc_version){SLICE_EMPTY, ts, prepared, MVCC_DELETE});
@@ -150,8 +156,8 @@ enum status mvcc_version_decode(struct slice stored, struct hlc_ts ts,
     const uint64_t delta = (first & VALUE_HAS_DELTA) != 0 ? codec_get_varint(&r) : 0;
     const struct slice value = codec_get_raw(&r, codec_remaining(&r));
     if (codec_finish(&r) != STATUS_OK || delta > ts.v ||
-        (first & ~(VALUE_KIND_MASK | VALUE_HAS_DELTA)) != 0 ||
-        (kind != MVCC_PUT && kind != MVCC_DELETE) || (kind == MVCC_DELETE && value.size > 0)) {
+        (first & ~(VALUE_KIND_MASK | VALUE_HAS_DELTA)) != 0 || kind < MVCC_PUT ||
+        kind >= MVCC_KIND_COUNT || (kind == MVCC_DELETE && value.size > 0)) {
         return STATUS_CORRUPT;
     }
     *out_version = (struct mvcc_version){

@@ -53,5 +53,5 @@ enum status mvcc_read(struct mvcc_reader *self, struct slice key, struct hlc_ts 
     const enum status st =
         mvcc_version_decode(engine_cursor_value(self->point), found_ts, out_version);
     if (st != STATUS_OK) { return st; }
-    return out_version->kind == MVCC_PUT ? STATUS_OK : STATUS_NOT_FOUND;
+    return out_version->kind != MVCC_DELETE ? STATUS_OK : STATUS_NOT_FOUND;
 }

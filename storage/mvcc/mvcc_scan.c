@@ -72,7 +72,7 @@ static void seek_current(struct walk *self, struct hlc_ts ts) {
 static enum status show(struct walk *self, struct slice stored, struct hlc_ts ts) {
     struct mvcc_version version;
     enum status st = mvcc_version_decode(stored, ts, &version);
-    if (st != STATUS_OK || version.kind != MVCC_PUT) { return st; }
+    if (st != STATUS_OK || version.kind == MVCC_DELETE) { return st; }
     size_t size = 0;
     st = mvcc__prefix_decode(self->current, self->reader->decoded, &size);
     if (st != STATUS_OK) { return st; }

@@ -126,6 +126,7 @@ void apply_destroy(struct apply *self) {
     apply__shards_destroy(self);
     apply_touched_deinit(&self->touched);
     apply_decided_deinit(&self->decided);
+    apply_merged_clear(&self->merged);
     buf_deinit(&self->scratch);
     buf_deinit(&self->outcomes);
     buf_deinit(&self->result);

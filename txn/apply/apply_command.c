@@ -27,7 +27,7 @@ struct range_pass {
 
 static bool range_visit(void *ctx, struct slice key, const struct mvcc_version *version) {
     struct range_pass *pass = ctx;
-    ASSERT(version->kind == MVCC_PUT);
+    ASSERT(version->kind != MVCC_DELETE);
     if (command_key_is_reserved(key)) { return true; }
     pass->count++;
     if (pass->deletes) {
@@ -45,15 +45,21 @@ static void range_run(struct range_pass *pass, const struct command_mutation *ra
     if (st != STATUS_OK) { FATAL("the data store cannot be scanned: %s", status_text(st)); }
 }
 
-static bool condition_holds(struct apply *self, const struct command_condition *condition) {
-    if (apply_touched_has(&self->touched, SPACE_KEY, condition->key)) {
-        MARK("apply.condition_on_gathered_key");
+// The reader shows the key with all that was gathered; or, to merges, `merged` shows the rest.
+static void show_key(struct apply *self, struct slice key, bool merges) {
+    const bool gathered = apply_touched_has(&self->touched, SPACE_KEY, key);
+    if (gathered && !(merges && apply_merged_has(&self->merged, key))) {
+        MARK("apply.look_at_gathered_key");
         apply__write(self);
     }
     if (self->reader_stale) {
         mvcc_reader_refresh(self->reader);
         self->reader_stale = false;
     }
+}
+
+static bool condition_holds(struct apply *self, const struct command_condition *condition) {
+    show_key(self, condition->key, false);
     struct mvcc_version newest;
     const enum status st = mvcc_read(self->reader, condition->key, HLC_MAX, &newest);
     if (st != STATUS_OK && st != STATUS_NOT_FOUND) {
@@ -91,20 +97,6 @@ static bool newer_visit(void *ctx, const struct mvcc_version *version) {
     return false;
 }
 
-static void refresh(struct apply *self, const struct command_span *read) {
-    const bool span = read->end.size > 0;
-    // A span may hold any gathered key.
-    if (span ? self->touched.count > 0
-             : apply_touched_has(&self->touched, SPACE_KEY, read->start)) {
-        MARK("apply.read_of_gathered_key");
-        apply__write(self);
-    }
-    if (self->reader_stale) {
-        mvcc_reader_refresh(self->reader);
-        self->reader_stale = false;
-    }
-}
-
 static void check_reads(struct apply *self, struct command_commit_reader *reader,
                         struct apply__verdict *verdict) {
     for (uint32_t i = 0; i < reader->read_count; i++) {
@@ -112,7 +104,12 @@ static void check_reads(struct apply *self, struct command_commit_reader *reader
         enum status st = command_commit_next_read(reader, &read);
         ASSERT(st == STATUS_OK);  // the payload was verified
         if (verdict->status != STATUS_OK || MUTANT(READ_NOT_VALIDATED)) { continue; }
-        refresh(self, &read);
+        // A span may hold any gathered key.
+        if (read.end.size > 0) {
+            (void)apply_reader(self);
+        } else {
+            show_key(self, read.start, false);
+        }
         struct newer_pass pass = {0};
         const struct mvcc_above above = {.start = read.start,
                                          .end = read.end,
@@ -164,6 +161,27 @@ static void check_ranges(struct apply *self, struct command_commit_reader reader
     }
 }
 
+// Merges look at the value that they change. The reader's copy is walked.
+static void check_merges(struct apply *self, const struct apply_shard *shard,
+                         struct command_commit_reader reader, struct apply__verdict *verdict) {
+    for (uint32_t i = 0; i < reader.mutation_count; i++) {
+        struct command_mutation mutation;
+        const enum status st = command_commit_next_mutation(&reader, &mutation);
+        ASSERT(st == STATUS_OK);
+        if (mutation.kind != COMMAND_MERGE) { continue; }
+        show_key(self, mutation.key, true);
+        const enum apply__merge_verdict merge = apply__merge_check(self, shard, &mutation);
+        if (merge == APPLY_MERGE_STANDS) { continue; }
+        verdict->key = mutation.key;
+        verdict->status = STATUS_FAILED_PRECONDITION;
+        if (merge == APPLY_MERGE_OUT_OF_BOUNDS) {
+            verdict->status = STATUS_CONDITION_FAILED;
+            verdict->failed_condition = reader.condition_count + i;
+        }
+        return;
+    }
+}
+
 static void mutate(struct apply *self, const struct command_mutation *mutation, struct hlc_ts ts,
                    struct hlc_ts prepared) {
     switch (mutation->kind) {
@@ -183,15 +201,26 @@ static void mutate(struct apply *self, const struct command_mutation *mutation, 
         ASSERT(pass.count <= COMMAND_OPS_MAX);
         return;
     }
+    case COMMAND_MERGE:
+        apply__merge(self, mutation, ts, prepared);
+        break;
     case COMMAND_MUTATION_KIND_COUNT:
         ASSERT(false);
         return;
     }
     apply_touched_add(&self->touched, SPACE_KEY, mutation->key);
+    // Merges that follow in this turn look there, not in the store.
+    if (mutation->kind != COMMAND_MERGE && apply_merged_has(&self->merged, mutation->key)) {
+        const struct mvcc_version version = {
+            .value = mutation->kind == COMMAND_PUT ? mutation->value : SLICE_EMPTY,
+            .ts = ts,
+            .prepared = prepared,
+            .kind = mutation->kind == COMMAND_PUT ? MVCC_PUT : MVCC_DELETE};
+        apply_merged_put(&self->merged, mutation->key, &version);
+    }
 }
 
-// Opens a verified commit behind its reads and conditions.
-static struct command_commit_reader mutations_of(struct slice commit) {
+struct command_commit_reader apply__mutations_of(struct slice commit) {
     struct command_commit_reader reader;
     enum status st = command_commit_open(&reader, commit);
     struct command_span read;
@@ -206,18 +235,19 @@ static struct command_commit_reader mutations_of(struct slice commit) {
     return reader;
 }
 
-bool apply__has_range(struct slice commit) {
-    struct command_commit_reader reader = mutations_of(commit);
+void apply__make_ready(struct apply *self, struct slice commit) {
+    struct command_commit_reader reader = apply__mutations_of(commit);
     for (uint32_t i = 0; i < reader.mutation_count; i++) {
         struct command_mutation mutation;
         const enum status st = command_commit_next_mutation(&reader, &mutation);
         ASSERT(st == STATUS_OK);
-        if (mutation.kind == COMMAND_DELETE_RANGE) { return true; }
+        if (mutation.kind == COMMAND_DELETE_RANGE) { (void)apply_reader(self); }
+        if (mutation.kind == COMMAND_MERGE) { show_key(self, mutation.key, true); }
     }
-    return false;
 }
 
-void apply__evaluate(struct apply *self, struct slice commit, struct apply__verdict *out) {
+void apply__evaluate(struct apply *self, const struct apply_shard *shard, struct slice commit,
+                     struct apply__verdict *out) {
     struct command_commit_reader reader;
     const enum status st = command_commit_open(&reader, commit);
     ASSERT(st == STATUS_OK);
@@ -225,11 +255,12 @@ void apply__evaluate(struct apply *self, struct slice commit, struct apply__verd
     check_reads(self, &reader, out);
     check_conditions(self, &reader, out);
     if (out->status == STATUS_OK) { check_ranges(self, reader, out); }
+    if (out->status == STATUS_OK) { check_merges(self, shard, reader, out); }
 }
 
 void apply__mutate(struct apply *self, struct slice commit, struct hlc_ts ts,
                    struct hlc_ts prepared) {
-    struct command_commit_reader reader = mutations_of(commit);
+    struct command_commit_reader reader = apply__mutations_of(commit);
     for (uint32_t i = 0; i < reader.mutation_count; i++) {
         struct command_mutation mutation;
         const enum status st = command_commit_next_mutation(&reader, &mutation);
@@ -306,7 +337,7 @@ static void commit_at_once(struct apply *self, struct apply_shard *shard,
         return;
     }
     struct apply__verdict verdict;
-    apply__evaluate(self, entry->payload, &verdict);
+    apply__evaluate(self, shard, entry->payload, &verdict);
     if (verdict.status == STATUS_ABORTED_RETRY) {
         MARK("apply.commit_stale");
         const struct command_txn_answer answer = {.state = COMMAND_TXN_NONE,

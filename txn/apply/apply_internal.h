@@ -12,6 +12,7 @@
 #include "storage/snapshot/snapshot.h"
 #include "txn/apply/apply.h"
 #include "txn/apply/apply_decided.h"
+#include "txn/apply/apply_merged.h"
 #include "txn/apply/apply_touched.h"
 #include "txn/command/command_txn.h"
 #include "txn/lock/lock_table.h"
@@ -40,6 +41,7 @@ struct apply {
     struct state_machine port;
     struct apply_touched touched;
     struct apply_decided decided;
+    struct apply_merged merged;
     struct apply_shard *shards;      // uthash by id
     struct apply_shard *last_shard;  // found last: entries of a shard come in runs
     struct apply_shard *dirty;       // shards whose applied index moved since the last write
@@ -141,6 +143,7 @@ void apply__evaluate(struct apply *self, const struct apply_shard *shard, struct
 // date, and whoever comes without it calls apply_reader first, before the entry has any effect.
 // Not in between: half an entry must not reach the store, where a replay would evaluate it anew.
 // Brings the store up to date for the effects of a commit that was evaluated in an earlier entry.
+// Before the entry has any effect.
 void apply__make_ready(struct apply *self, struct slice commit);
 void apply__mutate(struct apply *self, struct slice commit, struct hlc_ts ts,
                    struct hlc_ts prepared);

@@ -66,6 +66,16 @@ static bool known_already(struct apply *self, struct apply_shard *shard,
     return recorded && record.state == COMMAND_TXN_COMMITTED;
 }
 
+// LIMIT: over several shards, a bound that does not hold is told as a merge that cannot be made.
+static bool is_bound(const struct command_prepare_view *prepare,
+                     const struct apply__verdict *verdict) {
+    struct command_commit_reader reader;
+    const enum status st = command_commit_open(&reader, prepare->part);
+    ASSERT(st == STATUS_OK);
+    return verdict->status == STATUS_CONDITION_FAILED &&
+           verdict->failed_condition >= reader.condition_count;
+}
+
 // Whether the operations may stand. True when *out is the refusal.
 static bool refused(struct apply *self, struct apply_shard *shard,
                     const struct command_prepare_view *prepare, struct command_txn_answer *out) {
@@ -79,13 +89,16 @@ static bool refused(struct apply *self, struct apply_shard *shard,
         return true;
     }
     struct apply__verdict verdict;
-    apply__evaluate(self, prepare->part, &verdict);
+    apply__evaluate(self, shard, prepare->part, &verdict);
     if (verdict.status == STATUS_OK) { return false; }
     if (verdict.status == STATUS_ABORTED_RETRY) {
         MARK("apply.prepare_stale");
         out->reason = COMMAND_REASON_READ;
         out->key = verdict.key;
         out->timestamp = verdict.newer;
+    } else if (verdict.status == STATUS_FAILED_PRECONDITION || is_bound(prepare, &verdict)) {
+        out->reason = COMMAND_REASON_TYPE;
+        out->key = verdict.key;
     } else if (verdict.status == STATUS_CONDITION_FAILED) {
         out->reason = COMMAND_REASON_CONDITION;
         out->failed_condition = verdict.failed_condition;

@@ -247,31 +247,30 @@ static bool verify(struct slice payload) {
     return st == STATUS_OK;
 }
 
-// True when committing it looks at the store: at what its range deletes meet.
-static bool reads_store(const struct apply_shard *shard, const struct command_resolution *item) {
+// What committing it will look at: what its range deletes meet, and what its merges change.
+static void make_ready(struct apply *self, const struct apply_shard *shard,
+                       const struct command_resolution *item) {
     const struct lock_holder *holder = lock_table_find(shard->locks, item->txn);
-    if (holder == NULL || item->decision != COMMAND_DECIDE_COMMIT) { return false; }
+    if (holder == NULL || item->decision != COMMAND_DECIDE_COMMIT) { return; }
     struct command_prepare_view prepare;
     const enum status st = command_prepare_decode(holder->prepare, &prepare);
     ASSERT(st == STATUS_OK);
-    return apply__has_range(prepare.part);
+    apply__make_ready(self, prepare.part);
 }
 
 // Whatever the entry will read is made readable before its first effect: then it is never in the
-// store by half. What its own items do shows in `decided`, and a range delete needs to see nothing
-// of them: two transactions that are prepared together do not touch the same keys.
+// store by half. What its own items do shows in `decided` and `merged`, and a range delete needs to
+// see nothing of them: two transactions that are prepared together share no keys but merged ones.
 static void settle(struct apply *self, const struct apply_shard *shard, struct slice payload) {
     struct command_resolve_reader reader;
     enum status st = command_resolve_open(&reader, payload);
-    bool reads = false;
     while (st == STATUS_OK && reader.left > 0) {
         struct command_resolution item;
         st = command_resolve_next(&reader, &item);
         apply__settle_id(self, shard->id, item.txn);
-        reads = reads || reads_store(shard, &item);
+        make_ready(self, shard, &item);
     }
     ASSERT(st == STATUS_OK);  // it was verified
-    if (reads) { (void)apply_reader(self); }
 }
 
 void apply__resolve(struct apply *self, struct apply_shard *shard, const struct log_entry *entry,

@@ -207,6 +207,7 @@ void apply__write(struct apply *self) {
     }
     apply__write_batch(self);
     apply_touched_clear(&self->touched);
+    apply_merged_clear(&self->merged);
 }
 
 bool apply__is_old(const struct apply *self, struct hlc_ts ended, struct hlc_ts now) {

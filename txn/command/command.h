@@ -44,13 +44,16 @@ enum command_mutation_kind {
     COMMAND_PUT = 1,
     COMMAND_DELETE,
     COMMAND_DELETE_RANGE,
+    COMMAND_MERGE,
     COMMAND_MUTATION_KIND_COUNT
 };
 
 struct command_mutation {
     enum command_mutation_kind kind;
     struct slice key;
-    struct slice value;  // put: the value; delete_range: the end key (exclusive, not empty)
+    // put: the value; delete_range: the end key (exclusive, not empty); merge: an encoded
+    // command_merge.
+    struct slice value;
 };
 
 enum command_condition_kind {
@@ -127,9 +130,12 @@ NODISCARD enum status command_commit_span(struct slice encoded, struct slice *ou
 // The outcome, kept by transaction id and returned again to a repeat.
 struct command_outcome {
     enum status status;  // OK = committed, CONDITION_FAILED = nothing was written,
-                         // RESOURCE_EXHAUSTED = a delete_range met too many keys, nothing written
+                         // RESOURCE_EXHAUSTED = a delete_range met too many keys, nothing
+                         // written; FAILED_PRECONDITION = a merge met a value of another type, or
+                         // one that cannot grow; CANCELLED = settled as aborted
     struct hlc_ts timestamp;    // commit timestamp; of the evaluation when a condition failed
-    uint32_t failed_condition;  // index of the first condition that does not hold
+    uint32_t failed_condition;  // index of the first condition that does not hold; behind the
+                                // conditions: that of the mutation whose bound does not
     uint64_t request_hash;      // of the encoded commit: a repeat with another body is refused
 };
 void command_outcome_encode(struct codec_writer *w, const struct command_outcome *self);

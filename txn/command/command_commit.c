@@ -12,6 +12,7 @@
 #include "dataplane/base/assert.h"
 #include "dataplane/base/mem.h"
 #include "txn/command/command_internal.h"
+#include "txn/command/command_merge.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -80,6 +81,12 @@ static enum status mutation_check(const struct command_mutation *self, uint32_t 
     }
     const enum status st = command_key_check(self->key, field_mutation, position, err);
     if (st != STATUS_OK) { return st; }
+    if (self->kind == COMMAND_MERGE) {
+        struct command_merge merge;
+        if (command_merge_decode(self->value, &merge) == STATUS_OK) { return STATUS_OK; }
+        return err_set(err, STATUS_INVALID_ARGUMENT, "mutation %u: its operation does not decode",
+                       position);
+    }
     if (self->kind == COMMAND_PUT && self->value.size > SHARD_VALUE_SIZE_MAX) {
         return err_set(err, STATUS_INVALID_ARGUMENT, "mutation %u: value has %zu bytes, limit %d",
                        position, self->value.size, SHARD_VALUE_SIZE_MAX);
@@ -330,7 +337,7 @@ enum status command_commit_next_mutation(struct command_commit_reader *self,
         (enum command_mutation_kind)command__get_enum(r, COMMAND_PUT, COMMAND_MUTATION_KIND_COUNT);
     mutation.key = codec_get_slice(r, SHARD_KEY_SIZE_MAX);
     if (mutation.kind != COMMAND_DELETE) {
-        mutation.value = codec_get_slice(r, SHARD_VALUE_SIZE_MAX);
+        mutation.value = codec_get_slice(r, COMMAND_MERGE_SIZE_MAX);
     }
     if (r->status == STATUS_OK && mutation_check(&mutation, 0, NULL) != STATUS_OK) {
         codec_fail(r);

@@ -24,8 +24,12 @@ enum command_merge_type {
 };
 
 enum {
-    COMMAND_MERGE_ELEMENT_SIZE_MAX = 4096,  // of a set; a register takes a value
+    COMMAND_MERGE_ELEMENT_SIZE_MAX = 4096,    // of a set; a register takes a value
+    COMMAND_MERGE_SIZE_MAX = (1 << 20) + 64,  // encoded
 };
+
+// What a client is told when its merge could not be made.
+#define COMMAND_TYPE_TEXT "merge: the key holds a value of another type, or one that is full"
 
 struct command_merge {
     enum command_merge_type type;

@@ -117,6 +117,7 @@ enum command_txn_reason {
     COMMAND_REASON_HORIZON,        // begun too long ago
     COMMAND_REASON_OTHER_REQUEST,  // the id was committed with another request
     COMMAND_REASON_SETTLED,        // the id was settled as aborted
+    COMMAND_REASON_TYPE,           // key: a merge met a value of another type, or one that is full
     COMMAND_REASON_COUNT
 };
 

@@ -58,7 +58,7 @@ void coordinator_sent(struct coordinator *self, uint32_t i) {
 bool coordinator_wants_outcome(const struct coordinator *self) {
     return self->phase == COORDINATOR_ABORTING && !self->recovering && !self->has_outcome &&
            (self->why.reason == COMMAND_REASON_CONDITION ||
-            self->why.reason == COMMAND_REASON_TOO_MANY);
+            self->why.reason == COMMAND_REASON_TOO_MANY || self->why.reason == COMMAND_REASON_TYPE);
 }
 
 static bool all_resolved(const struct coordinator *self) {

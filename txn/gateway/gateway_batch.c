@@ -138,7 +138,10 @@ static struct command_resolution make_resolution(const struct gateway_txn *txn, 
     if (send == COORDINATOR_SEND_ABORT && member == 0 &&
         coordinator_wants_outcome(&txn->coordinator)) {
         const bool condition = txn->coordinator.why.reason == COMMAND_REASON_CONDITION;
-        out.outcome = condition ? STATUS_CONDITION_FAILED : STATUS_RESOURCE_EXHAUSTED;
+        const bool type = txn->coordinator.why.reason == COMMAND_REASON_TYPE;
+        out.outcome = condition ? STATUS_CONDITION_FAILED
+                      : type    ? STATUS_FAILED_PRECONDITION
+                                : STATUS_RESOURCE_EXHAUSTED;
         out.failed_condition = condition ? condition_place(txn) : 0;
         out.request_hash = txn->request_hash;
     }

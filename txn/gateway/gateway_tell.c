@@ -3,6 +3,7 @@
 // of one: an outcome as payload, and the home's answer as certificate.
 #include "dataplane/base/assert.h"
 #include "dataplane/base/mark.h"
+#include "txn/command/command_merge.h"
 #include "txn/gateway/gateway_internal.h"
 
 #include <stdio.h>
@@ -67,6 +68,9 @@ static void end_outcome(struct gateway_txn *txn, const struct command_outcome *o
     result.payload = buf_slice(&self->told);
     if (outcome->status == STATUS_RESOURCE_EXHAUSTED) {
         result.detail = SLICE_LITERAL("delete_range: more than 10000 keys lie in it");
+    }
+    if (outcome->status == STATUS_FAILED_PRECONDITION) {
+        result.detail = SLICE_LITERAL(COMMAND_TYPE_TEXT);
     }
     if (outcome->status == STATUS_CANCELLED) { result.detail = slice_from_string(text_settled); }
     end(txn, &result);

@@ -13,6 +13,7 @@
 #include "dataplane/base/assert.h"
 #include "dataplane/base/mem.h"
 #include "dataplane/base/mutant.h"
+#include "txn/command/command_merge.h"
 
 #define uthash_malloc(size)  mem_alloc(size)
 #define uthash_free(p, size) mem_free(p)
@@ -69,8 +70,13 @@ static void wishes_init(struct wishes *self, struct slice commit) {
     ASSERT(st == STATUS_OK);  // it was verified
 }
 
-static enum lock_mode mode_of(enum command_mutation_kind kind) {
-    switch (kind) {
+static enum lock_mode mode_of(const struct command_mutation *mutation) {
+    struct command_merge merge;
+    switch (mutation->kind) {
+    case COMMAND_MERGE:
+        // Those of different types would conflict, too; but the second of them is refused for it.
+        if (command_merge_decode(mutation->value, &merge) != STATUS_OK) { break; }
+        return command_merge_shares(&merge) ? LOCK_MERGE : LOCK_WRITE;
     case COMMAND_PUT:
     case COMMAND_DELETE:
     case COMMAND_DELETE_RANGE:
@@ -99,7 +105,7 @@ static bool wishes_next(struct wishes *self, struct lock_item *out) {
         struct command_mutation mutation;
         st = command_commit_next_mutation(r, &mutation);
         out->start = mutation.key;
-        out->mode = mode_of(mutation.kind);
+        out->mode = mode_of(&mutation);
         if (mutation.kind == COMMAND_DELETE_RANGE) { out->end = mutation.value; }
     } else {
         return false;

@@ -9,6 +9,7 @@
 #include "dataplane/base/assert.h"
 #include "dataplane/base/mark.h"
 #include "dataplane/base/mutant.h"
+#include "txn/command/command_merge.h"
 #include "txn/session/session_internal.h"
 
 #include <stddef.h>
@@ -39,6 +40,10 @@ static const char *commit_detail(enum status status) {
         return "transaction id: it was used before with another commit";
     case STATUS_RESOURCE_EXHAUSTED:
         return "delete_range: more than 10000 keys lie in it";
+    case STATUS_FAILED_PRECONDITION:
+        return COMMAND_TYPE_TEXT;
+    case STATUS_CANCELLED:
+        return "transaction id: it was settled as aborted; try again with another id";
     case STATUS_ABORTED_RETRY:
         return "a key that the transaction read has a newer version";
     default:
@@ -146,7 +151,9 @@ static bool makes_room(const struct session_exec *self) {
     for (uint32_t i = 0; st == STATUS_OK && i < reader.mutation_count; i++) {
         struct command_mutation mutation;
         st = command_commit_next_mutation(&reader, &mutation);
-        if (st == STATUS_OK && mutation.kind == COMMAND_PUT) { return false; }
+        const bool deletes =
+            mutation.kind == COMMAND_DELETE || mutation.kind == COMMAND_DELETE_RANGE;
+        if (st == STATUS_OK && !deletes) { return false; }
     }
     return st == STATUS_OK && reader.mutation_count > 0;
 }

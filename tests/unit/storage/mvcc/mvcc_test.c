@@ -200,7 +200,7 @@ static void test_mvcc_version_decoding_refuses_damage(void **state) {
     struct mvcc_version v;
     assert_int_equal(mvcc_version_decode(SLICE_EMPTY, at(5), &v), STATUS_CORRUPT);
     assert_int_equal(mvcc_version_decode(SLICE_LITERAL("\x00x"), at(5), &v), STATUS_CORRUPT);
-    assert_int_equal(mvcc_version_decode(SLICE_LITERAL("\x03x"), at(5), &v), STATUS_CORRUPT);
+    assert_int_equal(mvcc_version_decode(SLICE_LITERAL("\x08x"), at(5), &v), STATUS_CORRUPT);
     assert_int_equal(mvcc_version_decode(SLICE_LITERAL("\x11x"), at(5), &v), STATUS_CORRUPT);
     assert_int_equal(mvcc_version_decode(SLICE_LITERAL("\x02x"), at(5), &v), STATUS_CORRUPT);
     assert_int_equal(mvcc_version_decode(SLICE_LITERAL("\x81"), at(5), &v), STATUS_CORRUPT);
@@ -566,7 +566,7 @@ static void test_mvcc_damaged_keys_and_values_are_corrupt(void **state) {
     }
     uint8_t encoded[MVCC_KEY_SIZE_MAX];
     const size_t size = mvcc_key_encode(SLICE_LITERAL("m"), at(5), encoded);
-    engine_put(f->batch, ENGINE_VERSION, slice_make(encoded, size), SLICE_LITERAL("\x07"));
+    engine_put(f->batch, ENGINE_VERSION, slice_make(encoded, size), SLICE_LITERAL("\x08"));
     write_batch(f);
     struct mvcc_version v;
     assert_int_equal(mvcc_read(f->reader, SLICE_LITERAL("m"), at(9), &v), STATUS_CORRUPT);

@@ -178,7 +178,7 @@ static void test_apply_any_grouping_gives_the_same_state_and_results(void **stat
     assert_true(mark_count("apply.repeat") > 100);
     assert_true(mark_count("apply.repeat_in_turn") > 100);
     assert_true(mark_count("apply.id_reused") > 100);
-    assert_true(mark_count("apply.condition_on_gathered_key") > 100);
+    assert_true(mark_count("apply.look_at_gathered_key") > 100);
     assert_true(mark_count("apply.other_epoch") > 0);
     assert_true(mark_count("apply.not_a_commit") > 0);
 }

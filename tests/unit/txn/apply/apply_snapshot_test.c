@@ -453,7 +453,7 @@ static void test_apply_snapshot_with_bad_versions_is_refused(void **state) {
                                      UINT64_MAX - 1),
                          STATUS_CORRUPT);
     }
-    const struct slice values[] = {SLICE_EMPTY, SLICE_LITERAL("\x03"), SLICE_LITERAL("\x02x"),
+    const struct slice values[] = {SLICE_EMPTY, SLICE_LITERAL("\x08"), SLICE_LITERAL("\x02x"),
                                    SLICE_LITERAL("\x81"), SLICE_LITERAL("\x81\x0a")};
     for (size_t i = 0; i < sizeof(values) / sizeof(values[0]); i++) {
         assert_int_equal(take_forged(w, ENGINE_VERSION, version_key("b", 9, key), values[i], 9),

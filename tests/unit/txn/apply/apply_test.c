@@ -134,7 +134,7 @@ static void test_apply_conditions_see_earlier_entries_of_the_turn(void **state) 
     assert_int_equal(run(OPS(ABSENT("a"), PUT("a", "4"))), STATUS_OK);
     end();
     assert_string_equal(fixture_get(&f, "a"), "4");
-    assert_true(mark_count("apply.condition_on_gathered_key") >= 3);
+    assert_true(mark_count("apply.look_at_gathered_key") >= 3);
 }
 
 // Conditions on keys that the turn did not touch do not break the batch.

@@ -235,7 +235,7 @@ static void test_command_commit_unknown_kinds_are_refused(void **state) {
     assert_int_equal(check_one(mutation, &err), STATUS_INVALID_ARGUMENT);
     mutation.kind = COMMAND_MUTATION_KIND_COUNT;
     assert_int_equal(check_one(mutation, &err), STATUS_INVALID_ARGUMENT);
-    assert_string_equal(err.message, "mutation 0: unknown kind 4");
+    assert_string_equal(err.message, "mutation 0: unknown kind 5");
     struct command_condition condition = {.kind = COMMAND_CONDITION_KIND_COUNT, .key = KEY("a")};
     const struct command_commit commit = {
         .txn = id_one, .conditions = &condition, .condition_count = 1};
