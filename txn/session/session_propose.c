@@ -149,7 +149,7 @@ static bool makes_room(const struct session_exec *self) {
         st = command_commit_next_condition(&reader, &condition);
     }
     for (uint32_t i = 0; st == STATUS_OK && i < reader.mutation_count; i++) {
-        struct command_mutation mutation;
+        struct command_mutation mutation = {0};
         st = command_commit_next_mutation(&reader, &mutation);
         const bool deletes =
             mutation.kind == COMMAND_DELETE || mutation.kind == COMMAND_DELETE_RANGE;
