@@ -45,6 +45,7 @@ static void data_scratch_destroy(struct data_scratch *scratch) {
     mem_free(scratch->keys);
     buf_deinit(&scratch->full_keys);
     buf_deinit(&scratch->encoded);
+    buf_deinit(&scratch->merges);
     mem_free(scratch);
 }
 
@@ -92,6 +93,7 @@ struct data_scratch *data__scratch_take(struct data *self) {
         scratch->keys = mem_alloc_array(COMMAND_READ_KEYS_MAX, sizeof(*scratch->keys));
         buf_init(&scratch->full_keys, DATA_KEYS_SIZE_MAX);
         buf_init(&scratch->encoded, DATA_ENCODED_SIZE_MAX);
+        buf_init(&scratch->merges, DATA_ENCODED_SIZE_MAX);
     }
     buf_reset(&scratch->full_keys);
     buf_reset(&scratch->encoded);
@@ -102,7 +104,8 @@ struct data_scratch *data__scratch_take(struct data *self) {
 
 static bool data_scratch_is_large(const struct data_scratch *scratch) {
     return scratch->full_keys.capacity > DATA_SCRATCH_KEPT_MAX ||
-           scratch->encoded.capacity > DATA_SCRATCH_KEPT_MAX;
+           scratch->encoded.capacity > DATA_SCRATCH_KEPT_MAX ||
+           scratch->merges.capacity > DATA_SCRATCH_KEPT_MAX;
 }
 
 void data__scratch_give(struct data *self, struct data_scratch *scratch) {

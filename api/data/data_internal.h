@@ -50,6 +50,7 @@ struct data_scratch {
     struct slice *keys;    // COMMAND_READ_KEYS_MAX
     struct buf full_keys;  // user keys behind their prefix
     struct buf encoded;    // the commands of the message
+    struct buf merges;     // operations of the commit at hand
     struct directory *directory;
     uint64_t commit_size_max;
 };

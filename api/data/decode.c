@@ -7,6 +7,7 @@
 #include "dataplane/base/assert.h"
 #include "dataplane/base/mem.h"
 #include "dataplane/loop/clock.h"
+#include "txn/command/command_merge.h"
 
 #include <assert.h>
 #include <stdio.h>
@@ -222,7 +223,10 @@ static bool data_condition_place(struct data_scratch *scratch, uint32_t count) {
 }
 
 static const char *const data_mutation_names[COMMAND_MUTATION_KIND_COUNT] = {
-    [COMMAND_PUT] = "put", [COMMAND_DELETE] = "delete", [COMMAND_DELETE_RANGE] = "delete_range"};
+    [COMMAND_PUT] = "put",
+    [COMMAND_DELETE] = "delete",
+    [COMMAND_DELETE_RANGE] = "delete_range",
+    [COMMAND_MERGE] = "merge"};
 
 // Put{key, value}, Delete{key}, DeleteRange{start, end}: two byte fields, numbers 1 and 2.
 static bool data_mutation_fields(struct slice message, struct command_mutation *out) {
@@ -238,6 +242,91 @@ static bool data_mutation_fields(struct slice message, struct command_mutation *
         }
     }
     return r.status == STATUS_OK;
+}
+
+// sint64: the sign is the lowest bit.
+static int64_t data_get_sint(struct proto_reader *r, const struct proto_field *field) {
+    const uint64_t coded = proto_get_uint(r, field);
+    return (int64_t)(coded >> 1 ^ (0 - (coded & 1)));
+}
+
+// MergeBound{value}.
+static bool data_bound(struct slice message, int64_t *out) {
+    struct proto_reader r;
+    struct proto_field field;
+    proto_reader_init(&r, message);
+    while (proto_next(&r, &field)) {
+        if (field.number == 1) { *out = data_get_sint(&r, &field); }
+    }
+    return r.status == STATUS_OK;
+}
+
+static bool data_merge_fields(struct slice message, struct slice *out_key,
+                              struct command_merge *out) {
+    struct proto_reader r;
+    struct proto_field field;
+    bool ok = true;
+    proto_reader_init(&r, message);
+    *out = (struct command_merge){0};
+    *out_key = SLICE_EMPTY;
+    while (proto_next(&r, &field)) {
+        switch (field.number) {
+        case 1:
+            *out_key = proto_get_bytes(&r, &field);
+            break;
+        case 2:
+            out->type = (enum command_merge_type)proto_get_uint32(&r, &field);
+            break;
+        case 3:
+            out->amount = data_get_sint(&r, &field);
+            break;
+        case 4:
+            out->has_min = true;
+            ok = data_bound(proto_get_bytes(&r, &field), &out->min) && ok;
+            break;
+        case 5:
+            out->has_max = true;
+            ok = data_bound(proto_get_bytes(&r, &field), &out->max) && ok;
+            break;
+        case 6:
+            out->element = proto_get_bytes(&r, &field);
+            break;
+        case 7:
+            out->removes = proto_get_bool(&r, &field);
+            break;
+        default:
+            break;
+        }
+    }
+    return ok && r.status == STATUS_OK;
+}
+
+// The value is a position in scratch->merges until that is complete (data_commit_prefix).
+static enum status data_merge_decode(struct data_scratch *scratch, struct slice message,
+                                     uint32_t position, struct command_mutation *out,
+                                     struct data_refusal *refusal) {
+    struct command_merge merge;
+    char field[DATA_FIELD_SIZE];
+    if (!data_merge_fields(message, &out->key, &merge)) { return data_garbage(refusal); }
+    if (out->key.size == 0 || out->key.size > SHARD_USER_KEY_SIZE_MAX) {
+        (void)snprintf(field, sizeof(field), "mutations[%u].merge.key", position);
+        return data__check_key(out->key, field, refusal);
+    }
+    const enum status st = command_merge_check(&merge, position, &refusal->err);
+    if (st != STATUS_OK) {
+        (void)snprintf(refusal->field, sizeof(refusal->field), "mutations[%u].merge", position);
+        refusal->status = st;
+        return st;
+    }
+    struct codec_writer w;
+    const size_t at = scratch->merges.size;
+    codec_writer_init(&w, &scratch->merges);
+    command_merge_encode(&w, &merge);
+    if (w.status != STATUS_OK) {
+        return data__refuse(refusal, STATUS_RESOURCE_EXHAUSTED, NULL, 0, "out of memory");
+    }
+    out->value = slice_make((const uint8_t *)at, scratch->merges.size - at);
+    return STATUS_OK;
 }
 
 static enum status data_mutation_check(const struct command_mutation *mutation, uint32_t position,
@@ -260,8 +349,8 @@ static enum status data_mutation_check(const struct command_mutation *mutation, 
 }
 
 // Mutation{oneof kind}: the last member that is set counts.
-static enum status data_mutation_decode(struct slice message, uint32_t position,
-                                        struct command_mutation *out,
+static enum status data_mutation_decode(struct data_scratch *scratch, struct slice message,
+                                        uint32_t position, struct command_mutation *out,
                                         struct data_refusal *refusal) {
     struct proto_reader r;
     struct proto_field field;
@@ -280,7 +369,10 @@ static enum status data_mutation_decode(struct slice message, uint32_t position,
         char name[DATA_FIELD_SIZE];
         (void)snprintf(name, sizeof(name), "mutations[%u]", position);
         return data__refuse(refusal, STATUS_INVALID_ARGUMENT, name, 0,
-                            "the mutation is neither put, nor delete, nor delete_range");
+                            "the mutation is neither put, nor delete, nor delete_range, nor merge");
+    }
+    if (out->kind == COMMAND_MERGE) {
+        return data_merge_decode(scratch, body, position, out, refusal);
     }
     if (!data_mutation_fields(body, out)) { return data_garbage(refusal); }
     return data_mutation_check(out, position, refusal);
@@ -394,7 +486,7 @@ static enum status data_commit_operation(struct data_scratch *scratch, struct sl
         return data__refuse(refusal, STATUS_RESOURCE_EXHAUSTED, NULL, 0, "out of memory");
     }
     enum status st =
-        mutation ? data_mutation_decode(message, fields->mutation_count,
+        mutation ? data_mutation_decode(scratch, message, fields->mutation_count,
                                         &scratch->mutations[fields->mutation_count], refusal)
                  : data_condition_decode(message, fields->condition_count,
                                          &scratch->conditions[fields->condition_count], refusal);
@@ -479,6 +571,9 @@ static void data_commit_prefix(struct data_scratch *scratch, uint32_t keyspace,
     for (uint32_t i = 0; i < fields->mutation_count; i++) {
         struct command_mutation *mutation = &scratch->mutations[i];
         mutation->key = data__full_key(scratch, keyspace, mutation->key);
+        if (mutation->kind == COMMAND_MERGE) {
+            mutation->value.data = scratch->merges.data + (size_t)mutation->value.data;
+        }
         if (mutation->kind == COMMAND_DELETE_RANGE) {
             mutation->value = data__full_key(scratch, keyspace, mutation->value);
         }
@@ -518,6 +613,7 @@ enum status data__decode_commit(struct data_scratch *scratch, struct slice reque
     struct data_commit_fields fields = {.condition_count = 0};
     uint32_t keyspace = 0;
     *out = (struct data_prepared){.kind = COMMAND_COMMIT};
+    buf_reset(&scratch->merges);
     enum status st = data_commit_fields(scratch, request, &fields, refusal);
     if (st != STATUS_OK) { return st; }
     st = data__keyspace(scratch, fields.common.keyspace, fields.common.keyspace_id, &keyspace,
