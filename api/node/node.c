@@ -31,9 +31,14 @@ static uint64_t env_monotonic(void *ctx) {
     return loop_monotonic_ns();
 }
 
+static uint64_t machine_wall(void *ctx) {
+    const struct node *self = ctx;
+    return loop_wall_us() + (uint64_t)(self->dev_clock_ms * 1000);
+}
+
 static uint64_t env_wall(void *ctx) {
-    (void)ctx;
-    return loop_wall_us();
+    struct node *self = ctx;
+    return self->core != NULL ? node_core_wall_us(self->core) : machine_wall(ctx);
 }
 
 static uint64_t env_bits(void *ctx) {
@@ -147,6 +152,7 @@ static void on_time(void *ctx) {
         watch_room(self, now);
     }
     node__flush_on_time(self, now);
+    node__mark_on_time(self);
     node__join_on_time(self, now);
     if (now >= self->housekeeping_due_ns) {
         self->housekeeping_due_ns = now + NODE_HOUSEKEEPING_NS;
@@ -224,7 +230,11 @@ enum status node__start_core(struct node *self, struct err *err) {
     for (uint32_t i = 0; i < config.member_count; i++) {
         config.members[i] = self->cluster.members[i].id;
     }
-    config.env = &self->env;
+    config.env = &self->machine;
+    config.clock_floor = self->mark.mark;
+    if (hlc_before(hlc_from_wall(env_wall_us(&self->machine)), self->mark.mark)) {
+        LOG_WARN("node.clock.behind", LOG_U64("mark_us", hlc_wall_us(self->mark.mark)));
+    }
     config.data = self->data_engine;
     config.log = self->log;
     if (self->options.support_duration_ms != 0) {
@@ -343,7 +353,12 @@ enum status node_create(const struct node_options *options, struct node **out_no
     copy_text(self->data_dir, sizeof(self->data_dir), options->data_dir);
     self->started_ns = loop_monotonic_ns();
     self->env = (struct env){self, env_monotonic, env_wall, env_bits, env_send_peer};
+    self->machine = self->env;
+    self->machine.wall_us = machine_wall;
+    self->mark.fd = -1;
     enum status st = identity_open(self->data_dir, &self->identity, err);
+    if (st == STATUS_OK) { st = node_mark_open(&self->mark, self->data_dir, err); }
+    if (self->mark.damaged) { LOG_WARN("node.clock.mark_damaged"); }
     if (st == STATUS_OK) { st = open_threads(self, err); }
     if (st == STATUS_OK) { st = open_stores(self, err); }
     if (st == STATUS_OK) { st = open_transport(self, err); }
@@ -401,6 +416,7 @@ void node_destroy(struct node *self) {
     for (uint32_t i = 0; i < self->joiner_count; i++) {
         buf_deinit(&self->joiners[i].payload);
     }
+    node_mark_close(&self->mark);
     if (self->identity != NULL) { identity_close(self->identity); }
     mem_free(self);
 }
@@ -410,6 +426,12 @@ struct loop *node_loop(struct node *self) {
 }
 const struct env *node_env(const struct node *self) {
     return &self->env;
+}
+void node_set_dev_clock(struct node *self, int64_t offset_ms) {
+    self->dev_clock_ms = offset_ms;
+}
+int64_t node_dev_clock(const struct node *self) {
+    return self->dev_clock_ms;
 }
 struct node_core *node_core_get(struct node *self) {
     return self->core;

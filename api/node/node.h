@@ -58,7 +58,11 @@ void node_stop(struct node *self);
 void node_destroy(struct node *self);
 
 struct loop *node_loop(struct node *self);
+// Loop. Its wall clock is the one that the core goes by, once there is a core.
 const struct env *node_env(const struct node *self);
+// Loop, development only: what is added to the machine's clock.
+void node_set_dev_clock(struct node *self, int64_t offset_ms);
+int64_t node_dev_clock(const struct node *self);
 // Loop; NULL while the node has no identity.
 struct node_core *node_core_get(struct node *self);
 struct transport *node_transport(struct node *self);

@@ -199,6 +199,7 @@ enum status node_core_create(const struct node_core_config *config, struct node_
     buf_init(&self->register_payload, 1 << 16);
     buf_init(&self->report_payload, 1 << 16);
     hlc_init(&self->hlc, config->clock_lead_us_max);
+    node_core__clock_init(self);
     init_support(self);
     node_core__skew_init(self);
     node_watchdog_init(&self->watchdog, &config->disk);

@@ -51,6 +51,7 @@ struct node_core_config {
     uint64_t append_size_max;          // bytes of one append message; 0 = the default
     uint64_t digest_interval_ns;       // how often replicas compare their state; 0 = never
     uint64_t digest_size_max;          // of larger shards they do not
+    struct hlc_ts clock_floor;         // timestamps up to here may have been used; HLC_ZERO = none
     struct node_watchdog_config disk;  // thresholds of syncs of the raft log; 0 = the defaults
     // The catalogue changed: addresses, keyspaces or shards. May be NULL.
     void (*catalog_changed)(void *ctx);
@@ -85,6 +86,15 @@ struct node_disk_status {
     uint64_t worst_ns;           // and the longest since the start
 };
 void node_core_disk(const struct node_core *self, struct node_disk_status *out);
+
+// The wall clock that the node goes by: the machine's, but for a while after a step of it, and
+// while a majority of the nodes says that it is wrong. Timestamps come from this one.
+uint64_t node_core_wall_us(struct node_core *self);
+// Whoever runs the core makes the mark durable when one is wanted, tells when it is, and gives the
+// latest as clock_floor to the next start.
+bool node_core_clock_wanted(struct node_core *self, struct hlc_ts *out_mark);
+void node_core_clock_kept(struct node_core *self, struct hlc_ts mark);
+struct hlc_ts node_core_clock_mark(const struct node_core *self);
 
 uint64_t node_core_deadline_ns(const struct node_core *self);
 void node_core_on_time(struct node_core *self);

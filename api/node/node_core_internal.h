@@ -27,8 +27,21 @@ struct node_watch {
     uint64_t report_due_ns;  // when the catalogue may be told (again)
 };
 
+// Latest reading of the wall clock.
+struct node_clock {
+    uint64_t read_ns;
+    uint64_t raw_us;   // the machine's; 0 = none yet
+    uint64_t wall_us;  // what it was taken for
+    bool stepped;      // the machine's was stepped, and the peers have not been asked since
+};
+
 struct node_core {
-    struct node_core_config config;
+    struct node_core_config config;  // its env is the one below
+    const struct env *outer;         // as given
+    struct env env;                  // with the wall clock that the node goes by
+    struct node_clock clock;
+    struct hlc_ts clock_mark;  // durable
+    uint64_t clock_calls;      // calls of clients when it was looked at last
     struct support support;
     struct hlc_clock hlc;
     struct catalog *catalog;
@@ -45,6 +58,7 @@ struct node_core {
     struct hlc_skew skew;
     enum hlc_skew_state skew_state;  // what was acted upon
     bool skew_dirty;                 // an answer came since
+    bool gave_away;                  // in this quarantine
     uint64_t offer_due_ns;           // when leaderships are offered again
 
     bool catalog_dirty;
@@ -83,6 +97,10 @@ bool node_core__is_member(const struct node_core *self, struct node_id node);
 
 // node_disk.c
 void node_core__disk_turn(struct node_core *self);
+
+// node_clock.c
+// The clock's HLC must be initialized.
+void node_core__clock_init(struct node_core *self);
 
 // node_skew.c
 // Support must be initialized.

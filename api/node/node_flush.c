@@ -41,6 +41,34 @@ static bool flush_wanted(struct node *self, uint64_t now_ns) {
     return grown || catalog || period;
 }
 
+// --- The clock's mark, by the same thread: it waits for the disk as well.
+
+static void mark_run(struct worker_job *job) {
+    struct node_mark_job *mark = (struct node_mark_job *)job;
+    mark->kept = node_mark_write(&mark->node->mark, mark->mark) == STATUS_OK;
+}
+
+static void mark_done(struct worker_job *job) {
+    struct node_mark_job *mark = (struct node_mark_job *)job;
+    mark->running = false;
+    if (mark->kept) {
+        node_core_clock_kept(mark->node->core, mark->mark);
+    } else {
+        LOG_WARN("node.clock.mark_failed");
+    }
+}
+
+void node__mark_on_time(struct node *self) {
+    struct node_mark_job *mark = &self->mark_job;
+    if (self->core == NULL || mark->running) { return; }
+    if (!node_core_clock_wanted(self->core, &mark->mark)) { return; }
+    mark->node = self;
+    mark->job = (struct worker_job){.run = mark_run, .done = mark_done};
+    mark->running = true;
+    enum status st = worker_submit(self->flusher, &mark->job, self->loop);
+    ASSERT(st == STATUS_OK);  // one job at a time, and the worker outlives the loop's work
+}
+
 void node__flush_on_time(struct node *self, uint64_t now_ns) {
     if (self->core == NULL || self->flush_job.running) { return; }
     bool soon = node_core_flush_wanted(self->core);

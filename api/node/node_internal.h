@@ -8,6 +8,7 @@
 
 #include "api/node/identity.h"
 #include "api/node/node.h"
+#include "api/node/node_mark.h"
 #include "api/node/node_room.h"
 #include "dataplane/loop/worker.h"
 #include "storage/engine/rocksdb_engine.h"
@@ -39,6 +40,14 @@ struct node_flush_job {
     bool running;
 };
 
+struct node_mark_job {
+    struct worker_job job;
+    struct node *node;
+    struct hlc_ts mark;
+    bool kept;
+    bool running;
+};
+
 struct node {
     struct node_options options;
     char data_dir[NODE_PATH_SIZE_MAX];
@@ -53,9 +62,13 @@ struct node {
     struct engine *data_engine;
     struct raftlog *log;
     struct node_core *core;
-    struct env env;
+    struct env env;      // of the core's clock, once there is a core
+    struct env machine;  // of the machine's clock
+    int64_t dev_clock_ms;
+    struct node_mark mark;
     struct node_log_job log_job;
     struct node_flush_job flush_job;
+    struct node_mark_job mark_job;
     enum node_disk_state disk;  // as told to the log
     enum replica_room room;
     uint64_t room_due_ns;
@@ -84,3 +97,5 @@ enum status node__start_core(struct node *self, struct err *err);
 
 // node_flush.c
 void node__flush_on_time(struct node *self, uint64_t now_ns);
+// Makes the clock's mark durable when the core wants it.
+void node__mark_on_time(struct node *self);

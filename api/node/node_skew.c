@@ -92,10 +92,14 @@ void node_core__skew_turn(struct node_core *self, bool due) {
     const bool isolated = self->skew_state == HLC_SKEW_QUARANTINED;
     self->support.reluctant = isolated;
     if (self->skew_state != before) { tell(self, before); }
-    if (isolated && before != HLC_SKEW_QUARANTINED) {
+    if (!isolated) { self->gave_away = false; }
+    // Unsure after a step of the clock: the answer is a round trip away.
+    if (!isolated || !self->skew.settled) { return; }
+    if (!self->gave_away) {
         replica_table_give_away(self->table);
         self->offer_due_ns = now_ns + OFFER_NS;
-    } else if (isolated && now_ns >= self->offer_due_ns) {
+        self->gave_away = true;
+    } else if (now_ns >= self->offer_due_ns) {
         replica_table_offer(self->table);
         self->offer_due_ns = now_ns + OFFER_NS;
     }

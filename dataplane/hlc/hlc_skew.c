@@ -101,7 +101,9 @@ bool hlc_skew_set_peer(struct hlc_skew *self, uint32_t node, bool counts, uint64
     return true;
 }
 
-void hlc_skew_forget(struct hlc_skew *self) {
+void hlc_skew_forget(struct hlc_skew *self, uint64_t now_ns) {
+    self->settled = false;
+    self->config.now_ns = now_ns;
     for (uint32_t i = 0; i < self->peer_count; i++) {
         self->peers[i].sample_count = 0;
     }

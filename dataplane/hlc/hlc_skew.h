@@ -27,7 +27,7 @@ enum hlc_skew_state {
 };
 
 struct hlc_skew_config {
-    uint64_t now_ns;          // of the start
+    uint64_t now_ns;          // of the start; later, of the latest step
     uint64_t tolerance_us;    // clocks that are apart by twice this are taken as equal (50 ms)
     uint64_t error_us_max;    // a peer known worse than this is no witness; a node may be this far
                               // off before it is degraded (100 ms)
@@ -100,8 +100,9 @@ const struct hlc_skew_peer *hlc_skew_find(const struct hlc_skew *self, uint32_t 
 // way, absurd values.
 bool hlc_skew_on_exchange(struct hlc_skew *self, uint32_t node,
                           const struct hlc_skew_exchange *exchange);
-// This node's clock was stepped: what was measured against it is void.
-void hlc_skew_forget(struct hlc_skew *self);
+// This node's clock was stepped: what was measured against it is void, and the node is as unsure as
+// at its start.
+void hlc_skew_forget(struct hlc_skew *self, uint64_t now_ns);
 // Judges anew; call it after exchanges, and a few times a second without any.
 enum hlc_skew_state hlc_skew_judge(struct hlc_skew *self, uint64_t now_ns);
 

@@ -41,6 +41,10 @@ static uint64_t support_add(uint64_t a, uint64_t b) {
     return a > UINT64_MAX - b ? UINT64_MAX : a + b;
 }
 
+static uint64_t support_machine_wall(const struct support *self, uint64_t wall_us) {
+    return wall_us - (uint64_t)self->wall_shift_us;
+}
+
 static struct support_peer *support_find_mutable(struct support *self, struct node_id peer) {
     for (uint32_t i = 0; i < self->peer_count; i++) {
         if (node_id_equal(self->peers[i].node, peer)) { return &self->peers[i]; }
@@ -92,7 +96,7 @@ void support_make_request(struct support *self, uint64_t now_ns, uint64_t wall_u
         .boot = self->config.boot,
         .sequence = support_next_sequence(self),
         .sent_ns = now_ns,
-        .sent_wall_us = wall_us,
+        .sent_wall_us = support_machine_wall(self, wall_us),
     };
     self->next_request_ns = support_add(now_ns, self->config.interval_ns);
 }
@@ -139,8 +143,8 @@ void support_on_request(struct support *self, struct node_id from,
         .sent_ns = request->sent_ns,
         .duration_ns = self->config.duration_ns,
         .sent_wall_us = request->sent_wall_us,
-        .received_wall_us = wall_us,
-        .replied_wall_us = wall_us,
+        .received_wall_us = support_machine_wall(self, wall_us),
+        .replied_wall_us = support_machine_wall(self, wall_us),
     };
     struct support_peer *peer = support_find_mutable(self, from);
     if (peer == NULL || request->boot == 0) {
@@ -197,6 +201,7 @@ void support_on_reply(struct support *self, struct node_id from, const struct su
         MARK("support.reply_to_old_boot");
         return;
     }
+    wall_us = support_machine_wall(self, wall_us);
     peer->heard_ns = now_ns;
     support_measure(peer, reply, now_ns, wall_us);
     if (self->measured != NULL) {

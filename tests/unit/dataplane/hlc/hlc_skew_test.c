@@ -313,8 +313,11 @@ static void test_skew_steps_void_what_was_known(void **state) {
     assert_int_equal(best.offset_us, 80 * (int64_t)MS);
     assert_int_equal(w.skew.peers[0].steps, 1);
     assert_int_equal(mark_count("hlc_skew.a_clock_was_stepped"), 1);
-    hlc_skew_forget(&w.skew);
+    hlc_skew_forget(&w.skew, w.now_ns);
     assert_false(hlc_skew_best(&w.skew, &w.skew.peers[0], w.now_ns, &best));
+    assert_int_equal(hlc_skew_judge(&w.skew, w.now_ns), HLC_SKEW_QUARANTINED);
+    (void)exchange(&w, 1, MS, MS);
+    assert_int_equal(hlc_skew_judge(&w.skew, w.now_ns), HLC_SKEW_SYNCED);
 }
 
 static void test_skew_faster_than_light_is_counted(void **state) {

@@ -84,6 +84,16 @@ static void test_support_tells_what_it_measured(void **state) {
     reply.boot = 1;
     support_on_reply(&a, B, &reply, 60 * MS, 60000);
     assert_int_equal(measured_count, 1);
+    // An owner that corrects its clock tells the others of the one that needs correction.
+    a.wall_shift_us = -5000;
+    b.wall_shift_us = 3000;
+    request = request_at(&a, 70 * MS);
+    reply = answer(&b, A, &request, 700 * MS);
+    support_on_reply(&a, B, &reply, 80 * MS, 80000);
+    assert_int_equal(measured_last.sent_wall_us, 75000);
+    assert_int_equal(measured_last.received_wall_us, 697000);
+    assert_int_equal(measured_last.replied_wall_us, 697000);
+    assert_int_equal(measured_last.arrived_wall_us, 85000);
 }
 
 // The grant counts from its receipt, the holding from the sending, and for 0.8 of the duration.
