@@ -23,6 +23,8 @@ static const struct admin_method ADMIN_METHODS[] = {
      admin__node_list, false},
     {"/lightcone.v1.Admin/NodeShow", &lightcone__v1__node_show_request__descriptor,
      admin__node_show, false},
+    {"/lightcone.v1.Admin/NodeSkew", &lightcone__v1__node_skew_request__descriptor,
+     admin__node_skew, false},
     {"/lightcone.v1.Admin/KeyspaceCreate", &lightcone__v1__keyspace_create_request__descriptor,
      admin__keyspace_create, false},
     {"/lightcone.v1.Admin/KeyspaceList", &lightcone__v1__keyspace_list_request__descriptor,
@@ -42,6 +44,8 @@ static const struct admin_method ADMIN_METHODS[] = {
      false},
     {"/lightcone.v1.Admin/DevBlock", &lightcone__v1__dev_block_request__descriptor,
      admin__dev_block, false},
+    {"/lightcone.v1.Admin/DevClock", &lightcone__v1__dev_clock_request__descriptor,
+     admin__dev_clock, false},
 };
 enum { ADMIN_METHOD_COUNT = sizeof(ADMIN_METHODS) / sizeof(ADMIN_METHODS[0]) };
 

@@ -80,7 +80,7 @@ void admin__cluster_status(struct admin_call *call) {
         response.keyspace_count = catalog_keyspace_count(catalog);
         response.shard_count = catalog_shard_count(catalog);
         response.shard_leaderless_count = leaderless(core);
-        response.hlc = hlc_peek(node_core_hlc(core), loop_wall_us()).v;
+        response.hlc = hlc_peek(node_core_hlc(core), node_core_wall_us(core)).v;
         response.served_by = node_self(call->admin->node)->id.v;
     }
     admin__reply(call, &response.base);
@@ -157,9 +157,14 @@ void admin__node_show(struct admin_call *call) {
     response.calls_in_flight = stats.in_flight;
     response.calls_total = stats.calls;
     response.overloaded_total = stats.overloaded;
-    response.hlc = hlc_peek(node_core_hlc(core), loop_wall_us()).v;
+    response.hlc = hlc_peek(node_core_hlc(core), node_core_wall_us(core)).v;
     response.version = admin__text(call, ADMIN_VERSION);
     response.disk_healthy = disk.state == NODE_DISK_OK;
+    response.disk_state = admin__text(call, node_disk_state_text(disk.state));
+    response.disk_last_sync_us = disk.last_ns / 1000;
+    response.disk_worst_sync_us = disk.worst_ns / 1000;
+    response.disk_pending_sync_us = disk.pending_ns / 1000;
+    response.skew_state = admin__skew_state(core);
     response.peers = admin__alloc(call, support->peer_count * sizeof(*response.peers));
     for (uint32_t i = 0; i < support->peer_count; i++) {
         response.peers[response.n_peers++] = link_of(call, &support->peers[i]);

@@ -78,6 +78,10 @@ void admin__shard_list(struct admin_call *call);
 void admin__shard_show(struct admin_call *call);
 void admin__shard_transfer_leader(struct admin_call *call);
 void admin__map_get(struct admin_call *call);
+// admin_skew.c
+void admin__node_skew(struct admin_call *call);
+void admin__dev_clock(struct admin_call *call);
+Lightcone__V1__SkewState admin__skew_state(const struct node_core *core);
 // admin_place.c
 void admin__shard_place(struct admin_call *call);
 void admin__shard_cancel(struct admin_call *call);

@@ -14,6 +14,11 @@ const char *admin_json_node_state(Lightcone__V1__NodeState state) {
     return (size_t)state < sizeof(names) / sizeof(names[0]) ? names[state] : "?";
 }
 
+const char *admin_json_skew_state(Lightcone__V1__SkewState state) {
+    static const char *const names[] = {"unknown", "synced", "degraded", "quarantined"};
+    return (size_t)state < sizeof(names) / sizeof(names[0]) ? names[state] : "?";
+}
+
 const char *admin_json_raft_role(Lightcone__V1__RaftRole role) {
     static const char *const names[] = {"unknown", "follower", "precandidate", "candidate",
                                         "leader"};

@@ -10,6 +10,7 @@
 #include "api/proto/lightcone.pb-c.h"
 
 const char *admin_json_node_state(Lightcone__V1__NodeState state);
+const char *admin_json_skew_state(Lightcone__V1__SkewState state);
 const char *admin_json_replica_role(Lightcone__V1__ReplicaRole role);
 const char *admin_json_health(Lightcone__V1__ReplicaHealth health);
 json_t *admin_json_replica(const Lightcone__V1__ShardReplica *replica);

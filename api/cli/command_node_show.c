@@ -41,6 +41,12 @@ static void print_show(struct cli *cli, const Lightcone__V1__NodeShowResponse *s
     table_cell(&table, "state");
     table_cell(&table, "%s%s", admin_json_node_state(node->state),
                show->disk_healthy != 0 ? "" : ", disk too slow to sync");
+    table_cell(&table, "disk");
+    table_cell(&table, "%s, last sync %.3f ms, longest %.3f ms%s", show->disk_state,
+               (double)show->disk_last_sync_us / 1e3, (double)show->disk_worst_sync_us / 1e3,
+               show->disk_pending_sync_us > 0 ? ", one under way" : "");
+    table_cell(&table, "clock");
+    table_cell(&table, "%s", admin_json_skew_state(show->skew_state));
     table_cell(&table, "place");
     table_cell(&table, "%s / %s (%.2f, %.2f)", node->region, node->zone,
                node->latitude_microdegrees / 1e6, node->longitude_microdegrees / 1e6);
@@ -73,6 +79,11 @@ static json_t *show_json(const Lightcone__V1__NodeShowResponse *show) {
     cli_json_u64(object, "calls_total", show->calls_total);
     cli_json_u64(object, "overloaded_total", show->overloaded_total);
     cli_json_bool(object, "disk_healthy", show->disk_healthy != 0);
+    cli_json_string(object, "disk_state", show->disk_state);
+    cli_json_u64(object, "disk_last_sync_us", show->disk_last_sync_us);
+    cli_json_u64(object, "disk_worst_sync_us", show->disk_worst_sync_us);
+    cli_json_u64(object, "disk_pending_sync_us", show->disk_pending_sync_us);
+    cli_json_string(object, "skew_state", admin_json_skew_state(show->skew_state));
     cli_json_timestamp(object, "hlc", show->hlc);
     for (size_t i = 0; i < show->n_peers; i++) {
         const Lightcone__V1__PeerLink *link = show->peers[i];

@@ -72,6 +72,21 @@ enum status dev_ask_block(const struct dev_node *node, const uint32_t *ids, uint
     return st;
 }
 
+enum status dev_ask_clock(const struct dev_node *node, int64_t offset_ms, struct err *err) {
+    Lightcone__V1__DevClockRequest request = LIGHTCONE__V1__DEV_CLOCK_REQUEST__INIT;
+    struct lc_admin_call call = {
+        .method = "DevClock",
+        .request = &request.base,
+        .response = &lightcone__v1__dev_clock_response__descriptor,
+        .timeout_ms = DEV_ASK_MS,
+    };
+    request.offset_ms = offset_ms;
+    ProtobufCMessage *message = NULL;
+    enum status st = ask(node, &call, &message, err);
+    if (st == STATUS_OK) { protobuf_c_message_free_unpacked(message, NULL); }
+    return st;
+}
+
 // --- Waiting
 
 static void pause_a_little(void) {

@@ -25,6 +25,9 @@ NODISCARD enum status dev_ask_init(const struct dev_node *node, uint32_t replica
 // Cuts the node off from those in `ids`, and from nobody else.
 NODISCARD enum status dev_ask_block(const struct dev_node *node, const uint32_t *ids,
                                     uint32_t count, struct err *err);
+// Shifts the clock that the node sees.
+NODISCARD enum status dev_ask_clock(const struct dev_node *node, int64_t offset_ms,
+                                    struct err *err);
 
 // Until the node answers; NOT_FOUND when its process ended meanwhile.
 NODISCARD enum status dev_ask_wait_up(const struct dev_cluster *cluster,

@@ -28,6 +28,7 @@ NODISCARD enum status lc_admin(struct lc_client *self, const struct lc_admin_cal
     X(ClusterStatus, cluster_status)              \
     X(NodeList, node_list)                        \
     X(NodeShow, node_show)                        \
+    X(NodeSkew, node_skew)                        \
     X(KeyspaceCreate, keyspace_create)            \
     X(KeyspaceList, keyspace_list)                \
     X(ShardList, shard_list)                      \
@@ -36,7 +37,8 @@ NODISCARD enum status lc_admin(struct lc_client *self, const struct lc_admin_cal
     X(ShardCancel, shard_cancel)                  \
     X(ShardTransferLeader, shard_transfer_leader) \
     X(MapGet, map_get)                            \
-    X(DevBlock, dev_block)
+    X(DevBlock, dev_block)                        \
+    X(DevClock, dev_clock)
 
 #define LC_ADMIN_DECLARE(Name, name)                                                            \
     NODISCARD static inline enum status lc_admin_##name(                                        \
