@@ -12,6 +12,7 @@
 
 #include <inttypes.h>
 #include <stdio.h>
+#include <string.h>
 
 enum { WALK_MAX = 256, CHECK_ONE_OF = 16 };
 
@@ -66,14 +67,36 @@ void sim_checks_crash(struct sim_checks *self, struct sim_node *node) {
     if (node->core != NULL) { replica_table_each(node_core_table(node->core), note_whole, self); }
 }
 
-// A removal that never became durable may be undone by a crash: the replica is back, with its log.
+static void note_removal(struct sim_checks *self, struct sim_shard_record *record) {
+    uint32_t position = self->node->position;
+    struct sim_removal *removals = record->removals[position];
+    uint32_t *count = &record->removal_count[position];
+    SIM_NOTE(self->world, self->node, SIM_TRACE_ROLE, "removed", record->id.v,
+             record->incarnations[position], 0);
+    if (*count == SIM_REMOVALS_MAX) {  // the oldest is durable by now, or the check is too strict
+        memmove(removals, removals + 1, (SIM_REMOVALS_MAX - 1) * sizeof(*removals));
+        *count -= 1;
+    }
+    removals[(*count)++] = (struct sim_removal){record->removed[position],
+                                                sim_engine_sequence(self->node->log_engine)};
+    record->removed[position] = record->incarnations[position];
+    self->removals++;
+}
+
+// Removals that never became durable may be undone by a crash: the replica is back, with its log,
+// and what had taken its place in memory alone is not. The log store writes in order: whatever a
+// successor made durable, the tombstone before it is durable too.
 void sim_checks_lost(struct sim_checks *self, struct sim_node *node, uint64_t kept) {
+    uint32_t position = node->position;
     for (uint32_t i = 0; i < self->shard_count; i++) {
         struct sim_shard_record *record = &self->shards[i];
-        uint64_t *removed = &record->removed[node->position];
-        if (*removed == 0 || record->gone_at[node->position] < kept) { continue; }
-        *removed -= 1;
-        record->incarnations[node->position] = 0;
+        const struct sim_removal *removals = record->removals[position];
+        uint32_t *count = &record->removal_count[position];
+        while (*count > 0 && removals[*count - 1].gone_at >= kept) {
+            *count -= 1;
+            record->removed[position] = removals[*count].before;
+            record->incarnations[position] = 0;
+        }
     }
 }
 
@@ -82,6 +105,7 @@ void sim_checks_replaced(struct sim_checks *self, struct sim_node *node) {
     for (uint32_t i = 0; i < self->shard_count; i++) {
         self->shards[i].incarnations[node->position] = 0;
         self->shards[i].removed[node->position] = 0;
+        self->shards[i].removal_count[node->position] = 0;
     }
 }
 
@@ -282,11 +306,8 @@ static void check_identity(struct sim_checks *self, struct sim_shard_record *rec
                  "shard %" PRIu64 ": incarnation %" PRIu64 " is back on node %u after %" PRIu64,
                  record->id.v, f->incarnation, self->node->id.v, known);
     }
+    if (known != 0) { note_removal(self, record); }
     record->incarnations[position] = f->incarnation;
-    if (known != 0) {
-        record->removed[position] = known;
-        self->removals++;
-    }
     record->whole[position] = false;
     record->walked[position] = 0;
     record->commits[position] = 0;
@@ -299,11 +320,7 @@ static void check_gone(struct sim_checks *self) {
     for (uint32_t i = 0; i < self->shard_count; i++) {
         struct sim_shard_record *record = &self->shards[i];
         if (!record->seen[position] && record->open[position]) {
-            SIM_NOTE(self->world, self->node, SIM_TRACE_ROLE, "removed", record->id.v,
-                     record->incarnations[position], 0);
-            record->removed[position] = record->incarnations[position];
-            record->gone_at[position] = sim_engine_sequence(self->node->log_engine);
-            self->removals++;
+            note_removal(self, record);
             record->incarnations[position] = 0;
         }
         record->open[position] = record->seen[position];
@@ -322,6 +339,25 @@ static void check_whole(struct sim_checks *self, struct sim_shard_record *record
                  record->id.v, self->node->id.v);
     }
     record->back[position] = false;
+}
+
+static void look_back(void *ctx, struct replica *replica) {
+    struct sim_checks *self = ctx;
+    struct sim_shard_record *record = record_of(self, replica_shard(replica));
+    if (!record->back[self->node->position]) { return; }
+    struct replica_frontiers f;
+    replica_frontiers(replica, &f);
+    check_whole(self, record, &f);
+}
+
+// The first message may already begin a snapshot, which takes the place of a state that is whole.
+void sim_checks_back(struct sim_checks *self, struct sim_node *node) {
+    self->node = node;
+    bool any = false;
+    for (uint32_t i = 0; i < self->shard_count; i++) {
+        any = any || self->shards[i].back[node->position];
+    }
+    if (any) { replica_table_each(node_core_table(node->core), look_back, self); }
 }
 
 static void look(void *ctx, struct replica *replica) {
@@ -400,16 +436,61 @@ void sim_checks_turn(struct sim_checks *self, struct sim_node *node) {
 struct convergence {
     struct sim_checks *checks;
     const struct catalog *catalog;  // the newest
+    // Where the catalogue cannot be told (find_unreported): what the leader goes by instead.
+    const struct raft_membership *unreported[SIM_CHECK_SHARDS_MAX];
     uint64_t applied[SIM_CHECK_SHARDS_MAX];
     uint32_t replicas[SIM_CHECK_SHARDS_MAX];
     bool equal;
 };
+
+static const struct replica *leader_of(const struct sim_checks *self, struct shard_id shard,
+                                       struct sim_node **out_node) {
+    for (uint32_t i = 0; i < self->world->plan.node_count; i++) {
+        struct sim_node *node = &self->world->nodes[i];
+        if (!node->up) { continue; }
+        const struct replica *replica = replica_table_find(node_core_table(node->core), shard);
+        if (replica == NULL || !replica_is_leader(replica)) { continue; }
+        *out_node = node;
+        return replica;
+    }
+    return NULL;
+}
+
+// LIMIT: a node whose clock was hours ahead for a moment is refused as a gateway (CLOCK_AHEAD), and
+// with it the reports of the shards that it leads, until the time has come. Their leader's members
+// are then held against the replicas, in the place of the catalogue's.
+static void find_unreported(struct convergence *self) {
+    struct sim_node *told = NULL;
+    if (!self->checks->world->plan.clock_hours) { return; }
+    if (leader_of(self->checks, SHARD_CATALOG, &told) == NULL) { return; }
+    for (uint32_t i = 0; i < self->checks->shard_count; i++) {
+        struct sim_node *tells = NULL;
+        const struct replica *leader = leader_of(self->checks, self->checks->shards[i].id, &tells);
+        if (leader == NULL || tells == told) { continue; }
+        struct hlc_clock clock = *node_core_hlc(told->core);
+        enum status st =
+            hlc_observe(&clock, node_core_hlc(tells->core)->last, sim_node_wall_us(told));
+        if (st == STATUS_CLOCK_AHEAD) { self->unreported[i] = replica_members(leader); }
+    }
+}
+
+static void convergence_init(struct convergence *self, struct sim_checks *checks) {
+    *self = (struct convergence){
+        .checks = checks, .catalog = sim_newest_catalog(checks->world), .equal = true};
+    find_unreported(self);
+}
 
 // LIMIT: a replica that was added by a membership which was rolled back stays, and follows nobody,
 // until the shard's members change again: its node cannot know that its catalogue is not behind.
 static bool is_left_over(const struct convergence *self, const struct replica *replica,
                          const struct replica_frontiers *f) {
     const struct shard_descriptor *at = catalog_shard(self->catalog, replica_shard(replica));
+    const struct sim_shard_record *record = record_of(self->checks, replica_shard(replica));
+    const struct raft_membership *members = self->unreported[record - self->checks->shards];
+    if (members != NULL) {
+        const struct raft_member *member = raft_membership_find(members, self->checks->node->id);
+        return member == NULL || member->incarnation != f->incarnation;
+    }
     return at != NULL && f->incarnation > at->config_epoch &&
            !shard_descriptor_has_node(at, self->checks->node->id);
 }
@@ -428,27 +509,34 @@ static void compare_applied(void *ctx, struct replica *replica) {
 }
 
 // Each shard is where the newest catalogue places it, and nowhere else; nothing is on its way.
-static bool all_placed(const struct convergence *self, const struct catalog *catalog) {
+static bool all_placed(const struct convergence *self) {
     for (uint32_t i = 0; i < self->checks->shard_count; i++) {
-        const struct shard_descriptor *at = catalog_shard(catalog, self->checks->shards[i].id);
+        const struct raft_membership *members = self->unreported[i];
+        if (members != NULL) {
+            bool done = members->count == self->replicas[i] && !raft_membership_is_joint(members);
+            if (!done) { return false; }
+            continue;
+        }
+        const struct shard_descriptor *at =
+            catalog_shard(self->catalog, self->checks->shards[i].id);
         if (at == NULL || at->replica_count != self->replicas[i]) { return false; }
         if (at->target_count > 0 || shard_descriptor_is_joint(at)) { return false; }
     }
-    return self->checks->shard_count == catalog_shard_count(catalog);
+    return self->checks->shard_count == catalog_shard_count(self->catalog);
 }
 
 bool sim_checks_converged(struct sim_checks *self) {
-    struct convergence convergence = {.checks = self, .equal = true};
     for (uint32_t i = 0; i < self->world->plan.node_count; i++) {
         if (!self->world->nodes[i].up) { return false; }
     }
-    convergence.catalog = sim_newest_catalog(self->world);
+    struct convergence convergence;
+    convergence_init(&convergence, self);
     if (convergence.catalog == NULL) { return false; }
     for (uint32_t i = 0; i < self->world->plan.node_count; i++) {
         self->node = &self->world->nodes[i];
         replica_table_each(node_core_table(self->node->core), compare_applied, &convergence);
     }
-    return convergence.equal && all_placed(&convergence, convergence.catalog);
+    return convergence.equal && all_placed(&convergence);
 }
 
 static void look_at_digest(void *ctx, struct replica *replica) {
@@ -457,7 +545,8 @@ static void look_at_digest(void *ctx, struct replica *replica) {
     if (shard_id_equal(record->id, SHARD_CATALOG)) { return; }
     struct replica_frontiers f;
     replica_frontiers(replica, &f);
-    const struct convergence at_end = {.checks = self, .catalog = sim_newest_catalog(self->world)};
+    struct convergence at_end;
+    convergence_init(&at_end, self);
     if (is_left_over(&at_end, replica, &f)) { return; }
     check_digest(self, replica, &record->last_digest);
 }
@@ -467,6 +556,20 @@ void sim_checks_equality(struct sim_checks *self) {
         self->node = &self->world->nodes[i];
         replica_table_each(node_core_table(self->node->core), look_at_digest, self);
     }
+}
+
+struct sim_node *sim_checks_holder(struct sim_checks *self, struct shard_id shard) {
+    struct convergence at_end;
+    convergence_init(&at_end, self);
+    for (uint32_t i = 0; i < self->world->plan.node_count; i++) {
+        self->node = &self->world->nodes[i];
+        struct replica *replica = replica_table_find(node_core_table(self->node->core), shard);
+        if (replica == NULL) { continue; }
+        struct replica_frontiers f;
+        replica_frontiers(replica, &f);
+        if (!is_left_over(&at_end, replica, &f)) { return self->node; }
+    }
+    return NULL;
 }
 
 static void print_replica(void *ctx, struct replica *replica) {

@@ -9,6 +9,7 @@
 #include "tests/sim/node.h"
 
 enum { SIM_CHECK_SHARDS_MAX = SIM_SHARDS_MAX + 1, SIM_TERMS_MAX = 4096, SIM_DIGESTS_MAX = 4096 };
+enum { SIM_REMOVALS_MAX = 16 };
 
 struct sim_committed {
     uint64_t term;
@@ -25,6 +26,12 @@ struct sim_digest {
     uint64_t digest;
 };
 
+// A replica that was taken away: undone when the batch with its tombstone is lost in a crash.
+struct sim_removal {
+    uint64_t before;   // the latest incarnation taken away earlier
+    uint64_t gone_at;  // batches that the node's log store had then
+};
+
 struct sim_shard_record {
     struct shard_id id;
     struct sim_committed *entries;  // entries[i] has index i + 1
@@ -38,15 +45,16 @@ struct sim_shard_record {
     // By node. A replica of a later incarnation starts over.
     uint64_t incarnations[SIM_NODES_MAX];  // of the replica last seen there
     uint64_t removed[SIM_NODES_MAX];       // the latest incarnation that was taken away there
-    uint64_t gone_at[SIM_NODES_MAX];       // batches that its log store had then
-    uint64_t walked[SIM_NODES_MAX];        // in its present boot
-    uint64_t commits[SIM_NODES_MAX];       // in its present boot
-    uint64_t terms[SIM_NODES_MAX];         // last term seen there
-    bool whole[SIM_NODES_MAX];             // also before its present boot
-    bool back[SIM_NODES_MAX];              // of a boot, not looked at yet
-    bool open[SIM_NODES_MAX];              // at the end of its last turn
-    bool seen[SIM_NODES_MAX];              // in the look under way
-    uint64_t marks[SIM_NODES_MAX];         // sum of the frontiers last seen there
+    struct sim_removal removals[SIM_NODES_MAX][SIM_REMOVALS_MAX];  // the latest ones
+    uint32_t removal_count[SIM_NODES_MAX];
+    uint64_t walked[SIM_NODES_MAX];   // in its present boot
+    uint64_t commits[SIM_NODES_MAX];  // in its present boot
+    uint64_t terms[SIM_NODES_MAX];    // last term seen there
+    bool whole[SIM_NODES_MAX];        // also before its present boot
+    bool back[SIM_NODES_MAX];         // of a boot, not looked at yet
+    bool open[SIM_NODES_MAX];         // at the end of its last turn
+    bool seen[SIM_NODES_MAX];         // in the look under way
+    uint64_t marks[SIM_NODES_MAX];    // sum of the frontiers last seen there
     uint64_t leader_changes;
     uint64_t last_digest;  // at the end
 };
@@ -72,6 +80,8 @@ void sim_checks_crash(struct sim_checks *self, struct sim_node *node);
 // After it crashed: so many batches of its log store are left.
 void sim_checks_lost(struct sim_checks *self, struct sim_node *node, uint64_t kept);
 void sim_checks_boot(struct sim_checks *self, struct sim_node *node);
+// Before the node is given a message: which replicas its boot has opened, and in which state.
+void sim_checks_back(struct sim_checks *self, struct sim_node *node);
 void sim_checks_turn(struct sim_checks *self, struct sim_node *node);
 // The node at this place is another from now on, with empty disks.
 void sim_checks_replaced(struct sim_checks *self, struct sim_node *node);
@@ -80,6 +90,8 @@ void sim_checks_sent(struct sim_checks *self, const struct sim_node *node, struc
                      uint64_t incarnation);
 // All replicas of all shards hold the same, and nothing is left to apply.
 bool sim_checks_converged(struct sim_checks *self);
+// A node that holds the shard as its members have it, or NULL.
+struct sim_node *sim_checks_holder(struct sim_checks *self, struct shard_id shard);
 // Where every replica stands, for people.
 void sim_checks_print(struct sim_checks *self);
 // After convergence: digests of all shards on all nodes.

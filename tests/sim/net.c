@@ -108,6 +108,7 @@ static void fire(struct sim_world *world, struct sim_event *event) {
     if (lost) {
         world->net.lost++;
     } else {
+        sim_checks_back(&world->checks, to);
         enum status st = node_core_on_message(to->core, self->from_id, self->type, self->body,
                                               bytes_slice(self->body));
         if (st != STATUS_OK) {

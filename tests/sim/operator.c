@@ -83,6 +83,8 @@ static void fill(struct sim_operator *self, struct catalog_place_shard *command,
 
 static void change_members(struct sim_operator *self, struct sim_node *gateway) {
     const struct catalog *catalog = node_core_catalog(gateway->core);
+    // A node that reached nobody for long serves by what it knows, even if that is nothing.
+    if (catalog_shard_count(catalog) == 0) { return; }
     uint32_t at = (uint32_t)prng_below(&self->prng, catalog_shard_count(catalog));
     const struct shard_descriptor *shard = catalog_shard_at(catalog, at);
     if (shard_id_equal(shard->id, SHARD_CATALOG)) { return; }
@@ -108,10 +110,22 @@ static void change_members(struct sim_operator *self, struct sim_node *gateway) 
 
 // --- Repair ---
 
+// Waits for a node that will never answer: nothing but to give it up.
+static bool is_stuck(const struct sim_world *world, const struct shard_descriptor *shard) {
+    for (uint32_t i = 0; i < shard->target_count; i++) {
+        if (!is_there(world, shard->targets[i].node)) { return true; }
+    }
+    return false;
+}
+
 // The same members, with others in the place of those that are gone.
 static bool repair(struct sim_operator *self, struct sim_node *gateway,
                    const struct shard_descriptor *shard) {
     if (shard_id_equal(shard->id, SHARD_CATALOG)) { return false; }
+    if (is_stuck(self->world, shard)) {  // also where no member is gone: the target was lost alone
+        cancel(self, gateway, shard->id);
+        return true;
+    }
     struct catalog_place_shard command = {.shard = shard->id, .config_epoch = shard->config_epoch};
     uint32_t voters = 0;
     bool gone = false;
@@ -127,15 +141,7 @@ static bool repair(struct sim_operator *self, struct sim_node *gateway,
         }
     }
     gone = gone || command.target_count < voters;
-    if (!gone) { return false; }
-    if (shard->target_count > 0) {
-        bool stuck = false;  // on a target that is gone: nothing but to give it up
-        for (uint32_t i = 0; i < shard->target_count; i++) {
-            stuck = stuck || !is_there(self->world, shard->targets[i].node);
-        }
-        if (stuck) { cancel(self, gateway, shard->id); }
-        return stuck;
-    }
+    if (!gone || shard->target_count > 0) { return false; }
     fill(self, &command, voters, node_core_catalog(gateway->core));
     if (command.target_count != voters) { return false; }
     place(self, gateway, &command);

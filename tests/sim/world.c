@@ -447,14 +447,11 @@ struct version_list {
 static void read_versions(struct sim_world *self, uint32_t key, struct version_list *list) {
     uint8_t space[SIM_KEY_SIZE];
     struct slice full = sim_key(self, key, space);
-    struct sim_node *node = &self->nodes[0];
-    for (uint32_t i = 0; i < self->plan.node_count; i++) {
-        const struct shard_descriptor *shard =
-            shard_map_find(catalog_shard_map(node_core_catalog(self->nodes[i].core)), full);
-        if (shard != NULL && shard_descriptor_has_node(shard, self->nodes[i].id)) {
-            node = &self->nodes[i];
-        }
-    }
+    const struct shard_descriptor *shard =
+        shard_map_find(catalog_shard_map(node_core_catalog(self->nodes[0].core)), full);
+    ASSERT(shard != NULL);
+    struct sim_node *node = sim_checks_holder(&self->checks, shard->id);
+    ASSERT(node != NULL);
     struct mvcc_reader *reader = apply_reader(node_core_apply(node->core));
     struct hlc_ts at = HLC_MAX;
     for (;;) {
