@@ -12,6 +12,7 @@
 #include "dataplane/base/mem.h"
 #include "storage/mvcc/mvcc.h"
 
+#include <assert.h>
 #include <string.h>
 
 enum {
@@ -131,6 +132,11 @@ static void on_recover(void *ctx, struct shard_id shard, const struct lock_holde
     if (self->gateway != NULL) { gateway_recover(self->gateway, shard, holder); }
 }
 
+static bool may_coordinate(void *ctx, char out_text[GATEWAY_TEXT_SIZE]) {
+    static_assert(NODE_SKEW_TEXT_SIZE <= (int)GATEWAY_TEXT_SIZE, "a refusal fits");
+    return node_core_may_coordinate(ctx, out_text);
+}
+
 static void create_session(struct node_core *self) {
     struct session_config session = {
         .self = self->config.self.id,
@@ -155,6 +161,8 @@ static void create_session(struct node_core *self) {
         .map = catalog_shard_map(self->catalog),
         .txns_max = self->config.txns_max,
         .recoveries_max = self->config.recoveries_max,
+        .may_coordinate = may_coordinate,
+        .ctx = self,
     };
     self->gateway = gateway_create(&gateway);
 }

@@ -10,6 +10,7 @@
 #include "txn/gateway/gateway.h"
 
 #include "dataplane/base/assert.h"
+#include "dataplane/base/mark.h"
 #include "dataplane/base/mem.h"
 #include "txn/gateway/gateway_internal.h"
 #include "txn/session/session_route.h"
@@ -82,6 +83,24 @@ static bool may_be_many(const struct gateway *self, const struct session_call *c
     return descriptor == NULL || !shard_descriptor_contains(descriptor, call->key_high);
 }
 
+static bool needs_coordination(const struct session_call *call) {
+    if (call->kind == COMMAND_COMMIT) { return true; }
+    if (call->kind != COMMAND_READ && call->kind != COMMAND_SCAN) { return false; }
+    struct command_snapshot snapshot;
+    return command_snapshot_peek(call->payload, &snapshot) == STATUS_OK &&
+           command_consistency_is_strong(snapshot.consistency);
+}
+
+// A node whose clock is wrong takes no part in what clocks order.
+static bool is_turned_away(struct gateway *self, struct session_call *call) {
+    char text[GATEWAY_TEXT_SIZE];
+    if (self->config.may_coordinate == NULL || !needs_coordination(call)) { return false; }
+    if (self->config.may_coordinate(self->config.ctx, text)) { return false; }
+    self->stats.turned_away++;
+    gateway__end_call(call, STATUS_UNAVAILABLE, text);
+    return true;
+}
+
 void gateway_start(struct gateway *self, struct session_call *call) {
     ASSERT(call->done != NULL);
     ASSERT(call->kind >= COMMAND_COMMIT && call->kind < COMMAND_KIND_COUNT);
@@ -89,6 +108,8 @@ void gateway_start(struct gateway *self, struct session_call *call) {
     self->may_start = true;
     if (self->closing) {
         gateway__end_call(call, STATUS_CANCELLED, "the node is stopping");
+    } else if (is_turned_away(self, call)) {
+        MARK("gateway.turned_away");
     } else if (!may_be_many(self, call)) {
         self->stats.one_phase += call->kind == COMMAND_COMMIT ? 1 : 0;
         session_start(self->config.session, call);

@@ -15,6 +15,8 @@
 
 struct gateway;
 
+enum { GATEWAY_TEXT_SIZE = 400 };
+
 struct gateway_config {
     struct node_id self;
     const struct env *env;
@@ -23,6 +25,10 @@ struct gateway_config {
     struct shard_map *map;
     uint32_t txns_max;        // coordinated at once, and as many reads; beyond: OVERLOADED
     uint32_t recoveries_max;  // at once; beyond: asked again later
+    // Whether commits and strong reads may start here; if not, `out_text` says why and whom to ask
+    // (may be NULL: always). What any replica can serve is served.
+    bool (*may_coordinate)(void *ctx, char out_text[GATEWAY_TEXT_SIZE]);
+    void *ctx;
 };
 
 struct gateway *gateway_create(const struct gateway_config *config);
@@ -60,8 +66,9 @@ struct gateway_stats {
     uint64_t batches;      // entries in which they went
     uint64_t left;         // to recovery: not all participants had answered the decision in time
     uint64_t overloaded;
-    uint64_t in_flight;   // transactions and reads now, those already told included
-    uint64_t recovering;  // now
+    uint64_t turned_away;  // by may_coordinate
+    uint64_t in_flight;    // transactions and reads now, those already told included
+    uint64_t recovering;   // now
 };
 struct gateway_stats gateway_stats(const struct gateway *self);
 void gateway_check(const struct gateway *self);

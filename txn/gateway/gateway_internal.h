@@ -18,7 +18,6 @@ enum {
     GATEWAY_BUCKETS = 1024,
     GATEWAY_KEPT_SIZE_MAX = 1 << 16,  // memory that a free object keeps
     GATEWAY_READ_ROUNDS_MAX = 16,
-    GATEWAY_TEXT_SIZE = 240,
     GATEWAY_KEY_TEXT_SIZE = 120,
 };
 #define GATEWAY_PREPARES_SIZE_MAX (UINT64_C(64) << 20)   // of one transaction
