@@ -96,6 +96,7 @@ struct sim_txn_client {
     bool final;
     uint32_t final_at;  // what was read so far: lists, ranges, then accounts
     uint32_t final_tries;
+    uint32_t final_gateway;  // the one that served last
 };
 
 struct sim_txn_stats {
