@@ -71,6 +71,14 @@ struct data_prepared {
     bool settle;  // TXN_STATUS
 };
 
+// What most requests begin with.
+struct data_common {
+    struct slice keyspace;
+    uint32_t keyspace_id;
+    struct command_snapshot snapshot;
+    struct hlc_ts hlc;
+};
+
 // A scan, which is many commands: bounds are full keys in scratch->full_keys.
 struct data_scan_request {
     struct command_scan scan;  // row_limit: of a page
@@ -78,7 +86,7 @@ struct data_scan_request {
     struct hlc_ts hlc;
 };
 
-// decode.c: INVALID_ARGUMENT, NOT_FOUND (keyspace), UNAVAILABLE (no directory yet),
+// decode.c, decode_scan.c: INVALID_ARGUMENT, NOT_FOUND (keyspace), UNAVAILABLE (no directory yet),
 // RESOURCE_EXHAUSTED, with the refusal filled.
 NODISCARD enum status data__decode_read(struct data_scratch *scratch, struct slice request,
                                         struct data_prepared *out, struct data_refusal *refusal);
@@ -94,6 +102,12 @@ NODISCARD enum status data__decode_scan(struct data_scratch *scratch, struct sli
                                         struct data_refusal *refusal);
 
 // decode_key.c: what all requests have in common.
+enum status data__garbage(struct data_refusal *refusal);
+enum status data__get_consistency(struct proto_reader *r, const struct proto_field *field,
+                                  struct data_common *common, struct data_refusal *refusal);
+// What the fields of a snapshot must be to one another, with the name that the client knows.
+enum status data__check_snapshot(const struct command_snapshot *snapshot,
+                                 struct data_refusal *refusal);
 enum status data__keyspace(struct data_scratch *scratch, struct slice name, uint32_t id,
                            uint32_t *out_id, struct data_refusal *refusal);
 // Copies prefix and key into scratch->full_keys, which has room (data__room_for_keys).

@@ -15,46 +15,9 @@
 
 enum { DATA_OPS_GROWTH_MIN = 16 };
 
-static enum status data_garbage(struct data_refusal *refusal) {
-    return data__refuse(refusal, STATUS_INVALID_ARGUMENT, NULL, 0,
-                        "the request does not decode as protobuf of its type");
-}
-
 static enum status data_too_many(struct data_refusal *refusal, const char *field, uint64_t limit) {
     return data__refuse(refusal, STATUS_INVALID_ARGUMENT, field, limit,
                         "%s has too many elements, at most %llu", field, (unsigned long long)limit);
-}
-
-// --- What several requests begin with ---
-
-struct data_common {
-    struct slice keyspace;
-    uint32_t keyspace_id;
-    struct command_snapshot snapshot;
-    struct hlc_ts hlc;
-};
-
-static enum status data_get_consistency(struct proto_reader *r, const struct proto_field *field,
-                                        struct data_common *common, struct data_refusal *refusal) {
-    uint64_t value = proto_get_uint(r, field);
-    if (value >= COMMAND_CONSISTENCY_COUNT) {
-        return data__refuse(refusal, STATUS_INVALID_ARGUMENT, "consistency",
-                            COMMAND_CONSISTENCY_COUNT - 1, "unknown consistency");
-    }
-    common->snapshot.consistency = (enum command_consistency)value;
-    return STATUS_OK;
-}
-
-// What the fields of a snapshot must be to one another, with the name that the client knows.
-static enum status data_check_snapshot(const struct command_snapshot *snapshot,
-                                       struct data_refusal *refusal) {
-    const enum status st = command_snapshot_check(snapshot, &refusal->err);
-    if (st == STATUS_OK) { return st; }
-    const bool at = snapshot->consistency == COMMAND_AT;
-    char message[ERR_MESSAGE_SIZE];
-    (void)snprintf(message, sizeof(message), "%s", refusal->err.message);
-    return data__refuse(refusal, st, at ? "at" : "max_staleness_us",
-                        at ? 0 : COMMAND_STALENESS_US_MAX, "%s", message);
 }
 
 // Appends an encoded command; the span of what the writer appended since `at`.
@@ -112,7 +75,7 @@ static enum status data_read_fields(struct data_scratch *scratch, struct slice r
             scratch->keys[count++] = proto_get_bytes(&r, &field);
             break;
         case 4:
-            st = data_get_consistency(&r, &field, common, refusal);
+            st = data__get_consistency(&r, &field, common, refusal);
             break;
         case 5:
             common->snapshot.at_least.v = proto_get_fixed64(&r, &field);
@@ -132,7 +95,7 @@ static enum status data_read_fields(struct data_scratch *scratch, struct slice r
     }
     *out_count = count;
     if (st != STATUS_OK) { return st; }
-    return r.status == STATUS_OK ? STATUS_OK : data_garbage(refusal);
+    return r.status == STATUS_OK ? STATUS_OK : data__garbage(refusal);
 }
 
 static enum status data_read_keys(struct data_scratch *scratch, uint32_t keyspace, uint32_t count,
@@ -164,7 +127,7 @@ enum status data__decode_read(struct data_scratch *scratch, struct slice request
     st = data__keyspace(scratch, common.keyspace, common.keyspace_id, &keyspace, refusal);
     if (st != STATUS_OK) { return st; }
     st = data_read_keys(scratch, keyspace, count, refusal);
-    if (st == STATUS_OK) { st = data_check_snapshot(&common.snapshot, refusal); }
+    if (st == STATUS_OK) { st = data__check_snapshot(&common.snapshot, refusal); }
     if (st != STATUS_OK) { return st; }
     struct command_read read = {
         .snapshot = common.snapshot, .key_count = count, .keys = scratch->keys};
@@ -307,7 +270,7 @@ static enum status data_merge_decode(struct data_scratch *scratch, struct slice 
                                      struct data_refusal *refusal) {
     struct command_merge merge;
     char field[DATA_FIELD_SIZE];
-    if (!data_merge_fields(message, &out->key, &merge)) { return data_garbage(refusal); }
+    if (!data_merge_fields(message, &out->key, &merge)) { return data__garbage(refusal); }
     if (out->key.size == 0 || out->key.size > SHARD_USER_KEY_SIZE_MAX) {
         (void)snprintf(field, sizeof(field), "mutations[%u].merge.key", position);
         return data__check_key(out->key, field, refusal);
@@ -364,7 +327,7 @@ static enum status data_mutation_decode(struct data_scratch *scratch, struct sli
             found = true;
         }
     }
-    if (r.status != STATUS_OK) { return data_garbage(refusal); }
+    if (r.status != STATUS_OK) { return data__garbage(refusal); }
     if (!found) {
         char name[DATA_FIELD_SIZE];
         (void)snprintf(name, sizeof(name), "mutations[%u]", position);
@@ -374,7 +337,7 @@ static enum status data_mutation_decode(struct data_scratch *scratch, struct sli
     if (out->kind == COMMAND_MERGE) {
         return data_merge_decode(scratch, body, position, out, refusal);
     }
-    if (!data_mutation_fields(body, out)) { return data_garbage(refusal); }
+    if (!data_mutation_fields(body, out)) { return data__garbage(refusal); }
     return data_mutation_check(out, position, refusal);
 }
 
@@ -425,7 +388,7 @@ static enum status data_condition_decode(struct slice message, uint32_t position
             data_condition_test(&r, &field, out, &flag);
         }
     }
-    if (r.status != STATUS_OK) { return data_garbage(refusal); }
+    if (r.status != STATUS_OK) { return data__garbage(refusal); }
     if (!found || !flag) {
         (void)snprintf(name, sizeof(name), "conditions[%u]", position);
         return data__refuse(refusal, STATUS_INVALID_ARGUMENT, name, 0,
@@ -457,7 +420,7 @@ static enum status data_read_span(struct data_scratch *scratch, struct slice mes
         if (field.number == 1) { out->start = proto_get_bytes(&r, &field); }
         if (field.number == 2) { out->end = proto_get_bytes(&r, &field); }
     }
-    if (r.status != STATUS_OK) { return data_garbage(refusal); }
+    if (r.status != STATUS_OK) { return data__garbage(refusal); }
     const bool start_fits = out->start.size > 0 && out->start.size <= SHARD_USER_KEY_SIZE_MAX;
     if (start_fits && out->end.size <= SHARD_USER_KEY_SIZE_MAX) { return STATUS_OK; }
     char name[DATA_FIELD_SIZE];
@@ -549,7 +512,7 @@ static enum status data_commit_fields(struct data_scratch *scratch, struct slice
         }
     }
     if (st != STATUS_OK) { return st; }
-    if (r.status != STATUS_OK) { return data_garbage(refusal); }
+    if (r.status != STATUS_OK) { return data__garbage(refusal); }
     if ((out->read_count > 0) != (out->snapshot.v != 0)) {
         return data__refuse(refusal, STATUS_INVALID_ARGUMENT, "snapshot", 0,
                             "reads and the snapshot at which they were made come together");
@@ -684,7 +647,7 @@ enum status data__decode_txn_status(struct data_scratch *scratch, struct slice r
             break;
         }
     }
-    if (r.status != STATUS_OK) { return data_garbage(refusal); }
+    if (r.status != STATUS_OK) { return data__garbage(refusal); }
     enum status st =
         data__keyspace(scratch, common.keyspace, common.keyspace_id, &keyspace, refusal);
     if (st == STATUS_OK) { st = data__check_txn(txn, &out->txn, refusal); }
@@ -694,117 +657,4 @@ enum status data__decode_txn_status(struct data_scratch *scratch, struct slice r
         data_place_key(scratch, slice_make(out->txn.v, sizeof(out->txn.v)), &out->payload, refusal);
     if (st != STATUS_OK) { return st; }
     return data_place_key(scratch, data__full_key(scratch, keyspace, key), &out->key, refusal);
-}
-
-// --- Scan ---
-
-struct data_scan_fields {
-    struct data_common common;
-    struct slice start;
-    struct slice end;
-    uint64_t limit;
-    uint32_t page_rows;
-    bool reverse;
-    bool keys_only;
-};
-
-static void data_scan_field(struct proto_reader *r, const struct proto_field *field,
-                            struct data_scan_fields *out) {
-    switch (field->number) {
-    case 1:
-        out->common.keyspace = proto_get_bytes(r, field);
-        break;
-    case 2:
-        out->common.keyspace_id = proto_get_uint32(r, field);
-        break;
-    case 3:
-        out->start = proto_get_bytes(r, field);
-        break;
-    case 4:
-        out->end = proto_get_bytes(r, field);
-        break;
-    case 5:
-        out->limit = proto_get_uint(r, field);
-        break;
-    case 6:
-        out->page_rows = proto_get_uint32(r, field);
-        break;
-    case 7:
-        out->reverse = proto_get_bool(r, field);
-        break;
-    case 8:
-        out->keys_only = proto_get_bool(r, field);
-        break;
-    case 10:
-        out->common.snapshot.at_least.v = proto_get_fixed64(r, field);
-        break;
-    case 11:
-        out->common.hlc.v = proto_get_fixed64(r, field);
-        break;
-    case 12:
-        out->common.snapshot.at.v = proto_get_fixed64(r, field);
-        break;
-    case 13:
-        out->common.snapshot.staleness_us = proto_get_uint(r, field);
-        break;
-    default:
-        break;
-    }
-}
-
-static enum status data_scan_fields(struct slice request, struct data_scan_fields *out,
-                                    struct data_refusal *refusal) {
-    struct proto_reader r;
-    struct proto_field field;
-    proto_reader_init(&r, request);
-    enum status st = STATUS_OK;
-    while (st == STATUS_OK && proto_next(&r, &field)) {
-        if (field.number == 9) {
-            st = data_get_consistency(&r, &field, &out->common, refusal);
-        } else {
-            data_scan_field(&r, &field, out);
-        }
-    }
-    if (st != STATUS_OK) { return st; }
-    if (r.status != STATUS_OK) { return data_garbage(refusal); }
-    if (out->start.size > SHARD_USER_KEY_SIZE_MAX) {
-        return data__check_key(out->start, "start", refusal);
-    }
-    if (out->end.size > SHARD_USER_KEY_SIZE_MAX) {
-        return data__check_key(out->end, "end", refusal);
-    }
-    if (out->page_rows > COMMAND_SCAN_ROWS_MAX) {
-        return data__refuse(refusal, STATUS_INVALID_ARGUMENT, "page_rows", COMMAND_SCAN_ROWS_MAX,
-                            "page_rows is %u, at most %d", out->page_rows, COMMAND_SCAN_ROWS_MAX);
-    }
-    return STATUS_OK;
-}
-
-enum status data__decode_scan(struct data_scratch *scratch, struct slice request,
-                              struct data_scan_request *out, struct data_refusal *refusal) {
-    struct data_scan_fields fields = {.common = {.snapshot = {.consistency = COMMAND_STRONG}}};
-    uint32_t keyspace = 0;
-    enum status st = data_scan_fields(request, &fields, refusal);
-    if (st != STATUS_OK) { return st; }
-    st = data__keyspace(scratch, fields.common.keyspace, fields.common.keyspace_id, &keyspace,
-                        refusal);
-    if (st == STATUS_OK) { st = data_check_snapshot(&fields.common.snapshot, refusal); }
-    if (st != STATUS_OK) { return st; }
-    if (fields.common.snapshot.consistency == COMMAND_STRICT) {
-        return data__refuse(refusal, STATUS_INVALID_ARGUMENT, "consistency", 0,
-                            "a scan cannot be strict: its pages are read one after the other");
-    }
-    *out = (struct data_scan_request){
-        .scan = {.snapshot = fields.common.snapshot,
-                 .start = data__full_key(scratch, keyspace, fields.start),
-                 .row_limit = fields.page_rows == 0 ? DATA_PAGE_ROWS : fields.page_rows,
-                 .reverse = fields.reverse,
-                 .keys_only = fields.keys_only},
-        .limit = fields.limit == 0 ? UINT64_MAX : fields.limit,
-        .hlc = fields.common.hlc,
-    };
-    if (fields.end.size > 0) { out->scan.end = data__full_key(scratch, keyspace, fields.end); }
-    st = command_scan_check(&out->scan, &refusal->err);
-    if (st != STATUS_OK) { refusal->status = st; }
-    return st;
 }

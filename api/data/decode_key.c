@@ -31,6 +31,33 @@ struct rpc_error data__refusal_error(const struct data_refusal *self) {
     };
 }
 
+enum status data__garbage(struct data_refusal *refusal) {
+    return data__refuse(refusal, STATUS_INVALID_ARGUMENT, NULL, 0,
+                        "the request does not decode as protobuf of its type");
+}
+
+enum status data__get_consistency(struct proto_reader *r, const struct proto_field *field,
+                                  struct data_common *common, struct data_refusal *refusal) {
+    uint64_t value = proto_get_uint(r, field);
+    if (value >= COMMAND_CONSISTENCY_COUNT) {
+        return data__refuse(refusal, STATUS_INVALID_ARGUMENT, "consistency",
+                            COMMAND_CONSISTENCY_COUNT - 1, "unknown consistency");
+    }
+    common->snapshot.consistency = (enum command_consistency)value;
+    return STATUS_OK;
+}
+
+enum status data__check_snapshot(const struct command_snapshot *snapshot,
+                                 struct data_refusal *refusal) {
+    const enum status st = command_snapshot_check(snapshot, &refusal->err);
+    if (st == STATUS_OK) { return st; }
+    const bool at = snapshot->consistency == COMMAND_AT;
+    char message[ERR_MESSAGE_SIZE];
+    (void)snprintf(message, sizeof(message), "%s", refusal->err.message);
+    return data__refuse(refusal, st, at ? "at" : "max_staleness_us",
+                        at ? 0 : COMMAND_STALENESS_US_MAX, "%s", message);
+}
+
 enum status data__keyspace(struct data_scratch *scratch, struct slice name, uint32_t id,
                            uint32_t *out_id, struct data_refusal *refusal) {
     if ((name.size == 0) == (id == 0)) {

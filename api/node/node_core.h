@@ -5,8 +5,8 @@
 //             and the engine given at creation;
 //             a member of the catalogue group learns the catalogue from its log alone, every other
 //             node from deltas alone.
-// Ownership:  the core owns support, clock, table, session, gateway, catalogue and machines; engine, log and
-//             env are borrowed and outlive it.
+// Ownership:  the core owns support, clock, table, session, gateway, catalogue and machines;
+//             engine, log and env are borrowed and outlive it.
 // Thread:     confined to the shard loop.
 // See:        api/node/README.md; docs/ARCHITECTURE.md; tests/sim
 #pragma once

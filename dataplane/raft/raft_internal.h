@@ -371,7 +371,6 @@ void raft__leave_office(struct raft_core *core);
 // --- leader housekeeping (raft_tick.c)
 void raft__tick_leader(struct raft_core *core);
 uint64_t raft__leader_deadline(struct raft_core *core);
-
 // --- events
 enum status raft__message_check(struct raft_core *core, const struct raft_message *message);
 enum status raft__on_message(struct raft_core *core, const struct raft_message *message);

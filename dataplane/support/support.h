@@ -80,8 +80,8 @@ struct support {
     // Set by the owner: a node that had better not lead obeys no transfer to it and campaigns only
     // for a shard that has had no leader for long. It goes on asking for support.
     bool reluctant;
-    // Set by the owner: what the clock it goes by is ahead of the machine's; taken off in exchanges,
-    // which are about the machine's clock.
+    // Set by the owner: what the clock it goes by is ahead of the machine's; taken off in
+    // exchanges, which are about the machine's clock.
     int64_t wall_shift_us;
     // Set by the owner, may be NULL: told each answer to a request of this boot, granted or not.
     void (*measured)(void *ctx, struct node_id peer, const struct support_exchange *exchange);

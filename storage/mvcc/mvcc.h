@@ -41,9 +41,6 @@ NODISCARD enum status mvcc_key_decode(struct slice encoded, uint8_t *key_out, si
 // one-shard commits).
 void mvcc_put(struct engine_batch *batch, struct slice key, struct hlc_ts ts,
               struct hlc_ts prepared, struct slice value);
-// The same, of a typed kind.
-void mvcc_put_typed(struct engine_batch *batch, struct slice key, struct hlc_ts ts,
-                    struct hlc_ts prepared, enum mvcc_kind kind, struct slice value);
 void mvcc_delete(struct engine_batch *batch, struct slice key, struct hlc_ts ts,
                  struct hlc_ts prepared);
 
@@ -53,6 +50,10 @@ struct mvcc_version {
     struct hlc_ts prepared;
     enum mvcc_kind kind;
 };
+
+// Adds a version of any kind; one without a value is a delete.
+void mvcc_put_version(struct engine_batch *batch, struct slice key,
+                      const struct mvcc_version *version);
 
 // Decodes what mvcc_put and mvcc_delete store, for a version of timestamp ts (of its key);
 // out_version->value is a view into stored. STATUS_CORRUPT.

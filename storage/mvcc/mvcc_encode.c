@@ -136,10 +136,11 @@ void mvcc_put(struct engine_batch *batch, struct slice key, struct hlc_ts ts,
     add(batch, key, &(struct mvcc_version){value, ts, prepared, MVCC_PUT});
 }
 
-void mvcc_put_typed(struct engine_batch *batch, struct slice key, struct hlc_ts ts,
-                    struct hlc_ts prepared, enum mvcc_kind kind, struct slice value) {
-    ASSERT(kind >= MVCC_TYPED && kind < MVCC_KIND_COUNT);
-    add(batch, key, &(struct mvcc_version){value, ts, prepared, kind});
+void mvcc_put_version(struct engine_batch *batch, struct slice key,
+                      const struct mvcc_version *version) {
+    ASSERT(version->kind >= MVCC_PUT && version->kind < MVCC_KIND_COUNT);
+    ASSERT(version->kind != MVCC_DELETE || version->value.size == 0);
+    add(batch, key, version);
 }
 
 void mvcc_delete(struct engine_batch *batch, struct slice key, struct hlc_ts ts,

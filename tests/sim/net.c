@@ -198,11 +198,13 @@ void sim_net_send(struct sim_net *self, struct sim_node *from, struct node_id to
     bytes_unref(message.body);
 }
 
-void sim_net_again(struct sim_net *self, struct sim_node *from, struct sim_node *to,
-                   enum peer_message_type type, struct bytes *body, uint64_t after_ns) {
-    ASSERT(from != to);
-    struct message message = {
-        .from = from, .from_id = from->id, .to_boot = to->boot, .type = type, .body = body};
-    message.causal = from->causal;
-    put(self, to, &message, self->world->now_ns + after_ns);
+void sim_net_again(struct sim_net *self, const struct sim_net_seen *seen, uint64_t after_ns) {
+    ASSERT(seen->from != seen->to);
+    struct message message = {.from = seen->from,
+                              .from_id = seen->from->id,
+                              .to_boot = seen->to->boot,
+                              .type = seen->type,
+                              .body = seen->body};
+    message.causal = seen->from->causal;
+    put(self, seen->to, &message, self->world->now_ns + after_ns);
 }

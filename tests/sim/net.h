@@ -28,10 +28,16 @@ struct sim_net {
     uint64_t lost;
 };
 
+struct sim_net_seen {
+    struct sim_node *from;
+    struct sim_node *to;
+    enum peer_message_type type;
+    struct bytes *body;
+};
+
 void sim_net_init(struct sim_net *self, struct sim_world *world);
-// One message from a node that is up.
 // A message of this link that was seen before arrives once more; it passes no cut that stands then.
-void sim_net_again(struct sim_net *self, struct sim_node *from, struct sim_node *to,
-                   enum peer_message_type type, struct bytes *body, uint64_t after_ns);
+void sim_net_again(struct sim_net *self, const struct sim_net_seen *seen, uint64_t after_ns);
+// One message from a node that is up.
 void sim_net_send(struct sim_net *self, struct sim_node *from, struct node_id to,
                   enum peer_message_type type, struct slice body);

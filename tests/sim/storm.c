@@ -95,8 +95,8 @@ static bool may_come(const struct sim_storm_kept *kept) {
 }
 
 static void again(struct sim_storm_state *self, const struct sim_storm_kept *kept) {
-    sim_net_again(&self->world->net, kept->from, kept->to, kept->type, kept->body,
-                  prng_between(&self->prng, 1000, 2000000));
+    const struct sim_net_seen seen = {kept->from, kept->to, kept->type, kept->body};
+    sim_net_again(&self->world->net, &seen, prng_between(&self->prng, 1000, 2000000));
 }
 
 // What a replica that was just replaced had said, and was told.

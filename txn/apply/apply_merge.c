@@ -151,23 +151,27 @@ static bool next_after(struct apply *self, struct slice key, struct hlc_ts ts,
     return true;
 }
 
-// The value that `before` becomes, as a version. One that would become too large stays as it is:
-// there was room when the operation was admitted, and what came between has taken it.
-static void fold(struct apply *self, const struct command_mutation *mutation,
-                 const struct command_merge *merge, const struct mvcc_version *before, bool exists,
-                 struct hlc_ts ts, struct hlc_ts prepared) {
+// An operation that takes effect.
+struct folding {
+    struct slice key;
+    struct command_merge merge;
+};
+
+// `before` becomes the version `out` with the operation in it; NULL: there was none. One that would
+// become too large stays as it is: there was room when the operation was admitted, and what came
+// between has taken it.
+static void fold(struct apply *self, const struct folding *folding,
+                 const struct mvcc_version *before, struct mvcc_version out) {
     struct buf merged;
     buf_init(&merged, MERGED_SIZE_MAX);
-    const enum status st =
-        command_merge_apply(merge, exists ? before->value : SLICE_EMPTY, exists, &merged);
+    const enum status st = command_merge_apply(
+        &folding->merge, before == NULL ? SLICE_EMPTY : before->value, before != NULL, &merged);
     if (st == STATUS_CORRUPT) { FATAL("a typed value does not decode"); }
     if (st == STATUS_OK) {
-        const struct mvcc_version version = {.value = buf_slice(&merged),
-                                             .ts = ts,
-                                             .prepared = prepared,
-                                             .kind = kind_of(merge->type)};
-        mvcc_put_typed(self->batch, mutation->key, ts, prepared, version.kind, version.value);
-        apply_merged_put(&self->merged, mutation->key, &version);
+        out.kind = kind_of(folding->merge.type);
+        out.value = buf_slice(&merged);
+        mvcc_put_version(self->batch, folding->key, &out);
+        apply_merged_put(&self->merged, folding->key, &out);
     } else {
         MARK("apply.merge_lost_its_room");
     }
@@ -176,21 +180,24 @@ static void fold(struct apply *self, const struct command_mutation *mutation,
 
 void apply__merge(struct apply *self, const struct command_mutation *mutation, struct hlc_ts ts,
                   struct hlc_ts prepared) {
-    struct command_merge merge;
+    struct folding folding = {.key = mutation->key};
     struct mvcc_version version;
-    const enum status st = command_merge_decode(mutation->value, &merge);
+    const enum status st = command_merge_decode(mutation->value, &folding.merge);
     ASSERT(st == STATUS_OK);
-    const bool found = value_at(self, mutation->key, ts, &version);
-    const bool exists = found && version.kind == kind_of(merge.type);
-    const bool twin = found && hlc_equal(version.ts, ts);
-    fold(self, mutation, &merge, &version, exists, ts,
-         twin ? hlc_smaller(prepared, version.prepared) : prepared);
+    const enum mvcc_kind kind = kind_of(folding.merge.type);
+    const bool found = value_at(self, folding.key, ts, &version);
+    struct mvcc_version own = {.ts = ts, .prepared = prepared};
+    if (found && hlc_equal(version.ts, ts)) {
+        own.prepared = hlc_smaller(prepared, version.prepared);
+    }
+    fold(self, &folding, found && version.kind == kind ? &version : NULL, own);
     // A register that was written later stays: the larger timestamp wins.
     struct hlc_ts at = ts;
-    while (merge.type != COMMAND_MERGE_REGISTER && next_after(self, mutation->key, at, &version) &&
-           version.kind == kind_of(merge.type)) {
+    while (folding.merge.type != COMMAND_MERGE_REGISTER &&
+           next_after(self, folding.key, at, &version) && version.kind == kind) {
         MARK("apply.merge_below_another");
         at = version.ts;
-        fold(self, mutation, &merge, &version, true, at, version.prepared);
+        fold(self, &folding, &version,
+             (struct mvcc_version){.ts = at, .prepared = version.prepared});
     }
 }

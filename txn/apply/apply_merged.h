@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// apply_merged.h - the typed versions that the gathered batch holds and the store does not show yet.
+// apply_merged.h - typed versions that the gathered batch holds and the store does not show.
 // Invariants: has every version of a key that merges have put into the batch since it was written;
 //             of two with one timestamp the later put counts.
 // Ownership:  copies keys and values.

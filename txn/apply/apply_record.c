@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // Records of transactions over several shards: one per id and shard, of the latest attempt.
 //
-//   u8 format | u8 state | u64 number, u32 tag | u64 begin | u64 p | u64 c | u64 ended | u8 forgotten
-//   | the encoded prepare, while PREPARED
+//   u8 format | u8 state | u64 number, u32 tag | u64 begin | u64 p | u64 c | u64 ended
+//   | u8 forgotten | the encoded prepare, while PREPARED
 //
 // A prepare is one record, not one lock per key in the store: its keys come out of it, and the lock
 // table in memory is made of the records (decisions/0009). So preparing writes once, resolving once

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Counters, sets and registers.
-//   u8 type | u8 flags (1 removes, 2 min, 4 max) | u64 amount | [u64 min] | [u64 max] | slice element
+//   u8 type | u8 flags (1 removes, 2 min, 4 max) | u64 amount | [u64 min] | [u64 max]
+//   | slice element
 //
 // Operations are few bytes and values are whole: a read costs what any read costs, and nothing is
 // folded later. Rejected: deltas that readers fold, whose number nobody bounds on a hot key.

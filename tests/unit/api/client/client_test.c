@@ -294,8 +294,8 @@ static void test_client_goes_around_a_dead_leader(void **state) {
     lc_close(client);
 }
 
-// Goal: nobody there: in batch mode nothing is handed over once the stream is known to be broken, so
-// the commit is ABORTED. The first may have been handed to a stream whose end was not yet seen.
+// Goal: nobody there: in batch mode nothing is handed over once the stream is known to be broken,
+// so the commit is ABORTED. The first may have been handed to a stream whose end was not yet seen.
 static void test_client_without_any_node(void **state) {
     struct world *world = *state;
     struct lc_mutation mutation = {.kind = LC_PUT, .key = text("a"), .value = text("1")};

@@ -83,6 +83,7 @@ static void test_apply_merge_many_in_a_turn_are_one_batch(void **state) {
 
 static void test_apply_merge_knows_the_type_of_a_value(void **state) {
     (void)state;
+    mark_reset_all();
     (void)fixture_run(&f, 1, OPS(PUT("n", "5")));
     assert_int_equal(add(1), STATUS_FAILED_PRECONDITION);
     (void)fixture_run(&f, 1, OPS(DELETE("n")));
@@ -94,6 +95,7 @@ static void test_apply_merge_knows_the_type_of_a_value(void **state) {
     assert_int_equal(add(1), STATUS_FAILED_PRECONDITION);
     end();
     assert_string_equal(fixture_get(&f, "n"), "plain");
+    assert_int_equal(mark_count("apply.merge_of_another_type"), 3);
 }
 
 static void test_apply_merge_keeps_its_bounds(void **state) {
@@ -107,6 +109,7 @@ static void test_apply_merge_keeps_its_bounds(void **state) {
     assert_int_equal(refused.failed_condition, 0);
     end();
     assert_string_equal(fixture_get(&f, "n"), "2");
+    assert_true(mark_count("apply.merge_out_of_bounds") > 0);
 }
 
 // --- In transactions ---
@@ -155,6 +158,42 @@ static void commit_all(const struct decision *decisions, uint32_t count) {
     }
     const struct apply_result result = fixture_apply(&f, 1, buf_slice(&message));
     assert_int_equal(result.status, STATUS_OK);
+}
+
+// A set as large as a value may be takes no more; what was admitted into the last room by two at
+// once stays out the second time.
+static void test_apply_merge_has_room_for_so_much(void **state) {
+    (void)state;
+    static uint8_t element[COMMAND_MERGE_ELEMENT_SIZE_MAX];
+    struct command_merge set = {.type = COMMAND_MERGE_GROW_SET,
+                                .element = slice_make(element, sizeof(element))};
+    mark_reset_all();
+    enum status st = STATUS_OK;
+    uint32_t count = 0;
+    for (; st == STATUS_OK; count += st == STATUS_OK ? 1 : 0) {
+        element[0] = (uint8_t)(count >> 8);
+        element[1] = (uint8_t)count;
+        if (count + 2 == SHARD_VALUE_SIZE_MAX / COMMAND_MERGE_ELEMENT_SIZE_MAX) { break; }
+        st = run(&set).status;
+    }
+    assert_int_equal(st, STATUS_OK);
+    end();
+    uint64_t ids[3];
+    uint64_t admitted = 0;
+    for (uint64_t id = 1; id <= 3; id++) {
+        element[0] = 0xff;
+        element[1] = (uint8_t)id;
+        if (prepare(id, &set).state == COMMAND_TXN_PREPARED) { ids[admitted++] = id; }
+    }
+    assert_true(admitted >= 2);
+    for (uint64_t i = 0; i < admitted; i++) {
+        commit_all(&(struct decision){ids[i], ++f.clock.v}, 1);
+    }
+    end();
+    assert_true(mark_count("apply.merge_lost_its_room") > 0);
+    element[1] = 99;
+    assert_int_equal(run(&set).status, STATUS_FAILED_PRECONDITION);
+    assert_int_equal(mark_count("apply.merge_is_full"), 1);
 }
 
 static int64_t number_at(uint64_t ts) {
@@ -280,6 +319,7 @@ int main(void) {
         CASE(test_apply_merge_many_in_a_turn_are_one_batch),
         CASE(test_apply_merge_knows_the_type_of_a_value),
         CASE(test_apply_merge_keeps_its_bounds),
+        CASE(test_apply_merge_has_room_for_so_much),
         CASE(test_apply_merges_share_a_key_and_one_entry),
         CASE(test_apply_merges_at_one_timestamp_are_one_version),
         CASE(test_apply_merge_bounds_count_what_is_prepared),

@@ -365,6 +365,7 @@ static void test_apply_higher_attempt_waits_until_the_lower_is_resolved(void **s
     assert_int_equal(late.outcome.status, STATUS_OK);
     const struct attempt other = {.id = 101, .number = 40, .begin = 5, .hash = 99};
     assert_refused(prepare(&other, OPS(PUT("a", "9"))), COMMAND_REASON_OTHER_REQUEST);
+    assert_true(mark_count("apply.prepare_of_another_request") > 0);
 }
 
 static void test_apply_lower_attempt_that_committed_excludes_higher_ones(void **state) {
@@ -416,6 +417,7 @@ static void test_apply_commit_that_comes_twice_or_of_nothing(void **state) {
     assert_int_equal(PROBE(&two).state, COMMAND_TXN_COMMITTED);
     end();
     assert_string_equal(fixture_get(&f, "a"), "1");
+    assert_true(mark_count("apply.commit_of_nothing") > 0);
 }
 
 static void test_apply_range_delete_of_a_transaction(void **state) {
@@ -520,6 +522,7 @@ static void test_apply_records_are_dropped_behind_the_horizon(void **state) {
     // One that is not resolved everywhere stays, however old.
     assert_int_equal(record_of(&young), COMMAND_TXN_COMMITTED);
     assert_int_equal(PROBE(&young).state, COMMAND_TXN_COMMITTED);
+    assert_int_equal(SETTLE(&young).state, COMMAND_TXN_COMMITTED);
     (void)FORGET(&young);
     f.clock = hlc_add_us(f.clock, 2000);
     (void)fixture_run(&f, 1, OPS(PUT("c", "1")));
@@ -529,6 +532,9 @@ static void test_apply_records_are_dropped_behind_the_horizon(void **state) {
     while (apply_collect(f.apply, 100) > 0) {}
     assert_true(sim_engine_count(f.engine) < before);
     assert_string_equal(fixture_get(&f, "a"), "1");
+    assert_true(mark_count("apply.prepare_below_horizon") > 0);
+    assert_true(mark_count("apply.record_too_old") > 0);
+    assert_true(mark_count("apply.settled_without_outcome") > 0);
 }
 
 static void test_apply_prepare_keeps_no_record_of_garbage(void **state) {

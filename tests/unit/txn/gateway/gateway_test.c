@@ -397,6 +397,26 @@ static void test_gateway_waits_for_the_map(void **state) {
     assert_int_equal(f->client.result.status, STATUS_OK);
 }
 
+// Commits, and reads that the order of clocks matters to; what any replica may serve goes on.
+static void test_gateway_turns_away_while_its_clock_is_wrong(void **state) {
+    struct fixture *f = *state;
+    f->world->clock_is_wrong = true;
+    client_put_two(f->world, &f->client, 1, 1000);
+    assert_int_equal(f->client.result.status, STATUS_UNAVAILABLE);
+    assert_int_equal(f->client.ended, 1);
+    const struct slice key = KEY("a");
+    struct command_read read = {.key_count = 1, .keys = &key};
+    client_read(f->world, &f->client, &read);
+    assert_int_equal(f->client.result.status, STATUS_UNAVAILABLE);
+    assert_int_equal(f->world->call_count, 0);
+    assert_int_equal(mark_count("gateway.turned_away"), 2);
+    read.snapshot.consistency = COMMAND_ANY;
+    client_read(f->world, &f->client, &read);
+    assert_int_equal(f->world->call_count, 1);
+    gateway_cancel(f->world->gateway, &f->client.call);
+    assert_int_equal(gateway_stats(f->world->gateway).turned_away, 2);
+}
+
 static void test_gateway_overloaded(void **state) {
     struct fixture *f = *state;
     struct client more[4];
@@ -554,6 +574,7 @@ int main(void) {
         TEST(test_gateway_refusals_of_the_session),
         TEST(test_gateway_cancel),
         TEST(test_gateway_waits_for_the_map),
+        TEST(test_gateway_turns_away_while_its_clock_is_wrong),
         TEST(test_gateway_overloaded),
         TEST(test_gateway_recovers),
         TEST(test_gateway_does_not_recover_its_own),

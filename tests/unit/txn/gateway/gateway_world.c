@@ -92,6 +92,12 @@ static void put_shard(struct world *self, struct shard_id id, struct slice start
     shard_descriptor_deinit(&d);
 }
 
+static bool may_coordinate(void *ctx, char out_text[GATEWAY_TEXT_SIZE]) {
+    const struct world *self = ctx;
+    (void)snprintf(out_text, GATEWAY_TEXT_SIZE, "the clock is wrong");
+    return !self->clock_is_wrong;
+}
+
 void world_put_shards(struct world *self) {
     put_shard(self, WORLD_A, SLICE_LITERAL("\0\0\0\1"), KEY("g"));
     put_shard(self, WORLD_B, KEY("g"), KEY("p"));
@@ -115,6 +121,8 @@ struct world *world_create(uint32_t txns_max, uint32_t recoveries_max) {
         .map = self->map,
         .txns_max = txns_max,
         .recoveries_max = recoveries_max,
+        .may_coordinate = may_coordinate,
+        .ctx = self,
     };
     self->gateway = gateway_create(&config);
     return self;
