@@ -50,7 +50,7 @@ static enum cli_exit report(struct cli *cli, struct slice key, const struct lc_r
 }
 
 static enum cli_exit read_options(struct cli *cli, struct lc_read *read) {
-    read->read_index = args_flag(&cli->args, "read-index");
+    read->consistency = args_flag(&cli->args, "read-index") ? LC_STRONG_READ_INDEX : LC_STRONG;
     const char *at_least = args_text(&cli->args, "at-least");
     struct hlc_ts timestamp = HLC_ZERO;
     if (at_least != NULL && hlc_parse(slice_from_string(at_least), &timestamp) != STATUS_OK) {

@@ -342,3 +342,27 @@ enum status lc_txn_status(struct lc_client *self, uint32_t keyspace, const uint8
     if (request == NULL) { return STATUS_OVERLOADED; }
     return lc_launch(request, lc__encode_txn_status(request, keyspace, txn, key));
 }
+
+enum status lc_txn_settle(struct lc_client *self, uint32_t keyspace, const uint8_t *txn,
+                          struct slice key, const struct lc_call *call) {
+    struct lc_request *request = lc__request_new(self, LC_KIND_TXN_STATUS, call);
+    if (request == NULL) { return STATUS_OVERLOADED; }
+    enum status encoded = lc__encode_txn_status(request, keyspace, txn, key);
+    if (encoded == STATUS_OK) { encoded = lc__encode_settle(request); }
+    return lc_launch(request, encoded);
+}
+
+// --- Sessions ---
+
+uint64_t lc_session_token(struct lc_client *self) {
+    (void)pthread_mutex_lock(&self->mu);
+    uint64_t token = self->session;
+    (void)pthread_mutex_unlock(&self->mu);
+    return token;
+}
+
+void lc_session_raise(struct lc_client *self, uint64_t token) {
+    (void)pthread_mutex_lock(&self->mu);
+    if (token > self->session) { self->session = token; }
+    (void)pthread_mutex_unlock(&self->mu);
+}

@@ -68,11 +68,15 @@ struct lc_request {
     struct buf route;  // full key by which it is routed
     uint8_t txn[LC_TXN_ID_SIZE];
     uint32_t attempts;
-    bool maybe_applied;  // an attempt ended without an answer
+    bool maybe_applied;   // an attempt ended without an answer
+    bool any_replica;     // a read that need not go to the leader
+    bool by_unary;        // also in batch mode
+    bool abort_is_final;  // a commit that depends on reads: ABORTED_RETRY ends it
     enum status last_status;
     struct lc_unary *unary;  // LC_UNARY: the attempt's call
     bool handed;             // the attempt was given to the transport
-    uint64_t hlc;
+    uint64_t hlc;            // the client's when the request was made
+    uint64_t session;        // likewise
     lc_done_fn done;
     void *ctx;
 };
@@ -177,6 +181,7 @@ struct lc_client {
     bool map_wanted;
     uint32_t map_rotor;
     uint64_t hlc;        // largest seen
+    uint64_t session;    // largest timestamp of a snapshot or commit seen
     struct buf message;  // being encoded
     struct lc_stats stats;
     // The client's thread only.
@@ -243,20 +248,34 @@ void lc__request_end_status(struct lc_request *request, enum status st, const ch
 // Attempts that are due, and deadlines; returns when to look again. Without the mutex.
 uint64_t lc__timers_run(struct lc_client *self);
 
+// What an answer says of clock and session. Mutex held.
+void lc__note_result(struct lc_client *self, const struct lc_result *result);
+
 // --- encode.c: INVALID_ARGUMENT with err; RESOURCE_EXHAUSTED ---
 NODISCARD enum status lc__encode_read(struct lc_request *request, const struct lc_read *read);
 NODISCARD enum status lc__encode_commit(struct lc_request *request, const struct lc_commit *commit);
 NODISCARD enum status lc__encode_txn_status(struct lc_request *request, uint32_t keyspace,
                                             const uint8_t *txn, struct slice key);
+// Behind lc__encode_txn_status: what has no outcome is aborted.
+NODISCARD enum status lc__encode_settle(struct lc_request *request);
+// Messages of their own, as field `field`.
+void lc__put_mutation(struct proto_writer *w, uint32_t field, const struct lc_mutation *mutation);
+void lc__put_condition(struct proto_writer *w, uint32_t field,
+                       const struct lc_condition *condition);
+bool lc__is_strong(enum lc_consistency consistency);
 
 // --- decode.c, on the client's thread ---
 struct lc_error {
     enum status status;
     struct slice message;
     struct slice field;
+    struct slice key;
+    struct slice holder;
     uint64_t limit;
     uint32_t retry_after_ms;
 };
+// The result of an error that ends a request.
+struct lc_result lc__result_of(const struct lc_error *error);
 // A response message of that kind into a zeroed result. CORRUPT.
 NODISCARD enum status lc__decode_response(struct lc_client *self, enum lc_kind kind,
                                           struct slice message, struct lc_result *out);
@@ -275,6 +294,9 @@ NODISCARD enum status lc__decode_row(struct slice message, bool scan, struct lc_
 NODISCARD enum status lc__map_take(struct lc_client *self, struct slice message);
 // Where to send a request now; never NULL.
 struct lc_node *lc__map_route(struct lc_client *self, struct slice key, uint64_t now_ns);
+// The same for what any replica may answer; `turn` counts the attempts before.
+struct lc_node *lc__map_route_any(struct lc_client *self, struct slice key, uint32_t turn,
+                                  uint64_t now_ns);
 
 // --- blocking.c: one call on the caller's thread ---
 struct lc_blocking {

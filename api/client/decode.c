@@ -10,7 +10,10 @@
 
 #define LC_DETAIL_KEY "lightcone-error-bin"
 
-enum { LC_ROWS_MIN = 16, LC_RESULT_COMMITTED = 1, LC_RESULT_CONDITION_FAILED = 2 };
+enum { LC_ROWS_MIN = 16 };
+
+// CommitResult.
+enum { LC_RESULT_COMMITTED = 1, LC_RESULT_CONDITION_FAILED, LC_RESULT_REFUSED, LC_RESULT_ABORTED };
 
 static enum status lc_decode_certificate(struct slice message, struct lc_certificate *out) {
     struct proto_reader r;
@@ -89,6 +92,24 @@ static enum status lc_add_row(struct lc_client *self, struct slice message, stru
     return lc__decode_row(message, false, &self->rows[out->row_count++]);
 }
 
+static void lc_take_result(uint64_t kept, struct lc_result *out) {
+    out->outcome = kept == LC_RESULT_COMMITTED ? LC_COMMITTED : LC_ABORTED;
+    switch (kept) {
+    case LC_RESULT_COMMITTED:
+        break;
+    case LC_RESULT_CONDITION_FAILED:
+        out->status = STATUS_CONDITION_FAILED;
+        break;
+    case LC_RESULT_ABORTED:
+        out->status = STATUS_CANCELLED;
+        break;
+    case LC_RESULT_REFUSED:
+    default:
+        out->status = STATUS_RESOURCE_EXHAUSTED;
+        break;
+    }
+}
+
 // Field numbers 2 and up of the three responses.
 static enum status lc_decode_field(struct lc_client *self, enum lc_kind kind,
                                    struct proto_reader *r, const struct proto_field *field,
@@ -103,17 +124,12 @@ static enum status lc_decode_field(struct lc_client *self, enum lc_kind kind,
         if (txn.size != LC_TXN_ID_SIZE) { return STATUS_CORRUPT; }
         memcpy(out->txn, txn.data, LC_TXN_ID_SIZE);
     }
-    if (field->number == 3) {
-        uint64_t kept = proto_get_uint(r, field);
-        out->outcome = kept == LC_RESULT_COMMITTED ? LC_COMMITTED : LC_ABORTED;
-        if (kept == LC_RESULT_CONDITION_FAILED) {
-            out->status = STATUS_CONDITION_FAILED;
-        } else if (kept != LC_RESULT_COMMITTED) {
-            out->status = STATUS_RESOURCE_EXHAUSTED;
-        }
-    }
+    if (field->number == 3) { lc_take_result(proto_get_uint(r, field), out); }
     if (field->number == 4) { out->timestamp = proto_get_fixed64(r, field); }
     if (field->number == 5) { out->failed_condition = proto_get_uint32(r, field); }
+    if (field->number == 6 && kind == LC_KIND_TXN_STATUS) {
+        out->pending = proto_get_bool(r, field);
+    }
     return STATUS_OK;
 }
 
@@ -170,6 +186,12 @@ enum status lc__decode_error(struct slice detail, struct lc_error *out) {
         case 8:
             out->message = proto_get_bytes(&r, &field);
             break;
+        case 10:
+            out->key = proto_get_bytes(&r, &field);
+            break;
+        case 11:
+            out->holder = proto_get_bytes(&r, &field);
+            break;
         default:
             break;
         }
@@ -178,6 +200,19 @@ enum status lc__decode_error(struct slice detail, struct lc_error *out) {
     if (r.status != STATUS_OK || st == STATUS_OK || st == STATUS_COUNT) { return STATUS_CORRUPT; }
     out->status = st;
     return STATUS_OK;
+}
+
+struct lc_result lc__result_of(const struct lc_error *error) {
+    struct lc_result result = {.outcome = LC_ABORTED,
+                               .status = error->status,
+                               .message = error->message,
+                               .field = error->field,
+                               .limit = error->limit,
+                               .conflict_key = error->key};
+    if (error->holder.size == LC_TXN_ID_SIZE) {
+        memcpy(result.holder, error->holder.data, LC_TXN_ID_SIZE);
+    }
+    return result;
 }
 
 enum status lc__status_of_code(grpc_status_code code) {

@@ -50,8 +50,7 @@ void lc_close(struct lc_client *self);
 NODISCARD enum status lc_keyspace(struct lc_client *self, const char *name, uint32_t *out_id,
                                   struct err *err);
 // A new transaction id. It begins with the time, which spares the servers work; any 16 bytes that
-// are
-// not all zero and never used before will do as well.
+// are not all zero and never used before will do as well.
 void lc_txn_id_make(uint8_t out[LC_TXN_ID_SIZE]);
 
 // --- Results ---
@@ -62,8 +61,18 @@ enum lc_outcome {
     LC_UNKNOWN,    // it may have happened, or may yet: ask lc_txn_status, or send it again
 };
 
+// By which evidence a replica answered; by value as CertificateMethod in lightcone.proto.
+enum lc_method {
+    LC_METHOD_NONE,
+    LC_METHOD_LEASE,
+    LC_METHOD_READ_INDEX,
+    LC_METHOD_LOG,
+    LC_METHOD_CLOSED,
+    LC_METHOD_APPLIED,
+};
+
 struct lc_certificate {
-    uint32_t method;  // as CertificateMethod in lightcone.proto; 0 = none
+    uint32_t method;  // enum lc_method, or one of a newer server
     uint64_t shard;
     uint64_t config_epoch;
     uint64_t term;
@@ -86,6 +95,10 @@ struct lc_result {
     struct slice message;  // a sentence, when status is not OK
     struct slice field;    // INVALID_ARGUMENT: which one
     uint64_t limit;        // INVALID_ARGUMENT, RESOURCE_EXHAUSTED: the bound
+    // ABORTED_RETRY: the key in conflict and the transaction in the way, as far as they are known
+    // (empty, all zero).
+    struct slice conflict_key;
+    uint8_t holder[LC_TXN_ID_SIZE];
     struct lc_certificate certificate;
     uint64_t hlc;
     uint32_t served_by;  // node; 0 = no answer
@@ -93,8 +106,9 @@ struct lc_result {
     // Commits and their status.
     uint8_t txn[LC_TXN_ID_SIZE];
     uint64_t timestamp;
-    uint32_t failed_condition;
-    bool known;  // lc_txn_status: whether an outcome is kept
+    uint32_t failed_condition;  // behind the conditions: the merge whose bound does not hold
+    bool known;                 // lc_txn_status: whether an outcome is kept
+    bool pending;               // lc_txn_status: prepared, and not resolved yet
     // Reads: in the order of the keys.
     const struct lc_row *rows;
     uint32_t row_count;
@@ -111,21 +125,58 @@ struct lc_call {
     void *ctx;
 };
 
+// What a read sees; by value as Consistency in lightcone.proto. The first three are answered by the
+// leaders; of the others the client asks a replica that it is connected to.
+enum lc_consistency {
+    LC_STRONG,             // nothing acknowledged before the request began is missing
+    LC_STRONG_READ_INDEX,  // the same, confirmed by a round even where a lease would do
+    LC_STRICT,             // and there was one instant at which all values were the newest
+    LC_SESSION,            // what this client wrote and read is there
+    LC_BOUNDED,            // at most max_staleness_us old
+    LC_AT,                 // the state at exactly `at`
+    LC_ANY,                // whatever the replica has; the certificate says how old
+};
+
 struct lc_read {
     uint32_t keyspace;
     const struct slice *keys;
     uint32_t key_count;
-    bool read_index;    // confirmed by a round even where a lease would do
-    uint64_t at_least;  // the snapshot is at or above this timestamp; 0 = no wish
+    enum lc_consistency consistency;
+    // The snapshot is at or above this timestamp. 0 = no wish; of LC_SESSION: lc_session_token.
+    uint64_t at_least;
+    uint64_t at;                // LC_AT
+    uint64_t max_staleness_us;  // LC_BOUNDED
 };
 NODISCARD enum status lc_read(struct lc_client *self, const struct lc_read *read,
                               const struct lc_call *call);
 
-enum lc_mutation_kind { LC_PUT = 1, LC_DELETE, LC_DELETE_RANGE };
+// The largest snapshot or commit timestamp that an answer has brought: reads at least there see
+// what this client wrote and read. May be handed to another client. 0 = none yet.
+uint64_t lc_session_token(struct lc_client *self);
+// Takes the token of another client over; a smaller one changes nothing.
+void lc_session_raise(struct lc_client *self, uint64_t token);
+
+// By value as MergeType in lightcone.proto.
+enum lc_merge_type { LC_COUNTER = 1, LC_GROW_COUNTER, LC_GROW_SET, LC_SET, LC_REGISTER };
+
+// A typed write, which does not conflict with others of its type on the key.
+struct lc_merge {
+    enum lc_merge_type type;
+    bool remove;   // sets: takes the element out
+    bool has_min;  // counters: CONDITION_FAILED when the number would leave its bounds
+    bool has_max;
+    int64_t amount;  // counters
+    int64_t min;
+    int64_t max;
+};
+
+enum lc_mutation_kind { LC_PUT = 1, LC_DELETE, LC_DELETE_RANGE, LC_MERGE };
 struct lc_mutation {
     enum lc_mutation_kind kind;
     struct slice key;    // delete_range: the start
-    struct slice value;  // put: the value; delete_range: the end (exclusive)
+    struct slice value;  // put: the value; delete_range: the end (exclusive); merge: the element of
+                         // a set, the value of a register
+    struct lc_merge merge;
 };
 
 enum lc_condition_kind {
@@ -142,6 +193,14 @@ struct lc_condition {
     uint64_t timestamp;  // VERSION_EQUALS, TIMESTAMP_AT_MOST
 };
 
+// A key, or with an end the keys of [start, end), that was read.
+struct lc_span {
+    struct slice start;
+    struct slice end;  // exclusive; empty = the key `start` alone
+};
+
+// Keys may lie in any shards. With reads, the commit is ABORTED_RETRY when any of them would show
+// something newer than at `snapshot`: it is not sent again then, the caller has to read again.
 struct lc_commit {
     uint32_t keyspace;
     const uint8_t *txn;  // LC_TXN_ID_SIZE bytes, to send a commit again; NULL = a new id
@@ -149,12 +208,21 @@ struct lc_commit {
     uint32_t condition_count;
     const struct lc_mutation *mutations;
     uint32_t mutation_count;
+    const struct lc_span *reads;  // made at `snapshot`
+    uint32_t read_count;
+    uint64_t snapshot;  // certificate.timestamp of the read
 };
 NODISCARD enum status lc_commit(struct lc_client *self, const struct lc_commit *commit,
                                 const struct lc_call *call);
 
-// What became of a transaction; key is any key that it touched.
+// What became of a transaction; key is the first key that it wrote (tested, or read, when it wrote
+// none): its shard keeps the outcome. The outcome is LC_UNKNOWN while none is kept (see `known` and
+// `pending`); the status CANCELLED says that it was settled as aborted.
 NODISCARD enum status lc_txn_status(struct lc_client *self, uint32_t keyspace, const uint8_t *txn,
+                                    struct slice key, const struct lc_call *call);
+// The same; when no outcome is known, the transaction is aborted for good, whatever is still on its
+// way.
+NODISCARD enum status lc_txn_settle(struct lc_client *self, uint32_t keyspace, const uint8_t *txn,
                                     struct slice key, const struct lc_call *call);
 
 // --- The same, waiting ---
@@ -174,6 +242,9 @@ NODISCARD enum status lc_commit_wait(struct lc_client *self, const struct lc_com
 NODISCARD enum status lc_txn_status_wait(struct lc_client *self, uint32_t keyspace,
                                          const uint8_t *txn, struct slice key,
                                          struct lc_reply *out);
+NODISCARD enum status lc_txn_settle_wait(struct lc_client *self, uint32_t keyspace,
+                                         const uint8_t *txn, struct slice key,
+                                         struct lc_reply *out);
 // One key. NOT_FOUND when it has no value.
 NODISCARD enum status lc_get_wait(struct lc_client *self, uint32_t keyspace, struct slice key,
                                   struct lc_reply *out);
@@ -181,6 +252,9 @@ NODISCARD enum status lc_put_wait(struct lc_client *self, uint32_t keyspace, str
                                   struct slice value, struct lc_reply *out);
 NODISCARD enum status lc_delete_wait(struct lc_client *self, uint32_t keyspace, struct slice key,
                                      struct lc_reply *out);
+// Adds to a counter.
+NODISCARD enum status lc_add_wait(struct lc_client *self, uint32_t keyspace, struct slice key,
+                                  int64_t amount, struct lc_reply *out);
 
 // --- Scans, waiting ---
 
@@ -192,7 +266,10 @@ struct lc_scan_options {
     uint32_t page_rows;  // 0 = the server's choice
     bool reverse;
     bool keys_only;
-    uint64_t at_least;
+    enum lc_consistency consistency;  // not LC_STRICT
+    uint64_t at_least;                // these three as in lc_read, for each page
+    uint64_t at;
+    uint64_t max_staleness_us;
     uint32_t timeout_ms;  // of the whole scan; 0 = none
 };
 struct lc_scan;

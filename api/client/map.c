@@ -106,17 +106,59 @@ static struct lc_node *lc_route_shard(struct lc_client *self, struct slice key, 
     return NULL;
 }
 
-// The leader; else a node that holds the shard; else any that is not in trouble; else the one whose
-// trouble ends first.
-struct lc_node *lc__map_route(struct lc_client *self, struct slice key, uint64_t now_ns) {
-    ASSERT(self->node_count > 0);
-    struct lc_node *node = NULL;
-    if (!self->via_gateway) { node = lc_route_shard(self, key, now_ns); }
-    if (node != NULL) { return node; }
+// The first that is not in trouble; else the one whose trouble ends first.
+static struct lc_node *lc_route_anywhere(struct lc_client *self, uint64_t now_ns) {
     struct lc_node *best = self->nodes[0];
     for (uint32_t i = 0; i < self->node_count; i++) {
         if (lc_usable(self->nodes[i], now_ns)) { return self->nodes[i]; }
         if (self->nodes[i]->usable_at_ns < best->usable_at_ns) { best = self->nodes[i]; }
     }
     return best;
+}
+
+// The leader; else a node that holds the shard; else any.
+struct lc_node *lc__map_route(struct lc_client *self, struct slice key, uint64_t now_ns) {
+    ASSERT(self->node_count > 0);
+    struct lc_node *node = NULL;
+    if (!self->via_gateway) { node = lc_route_shard(self, key, now_ns); }
+    return node != NULL ? node : lc_route_anywhere(self, now_ns);
+}
+
+// --- Any replica ---
+
+static bool lc_holds(const struct shard_descriptor *shard, const struct lc_node *node) {
+    for (uint32_t i = 0; i < shard->replica_count; i++) {
+        if (shard->replicas[i].node.v == node->id) { return true; }
+    }
+    return false;
+}
+
+static bool lc_is_connected(const struct lc_node *node) {
+    return node->stream != NULL ||
+           grpc_channel_check_connectivity_state(node->channel, 0) == GRPC_CHANNEL_READY;
+}
+
+// Nodes stand in the order in which they were heard of, those that the caller named first: who
+// names a near one first is served by it. Connected replicas come before others, and a read that
+// failed goes on to the next.
+struct lc_node *lc__map_route_any(struct lc_client *self, struct slice key, uint32_t turn,
+                                  uint64_t now_ns) {
+    const struct shard_descriptor *shard =
+        self->via_gateway ? NULL : shard_map_find(self->map, key);
+    struct lc_node *connected[LC_NODES_MAX];
+    struct lc_node *others[LC_NODES_MAX];
+    uint32_t connected_count = 0;
+    uint32_t other_count = 0;
+    for (uint32_t i = 0; shard != NULL && i < self->node_count; i++) {
+        struct lc_node *node = self->nodes[i];
+        if (!lc_usable(node, now_ns) || !lc_holds(shard, node)) { continue; }
+        if (lc_is_connected(node)) {
+            connected[connected_count++] = node;
+        } else {
+            others[other_count++] = node;
+        }
+    }
+    if (connected_count + other_count == 0) { return lc_route_anywhere(self, now_ns); }
+    turn %= connected_count + other_count;
+    return turn < connected_count ? connected[turn] : others[turn - connected_count];
 }

@@ -51,6 +51,7 @@ struct lc_request *lc__request_new(struct lc_client *self, enum lc_kind kind,
             request = lc_request_make(self);
         }
         request->hlc = self->hlc;
+        request->session = self->session;
         self->in_flight++;
         self->stats.requests++;
     }
@@ -62,6 +63,9 @@ struct lc_request *lc__request_new(struct lc_client *self, enum lc_kind kind,
     request->next = NULL;
     request->attempts = 0;
     request->maybe_applied = false;
+    request->any_replica = false;
+    request->by_unary = false;
+    request->abort_is_final = false;
     request->last_status = STATUS_OK;
     request->done = call->done;
     request->ctx = call->ctx;
@@ -122,7 +126,10 @@ void lc__request_detach(struct lc_request *request) {
 // be over when it is back.
 static void lc_attempt(struct lc_request *request, uint64_t now_ns) {
     struct lc_client *self = request->client;
-    struct lc_node *node = lc__map_route(self, buf_slice(&request->route), now_ns);
+    struct slice route = buf_slice(&request->route);
+    struct lc_node *node = request->any_replica
+                               ? lc__map_route_any(self, route, request->attempts, now_ns)
+                               : lc__map_route(self, route, now_ns);
     request->attempts++;
     request->generation++;
     request->state = LC_SENT;
@@ -135,7 +142,7 @@ static void lc_attempt(struct lc_request *request, uint64_t now_ns) {
     heap_put(&self->timers, &request->timer, request->deadline_ns);
     self->stats.sent++;
     if (request->attempts > 1) { self->stats.retries++; }
-    if (self->mode == LC_BATCH) {
+    if (self->mode == LC_BATCH && !request->by_unary) {
         lc__stream_send(node, request);
     } else {
         lc__unary_send(node, request, now_ns);
@@ -152,7 +159,8 @@ void lc__request_start(struct lc_request *request) {
     if (!(lc__is_own_thread(self) && self->in_event)) { lc__streams_flush(self); }
 }
 
-static bool lc_may_retry(enum status st) {
+static bool lc_may_retry(const struct lc_request *request, enum status st) {
+    if (st == STATUS_ABORTED_RETRY && request->abort_is_final) { return false; }
     if (st == STATUS_UNKNOWN_OUTCOME || st == STATUS_CANCELLED) { return true; }
     return status_is_retryable(st) && st != STATUS_RESOURCE_EXHAUSTED && st != STATUS_CLOCK_AHEAD;
 }
@@ -176,7 +184,7 @@ bool lc__attempt_ended(struct lc_request *request, enum status st, uint32_t retr
     if (st == STATUS_UNKNOWN_OUTCOME) { request->maybe_applied = true; }
     // After an attempt without an answer only the transaction's fate ends the request early.
     bool open = request->kind == LC_KIND_COMMIT && request->maybe_applied;
-    if ((!open && !lc_may_retry(st)) || at_ns >= request->deadline_ns || self->closing) {
+    if ((!open && !lc_may_retry(request, st)) || at_ns >= request->deadline_ns || self->closing) {
         heap_remove(&self->timers, &request->timer);
         return true;
     }
@@ -190,6 +198,13 @@ bool lc__attempt_ended(struct lc_request *request, enum status st, uint32_t retr
 }
 
 // --- The end ---
+
+void lc__note_result(struct lc_client *self, const struct lc_result *result) {
+    const uint64_t snapshot = result->certificate.timestamp;
+    if (result->hlc > self->hlc) { self->hlc = result->hlc; }
+    if (snapshot > self->session) { self->session = snapshot; }
+    if (result->timestamp > self->session) { self->session = result->timestamp; }
+}
 
 void lc__request_end(struct lc_request *request, struct lc_result *result) {
     bool commit = request->kind == LC_KIND_COMMIT;

@@ -50,7 +50,7 @@ struct lc_scan {
 
 // --- The stream ---
 
-static void lc_scan_encode(const struct lc_scan *self, struct buf *out) {
+static void lc_scan_encode(const struct lc_scan *self, uint64_t hlc, struct buf *out) {
     struct proto_writer w;
     proto_writer_init(&w, out);
     proto_put_uint(&w, 2, self->options.keyspace);
@@ -61,7 +61,11 @@ static void lc_scan_encode(const struct lc_scan *self, struct buf *out) {
     proto_put_uint(&w, 6, self->options.page_rows);
     proto_put_uint(&w, 7, self->options.reverse ? 1 : 0);
     proto_put_uint(&w, 8, self->options.keys_only ? 1 : 0);
+    proto_put_uint(&w, 9, (uint64_t)self->options.consistency);
     proto_put_fixed64(&w, 10, self->options.at_least);
+    proto_put_fixed64(&w, 11, hlc);
+    proto_put_fixed64(&w, 12, self->options.at);
+    proto_put_uint(&w, 13, self->options.max_staleness_us);
     ASSERT(w.status == STATUS_OK);  // the bounds were checked at open
 }
 
@@ -95,7 +99,8 @@ static void lc_scan_start(struct lc_scan *self) {
     lc_scan_batch(self, ops, 4, LC_SCAN_SENT);
 }
 
-// Begins a stream at the current bounds, at the node that leads the first key.
+// Begins a stream at the current bounds, at the node that leads the first key, or at one that
+// holds it.
 static void lc_scan_connect(struct lc_scan *self) {
     struct lc_client *client = self->client;
     struct buf request;
@@ -106,11 +111,14 @@ static void lc_scan_connect(struct lc_scan *self) {
     size_t size = bound->size;
     if (size > 0) { memcpy(key + SHARD_KEYSPACE_PREFIX_SIZE, bound->data, size); }
     (void)pthread_mutex_lock(&client->mu);
-    self->node =
-        lc__map_route(client, slice_make(key, SHARD_KEYSPACE_PREFIX_SIZE + size), lc__now_ns());
+    struct slice route = slice_make(key, SHARD_KEYSPACE_PREFIX_SIZE + size);
+    self->node = lc__is_strong(self->options.consistency)
+                     ? lc__map_route(client, route, lc__now_ns())
+                     : lc__map_route_any(client, route, self->failures, lc__now_ns());
+    const uint64_t hlc = client->hlc;
     (void)pthread_mutex_unlock(&client->mu);
     buf_init(&request, LC_SCAN_REQUEST_MAX);
-    lc_scan_encode(self, &request);
+    lc_scan_encode(self, hlc, &request);
     self->out = lc__byte_buffer(buf_slice(&request));
     buf_deinit(&request);
     self->details = grpc_empty_slice();
@@ -148,15 +156,19 @@ static void lc_scan_release(struct lc_scan *self) {
 static enum status lc_scan_open_page(struct lc_scan *self) {
     struct proto_reader r;
     struct proto_field field;
-    uint64_t hlc = 0;
-    uint32_t served_by = 0;
+    struct lc_result header = {.status = STATUS_OK};
     enum status st = STATUS_OK;
     proto_reader_init(&r, lc__slice(&self->page));
     while (st == STATUS_OK && proto_next(&r, &field)) {
         if (field.number != 1) { continue; }
-        self->certificate = (struct lc_certificate){0};
-        st = lc__decode_header(proto_get_bytes(&r, &field), &self->certificate, &hlc, &served_by);
+        header = (struct lc_result){.status = STATUS_OK};
+        st = lc__decode_header(proto_get_bytes(&r, &field), &header.certificate, &header.hlc,
+                               &header.served_by);
     }
+    self->certificate = header.certificate;
+    (void)pthread_mutex_lock(&self->client->mu);
+    lc__note_result(self->client, &header);
+    (void)pthread_mutex_unlock(&self->client->mu);
     proto_reader_init(&self->reader, lc__slice(&self->page));
     return st == STATUS_OK ? r.status : st;
 }
@@ -249,6 +261,9 @@ enum status lc_scan_open(struct lc_client *self, const struct lc_scan_options *o
     struct lc_scan *scan = mem_alloc(sizeof(*scan));
     scan->client = self;
     scan->options = *options;
+    if (options->consistency == LC_SESSION && options->at_least == 0) {
+        scan->options.at_least = lc_session_token(self);
+    }
     scan->left = options->limit == 0 ? UINT64_MAX : options->limit;
     scan->deadline_ns = options->timeout_ms == 0
                             ? UINT64_MAX

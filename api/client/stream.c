@@ -251,11 +251,7 @@ static void lc_reply_error(struct lc_client *self, struct lc_request *request,
     bool over = lc__attempt_ended(request, error.status, error.retry_after_ms);
     (void)pthread_mutex_unlock(&self->mu);
     if (!over) { return; }
-    struct lc_result result = {.outcome = LC_ABORTED,
-                               .status = error.status,
-                               .message = error.message,
-                               .field = error.field,
-                               .limit = error.limit};
+    struct lc_result result = lc__result_of(&error);
     lc__request_end(request, &result);
 }
 
@@ -265,7 +261,7 @@ static void lc_reply_response(struct lc_client *self, struct lc_request *request
     enum status st = lc__decode_response(self, request->kind, message, &result);
     (void)pthread_mutex_lock(&self->mu);
     lc__request_detach(request);
-    if (result.hlc > self->hlc) { self->hlc = result.hlc; }
+    lc__note_result(self, &result);
     (void)pthread_mutex_unlock(&self->mu);
     if (st != STATUS_OK) {
         request->maybe_applied = true;

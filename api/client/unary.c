@@ -97,12 +97,8 @@ static void lc_unary_failed(struct lc_unary *unary, struct lc_request *request) 
     bool over = lc__attempt_ended(request, error.status, error.retry_after_ms);
     (void)pthread_mutex_unlock(&self->mu);
     if (!over) { return; }
-    struct lc_result result = {.outcome = LC_ABORTED,
-                               .status =
-                                   request->maybe_applied ? STATUS_UNKNOWN_OUTCOME : error.status,
-                               .message = error.message,
-                               .field = error.field,
-                               .limit = error.limit};
+    struct lc_result result = lc__result_of(&error);
+    if (request->maybe_applied) { result.status = STATUS_UNKNOWN_OUTCOME; }
     lc__request_end(request, &result);
 }
 
@@ -113,7 +109,7 @@ static void lc_unary_answered(struct lc_unary *unary, struct lc_request *request
     enum status st = lc__decode_response(self, request->kind, lc__slice(&flat), &result);
     (void)pthread_mutex_lock(&self->mu);
     if (request->node != NULL) { request->node->failures = 0; }
-    if (result.hlc > self->hlc) { self->hlc = result.hlc; }
+    lc__note_result(self, &result);
     lc__request_detach(request);
     (void)pthread_mutex_unlock(&self->mu);
     if (st == STATUS_OK) {

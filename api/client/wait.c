@@ -22,8 +22,8 @@ static struct slice lc_keep(uint8_t **at, struct slice from) {
 
 // One block: the rows, then every byte they point to.
 static void lc_reply_fill(struct lc_reply *out, const struct lc_result *result) {
-    size_t size =
-        result->row_count * sizeof(struct lc_row) + result->message.size + result->field.size + 1;
+    size_t size = result->row_count * sizeof(struct lc_row) + result->message.size +
+                  result->field.size + result->conflict_key.size + 1;
     for (uint32_t i = 0; i < result->row_count; i++) {
         size += result->rows[i].key.size + result->rows[i].value.size;
     }
@@ -39,6 +39,7 @@ static void lc_reply_fill(struct lc_reply *out, const struct lc_result *result) 
     out->result.rows = rows;
     out->result.message = lc_keep(&at, result->message);
     out->result.field = lc_keep(&at, result->field);
+    out->result.conflict_key = lc_keep(&at, result->conflict_key);
 }
 
 void lc_reply_free(struct lc_reply *self) {
@@ -107,6 +108,13 @@ enum status lc_txn_status_wait(struct lc_client *self, uint32_t keyspace, const 
     return lc_waiter_end(&waiter, lc_txn_status(self, keyspace, txn, key, &call));
 }
 
+enum status lc_txn_settle_wait(struct lc_client *self, uint32_t keyspace, const uint8_t *txn,
+                               struct slice key, struct lc_reply *out) {
+    struct lc_waiter waiter;
+    struct lc_call call = lc_waiter_init(&waiter, self, 0, out);
+    return lc_waiter_end(&waiter, lc_txn_settle(self, keyspace, txn, key, &call));
+}
+
 enum status lc_get_wait(struct lc_client *self, uint32_t keyspace, struct slice key,
                         struct lc_reply *out) {
     struct lc_read read = {.keyspace = keyspace, .keys = &key, .key_count = 1};
@@ -133,4 +141,11 @@ enum status lc_delete_wait(struct lc_client *self, uint32_t keyspace, struct sli
                            struct lc_reply *out) {
     struct lc_mutation remove = {.kind = LC_DELETE, .key = key};
     return lc_mutate_wait(self, keyspace, &remove, out);
+}
+
+enum status lc_add_wait(struct lc_client *self, uint32_t keyspace, struct slice key, int64_t amount,
+                        struct lc_reply *out) {
+    struct lc_mutation add = {
+        .kind = LC_MERGE, .key = key, .merge = {.type = LC_COUNTER, .amount = amount}};
+    return lc_mutate_wait(self, keyspace, &add, out);
 }

@@ -67,7 +67,8 @@ static void load_lightcone_start(struct load *load, uint32_t number) {
     } else {
         struct lc_mutation mutations[LOAD_OPS_MAX];
         for (uint32_t i = 0; i < operation.key_count; i++) {
-            mutations[i] = (struct lc_mutation){LC_PUT, operation.keys[i], operation.value};
+            mutations[i] = (struct lc_mutation){
+                .kind = LC_PUT, .key = operation.keys[i], .value = operation.value};
         }
         struct lc_commit commit = {.keyspace = state->keyspace,
                                    .mutations = mutations,

@@ -153,8 +153,10 @@ static void test_client_reads_many_keys(void **state) {
         keys[i] = text(names[i]);
         if (i % 2 == 0) { put(world, names[i], names[i]); }
     }
-    struct lc_read read = {
-        .keyspace = FAKE_KEYSPACE, .keys = keys, .key_count = 200, .read_index = true};
+    struct lc_read read = {.keyspace = FAKE_KEYSPACE,
+                           .keys = keys,
+                           .key_count = 200,
+                           .consistency = LC_STRONG_READ_INDEX};
     assert_int_equal(lc_read_wait(world->client, &read, 0, &reply), STATUS_OK);
     assert_int_equal(reply.result.row_count, 200);
     for (uint32_t i = 0; i < 200; i++) {

@@ -12,7 +12,12 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { FAKE_HELD_MAX = 8192, FAKE_DETAIL_SIZE = 64, FAKE_ADDRESS_SIZE = 64 };
+enum {
+    FAKE_HELD_MAX = 8192,
+    FAKE_DETAIL_SIZE = 64,
+    FAKE_ADDRESS_SIZE = 64,
+    FAKE_KEY_SIZE_MAX = 64
+};
 
 struct fake_row {
     struct bytes *key;
@@ -45,6 +50,12 @@ struct gateway {
     atomic_uint fail_kind;
     atomic_int fail_status;
     atomic_uint fail_count;
+    atomic_bool pend;
+    pthread_mutex_t mu;
+    struct command_snapshot snapshot;         // guarded by mu
+    uint8_t conflict_key[FAKE_KEY_SIZE_MAX];  // guarded by mu
+    size_t conflict_key_size;                 // guarded by mu
+    struct txn_id conflict_holder;            // guarded by mu
 };
 
 struct fake_node {
@@ -56,7 +67,8 @@ struct fake_node {
     struct env env;
     char address[FAKE_ADDRESS_SIZE];
     pthread_mutex_t mu;
-    char leader_address[FAKE_ADDRESS_SIZE];  // guarded by mu
+    char leader_address[FAKE_ADDRESS_SIZE];    // guarded by mu
+    char follower_address[FAKE_ADDRESS_SIZE];  // guarded by mu; empty = none
     struct loop_task release;
 };
 
@@ -121,6 +133,32 @@ static bool fake_holds(const struct gateway *self, const struct command_conditio
 
 // --- Commands ---
 
+// A counter stays within its bounds; the fake knows no more than that of merges.
+static bool fake_merge(struct gateway *self, const struct command_mutation *mutation) {
+    struct command_merge merge;
+    struct buf value;
+    bool found;
+    enum status st = command_merge_decode(mutation->value, &merge);
+    ASSERT(st == STATUS_OK);
+    size_t at = fake_find(self, mutation->key, &found);
+    bool exists = found && self->rows[at].value != NULL;
+    struct slice before = exists ? bytes_slice(self->rows[at].value) : SLICE_EMPTY;
+    buf_init(&value, COMMAND_MERGE_SIZE_MAX);
+    int64_t number = 0;
+    st = command_merge_apply(&merge, before, exists, &value);
+    ASSERT(st == STATUS_OK);
+    bool counts = merge.type == COMMAND_MERGE_COUNTER || merge.type == COMMAND_MERGE_GROW_COUNTER;
+    if (counts) {
+        st = command_merge_number(buf_slice(&value), true, &number);
+        ASSERT(st == STATUS_OK);
+    }
+    bool holds = !counts || ((!merge.has_min || number >= merge.min) &&
+                             (!merge.has_max || number <= merge.max));
+    if (holds) { fake_write(self, mutation->key, bytes_copy(buf_slice(&value))); }
+    buf_deinit(&value);
+    return holds;
+}
+
 static void fake_mutate(struct gateway *self, const struct command_mutation *mutation) {
     if (mutation->kind == COMMAND_PUT) {
         fake_write(self, mutation->key, bytes_copy(mutation->value));
@@ -136,6 +174,34 @@ static void fake_mutate(struct gateway *self, const struct command_mutation *mut
     }
 }
 
+// What a reader of [start, end), or of the key alone, did not see yet.
+static bool fake_is_newer(const struct gateway *self, const struct command_span *span,
+                          struct hlc_ts snapshot) {
+    for (size_t i = 0; i < self->row_count; i++) {
+        struct slice key = bytes_slice(self->rows[i].key);
+        bool inside = span->end.size == 0 ? slice_equal(key, span->start)
+                                          : slice_compare(key, span->start) >= 0 &&
+                                                slice_compare(key, span->end) < 0;
+        if (inside && self->rows[i].version > snapshot.v) { return true; }
+    }
+    return false;
+}
+
+// Whether the commit's reads still stand.
+static bool fake_reads_stand(const struct gateway *self, struct slice payload) {
+    struct command_commit_reader reader;
+    struct command_span span;
+    bool stand = true;
+    enum status st = command_commit_open(&reader, payload);
+    ASSERT(st == STATUS_OK);
+    for (uint32_t i = 0; i < reader.read_count; i++) {
+        st = command_commit_next_read(&reader, &span);
+        ASSERT(st == STATUS_OK);
+        stand = stand && !fake_is_newer(self, &span, reader.snapshot);
+    }
+    return stand;
+}
+
 static struct command_outcome fake_apply(struct gateway *self, struct slice payload,
                                          struct txn_id *out_id) {
     struct command_commit_reader reader;
@@ -145,6 +211,11 @@ static struct command_outcome fake_apply(struct gateway *self, struct slice payl
     ASSERT(st == STATUS_OK);
     *out_id = reader.txn;
     struct command_outcome outcome = {.status = STATUS_OK, .timestamp = {self->clock}};
+    struct command_span span;
+    for (uint32_t i = 0; i < reader.read_count; i++) {
+        st = command_commit_next_read(&reader, &span);
+        ASSERT(st == STATUS_OK);
+    }
     for (uint32_t i = 0; i < reader.condition_count; i++) {
         st = command_commit_next_condition(&reader, &condition);
         ASSERT(st == STATUS_OK);
@@ -156,7 +227,13 @@ static struct command_outcome fake_apply(struct gateway *self, struct slice payl
     for (uint32_t i = 0; i < reader.mutation_count; i++) {
         st = command_commit_next_mutation(&reader, &mutation);
         ASSERT(st == STATUS_OK);
-        if (outcome.status == STATUS_OK) { fake_mutate(self, &mutation); }
+        if (outcome.status != STATUS_OK) { continue; }
+        if (mutation.kind != COMMAND_MERGE) {
+            fake_mutate(self, &mutation);
+        } else if (!fake_merge(self, &mutation)) {
+            outcome.status = STATUS_CONDITION_FAILED;
+            outcome.failed_condition = reader.condition_count + i;
+        }
     }
     if (outcome.status == STATUS_OK) { atomic_fetch_add(&self->applied, 1); }
     return outcome;
@@ -170,6 +247,30 @@ static const struct fake_txn *fake_txn_find(const struct gateway *self, struct t
     return NULL;
 }
 
+static void fake_keep(struct gateway *self, struct txn_id id,
+                      const struct command_outcome *outcome) {
+    if (self->txn_count == self->txn_capacity) {
+        self->txn_capacity = self->txn_capacity == 0 ? 64 : 2 * self->txn_capacity;
+        self->txns = mem_realloc(self->txns, self->txn_capacity * sizeof(*self->txns));
+    }
+    self->txns[self->txn_count++] = (struct fake_txn){id, *outcome};
+}
+
+// The payload of ABORTED_RETRY.
+static enum status fake_aborted(struct gateway *self) {
+    struct codec_writer w;
+    (void)pthread_mutex_lock(&self->mu);
+    struct command_txn_answer answer = {
+        .state = COMMAND_TXN_ABORTED,
+        .reason = COMMAND_REASON_LOCKED,
+        .holder = self->conflict_holder,
+        .key = slice_make(self->conflict_key, self->conflict_key_size)};
+    codec_writer_init(&w, &self->out);
+    command_txn_answer_encode(&w, &answer);
+    (void)pthread_mutex_unlock(&self->mu);
+    return STATUS_ABORTED_RETRY;
+}
+
 static enum status fake_commit(struct gateway *self, struct slice payload) {
     struct command_commit_reader reader;
     enum status st = command_commit_open(&reader, payload);
@@ -178,15 +279,13 @@ static enum status fake_commit(struct gateway *self, struct slice payload) {
     struct command_outcome outcome;
     if (known != NULL) {
         outcome = known->outcome;
+    } else if (!fake_reads_stand(self, payload)) {
+        return fake_aborted(self);
     } else {
         struct txn_id id;
         self->clock++;
         outcome = fake_apply(self, payload, &id);
-        if (self->txn_count == self->txn_capacity) {
-            self->txn_capacity = self->txn_capacity == 0 ? 64 : 2 * self->txn_capacity;
-            self->txns = mem_realloc(self->txns, self->txn_capacity * sizeof(*self->txns));
-        }
-        self->txns[self->txn_count++] = (struct fake_txn){id, outcome};
+        fake_keep(self, id, &outcome);
     }
     struct codec_writer w;
     codec_writer_init(&w, &self->out);
@@ -255,11 +354,37 @@ static enum status fake_txn_status(struct gateway *self, struct slice payload) {
     ASSERT(payload.size == sizeof(id.v));
     memcpy(id.v, payload.data, sizeof(id.v));
     const struct fake_txn *known = fake_txn_find(self, id);
-    if (known == NULL) { return STATUS_NOT_FOUND; }
+    if (known == NULL) {
+        const uint8_t pending = 1;
+        bool pends = atomic_load(&self->pend);
+        enum status st = buf_append(&self->out, slice_make(&pending, pends ? 1 : 0));
+        ASSERT(st == STATUS_OK);
+        return STATUS_NOT_FOUND;
+    }
     struct codec_writer w;
     codec_writer_init(&w, &self->out);
     command_outcome_encode(&w, &known->outcome);
     return STATUS_OK;
+}
+
+// Of resolutions the server sends but one to settle an id.
+static enum status fake_settle(struct gateway *self, struct slice payload) {
+    struct command_resolve_reader reader;
+    struct command_resolution resolution;
+    enum status st = command_resolve_open(&reader, payload);
+    ASSERT(st == STATUS_OK);
+    st = command_resolve_next(&reader, &resolution);
+    ASSERT(st == STATUS_OK && resolution.decision == COMMAND_DECIDE_SETTLE);
+    const struct command_outcome aborted = {.status = STATUS_CANCELLED, .timestamp = {self->clock}};
+    fake_keep(self, resolution.txn, &aborted);
+    struct codec_writer w;
+    codec_writer_init(&w, &self->out);
+    struct command_txn_answer answer = {.state = COMMAND_TXN_ABORTED,
+                                        .reason = COMMAND_REASON_SETTLED,
+                                        .has_outcome = true,
+                                        .outcome = aborted};
+    command_txn_answer_encode(&w, &answer);
+    return w.status;
 }
 
 // --- The session's functions ---
@@ -273,7 +398,28 @@ static bool fake_fails(struct gateway *self, const struct session_call *call,
     atomic_fetch_sub(&self->fail_count, 1);
     *out = (struct session_result){.status = (enum status)atomic_load(&self->fail_status),
                                    .detail = SLICE_LITERAL("as the test wants")};
+    if (out->status == STATUS_ABORTED_RETRY) {
+        buf_reset(&self->out);
+        (void)fake_aborted(self);
+        out->payload = buf_slice(&self->out);
+    }
     return true;
+}
+
+static enum command_method fake_method(struct gateway *self, const struct session_call *call) {
+    struct command_snapshot snapshot = {.consistency = COMMAND_STRONG};
+    if (call->kind == COMMAND_COMMIT || call->kind == COMMAND_RESOLVE) {
+        return COMMAND_METHOD_LOG;
+    }
+    if (call->kind == COMMAND_TXN_STATUS) { return COMMAND_METHOD_LEASE; }
+    enum status st = command_snapshot_peek(call->payload, &snapshot);
+    ASSERT(st == STATUS_OK);
+    (void)pthread_mutex_lock(&self->mu);
+    self->snapshot = snapshot;
+    (void)pthread_mutex_unlock(&self->mu);
+    if (snapshot.consistency == COMMAND_ANY) { return COMMAND_METHOD_APPLIED; }
+    return command_consistency_is_strong(snapshot.consistency) ? COMMAND_METHOD_LEASE
+                                                               : COMMAND_METHOD_CLOSED;
 }
 
 static void fake_answer(struct gateway *self, struct session_call *call) {
@@ -288,10 +434,10 @@ static void fake_answer(struct gateway *self, struct session_call *call) {
     if (call->kind == COMMAND_SCAN) { st = fake_scan(self, call->payload); }
     if (call->kind == COMMAND_COMMIT) { st = fake_commit(self, call->payload); }
     if (call->kind == COMMAND_TXN_STATUS) { st = fake_txn_status(self, call->payload); }
+    if (call->kind == COMMAND_RESOLVE) { st = fake_settle(self, call->payload); }
     result = (struct session_result){
         .status = st,
-        .certificate = {.method = call->kind == COMMAND_COMMIT ? COMMAND_METHOD_LOG
-                                                               : COMMAND_METHOD_LEASE,
+        .certificate = {.method = fake_method(self, call),
                         .shard = {2},
                         .config_epoch = 1,
                         .term = 3,
@@ -357,18 +503,22 @@ static void fake_map_get(void *ctx, struct rpc_call *call, struct slice request)
     Lightcone__V1__MapGetResponse response = LIGHTCONE__V1__MAP_GET_RESPONSE__INIT;
     Lightcone__V1__Shard shard = LIGHTCONE__V1__SHARD__INIT;
     Lightcone__V1__ShardReplica replica = LIGHTCONE__V1__SHARD_REPLICA__INIT;
+    Lightcone__V1__ShardReplica second_replica = LIGHTCONE__V1__SHARD_REPLICA__INIT;
     Lightcone__V1__Node node = LIGHTCONE__V1__NODE__INIT;
+    Lightcone__V1__Node second = LIGHTCONE__V1__NODE__INIT;
     Lightcone__V1__Keyspace keyspace = LIGHTCONE__V1__KEYSPACE__INIT;
     Lightcone__V1__Shard *shards[] = {&shard};
-    Lightcone__V1__ShardReplica *replicas[] = {&replica};
-    Lightcone__V1__Node *nodes[] = {&node};
+    Lightcone__V1__ShardReplica *replicas[] = {&replica, &second_replica};
+    Lightcone__V1__Node *nodes[] = {&node, &second};
     Lightcone__V1__Keyspace *keyspaces[] = {&keyspace};
     uint8_t start[] = {0, 0, 0, FAKE_KEYSPACE};
     uint8_t end[] = {0, 0, 0, FAKE_KEYSPACE + 1};
     char name[] = "test";
     char address[FAKE_ADDRESS_SIZE];
+    char follower[FAKE_ADDRESS_SIZE];
     (void)pthread_mutex_lock(&self->mu);
     memcpy(address, self->leader_address, sizeof(address));
+    memcpy(follower, self->follower_address, sizeof(follower));
     (void)pthread_mutex_unlock(&self->mu);
     replica.node = 1;
     shard.id = 2;
@@ -377,14 +527,16 @@ static void fake_map_get(void *ctx, struct rpc_call *call, struct slice request)
     shard.epoch = shard.config_epoch = shard.version = 1;
     shard.leader = 1;
     shard.term = 3;
-    shard.n_replicas = 1;
+    shard.n_replicas = response.n_nodes = follower[0] == 0 ? 1 : 2;
     shard.replicas = replicas;
     node.id = 1;
     node.rpc_address = address;
+    second_replica.node = second.id = 2;
+    second.rpc_address = follower;
     keyspace.id = FAKE_KEYSPACE;
     keyspace.name = name;
     response.version = 1;
-    response.n_shards = response.n_nodes = response.n_keyspaces = 1;
+    response.n_shards = response.n_keyspaces = 1;
     response.shards = shards;
     response.nodes = nodes;
     response.keyspaces = keyspaces;
@@ -423,6 +575,7 @@ struct fake_node *fake_node_create(uint32_t items_max, size_t stream_bytes_max) 
     struct fake_node *self = mem_alloc(sizeof(*self));
     struct err err = {0};
     int error = pthread_mutex_init(&self->mu, NULL);
+    error |= pthread_mutex_init(&self->session.mu, NULL);
     ASSERT(error == 0);
     self->env =
         (struct env){.ctx = self, .monotonic_ns = fake_monotonic_ns, .wall_us = fake_wall_us};
@@ -459,6 +612,7 @@ void fake_node_destroy_stopped(struct fake_node *self) {
     mem_free(self->session.rows);
     mem_free(self->session.txns);
     buf_deinit(&self->session.out);
+    (void)pthread_mutex_destroy(&self->session.mu);
     (void)pthread_mutex_destroy(&self->mu);
     mem_free(self);
 }
@@ -510,4 +664,32 @@ void fake_node_point_to(struct fake_node *self, const char *address) {
     (void)pthread_mutex_lock(&self->mu);
     (void)snprintf(self->leader_address, sizeof(self->leader_address), "%s", address);
     (void)pthread_mutex_unlock(&self->mu);
+}
+
+void fake_node_follower(struct fake_node *self, const char *address) {
+    (void)pthread_mutex_lock(&self->mu);
+    (void)snprintf(self->follower_address, sizeof(self->follower_address), "%s",
+                   address == NULL ? "" : address);
+    (void)pthread_mutex_unlock(&self->mu);
+}
+
+void fake_node_conflict(struct fake_node *self, struct slice key, struct txn_id holder) {
+    struct gateway *session = &self->session;
+    ASSERT(key.size <= FAKE_KEY_SIZE_MAX);
+    (void)pthread_mutex_lock(&session->mu);
+    memcpy(session->conflict_key, key.data, key.size);
+    session->conflict_key_size = key.size;
+    session->conflict_holder = holder;
+    (void)pthread_mutex_unlock(&session->mu);
+}
+
+void fake_node_pend(struct fake_node *self, bool pend) {
+    atomic_store(&self->session.pend, pend);
+}
+
+struct command_snapshot fake_node_snapshot(struct fake_node *self) {
+    (void)pthread_mutex_lock(&self->session.mu);
+    struct command_snapshot snapshot = self->session.snapshot;
+    (void)pthread_mutex_unlock(&self->session.mu);
+    return snapshot;
 }

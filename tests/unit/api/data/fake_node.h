@@ -10,6 +10,8 @@
 
 #include "api/data/data.h"
 #include "api/rpc/rpc.h"
+#include "txn/command/command_merge.h"
+#include "txn/command/command_txn.h"
 
 #include <stdatomic.h>
 
@@ -41,3 +43,11 @@ uint32_t fake_node_applied(const struct fake_node *self);
 void fake_node_border(struct fake_node *self, uint32_t rows);
 // What MapGet tells as the address of the leader; its own at first.
 void fake_node_point_to(struct fake_node *self, const char *address);
+// MapGet tells of a second replica of the shard, on node 2 at this address; NULL = of none.
+void fake_node_follower(struct fake_node *self, const char *address);
+// What ABORTED_RETRY says was in the way (a full key), from now on.
+void fake_node_conflict(struct fake_node *self, struct slice key, struct txn_id holder);
+// Transactions without an outcome are said to be prepared.
+void fake_node_pend(struct fake_node *self, bool pend);
+// The snapshot that the latest read or scan asked for.
+struct command_snapshot fake_node_snapshot(struct fake_node *self);
