@@ -182,6 +182,7 @@ void apply__merge(struct apply *self, const struct command_mutation *mutation, s
                   struct hlc_ts prepared) {
     struct folding folding = {.key = mutation->key};
     struct mvcc_version version;
+    ASSERT(!self->reader_stale);  // else what was gathered before the last write would be lost
     const enum status st = command_merge_decode(mutation->value, &folding.merge);
     ASSERT(st == STATUS_OK);
     const enum mvcc_kind kind = kind_of(folding.merge.type);

@@ -268,6 +268,12 @@ static void settle(struct apply *self, const struct apply_shard *shard, struct s
         struct command_resolution item;
         st = command_resolve_next(&reader, &item);
         apply__settle_id(self, shard->id, item.txn);
+    }
+    // Only now: settling an id may write the batch, and what merges see has to be looked up after.
+    st = command_resolve_open(&reader, payload);
+    while (st == STATUS_OK && reader.left > 0) {
+        struct command_resolution item;
+        st = command_resolve_next(&reader, &item);
         make_ready(self, shard, &item);
     }
     ASSERT(st == STATUS_OK);  // it was verified

@@ -142,6 +142,7 @@ static struct command_txn_answer prepare(uint64_t id, const struct command_merge
 struct decision {
     uint64_t id;
     uint64_t commit;
+    bool forgets;
 };
 
 static void commit_all(const struct decision *decisions, uint32_t count) {
@@ -150,10 +151,11 @@ static void commit_all(const struct decision *decisions, uint32_t count) {
     codec_writer_init(&w, &message);
     command_resolve_begin(&w, count);
     for (uint32_t i = 0; i < count; i++) {
-        const struct command_resolution item = {.txn = fixture_id(decisions[i].id),
-                                                .attempt = {decisions[i].id, 1},
-                                                .decision = COMMAND_DECIDE_COMMIT,
-                                                .commit = {decisions[i].commit}};
+        const struct command_resolution item = {
+            .txn = fixture_id(decisions[i].id),
+            .attempt = {decisions[i].id, 1},
+            .decision = decisions[i].forgets ? COMMAND_DECIDE_FORGET : COMMAND_DECIDE_COMMIT,
+            .commit = {decisions[i].commit}};
         command_resolution_encode(&w, &item);
     }
     const struct apply_result result = fixture_apply(&f, 1, buf_slice(&message));
@@ -187,7 +189,7 @@ static void test_apply_merge_has_room_for_so_much(void **state) {
     }
     assert_true(admitted >= 2);
     for (uint64_t i = 0; i < admitted; i++) {
-        commit_all(&(struct decision){ids[i], ++f.clock.v}, 1);
+        commit_all(&(struct decision){.id = ids[i], .commit = ++f.clock.v}, 1);
     }
     end();
     assert_true(mark_count("apply.merge_lost_its_room") > 0);
@@ -220,7 +222,7 @@ static void test_apply_merges_share_a_key_and_one_entry(void **state) {
     assert_int_equal(put.status, STATUS_ABORTED_RETRY);
     f.clock.v += 100;
     // Resolved the later first, in one entry, and both below what came between.
-    const struct decision both[] = {{2, p2}, {1, p1}};
+    const struct decision both[] = {{.id = 2, .commit = p2}, {.id = 1, .commit = p1}};
     commit_all(both, 2);
     end();
     assert_int_equal(number_at(p1 - 1), 0);
@@ -230,6 +232,25 @@ static void test_apply_merges_share_a_key_and_one_entry(void **state) {
     assert_true(mark_count("apply.merge_below_another") >= 2);
 }
 
+// Whoever is forgotten was committed in the same turn: to find its record the batch is written in
+// the middle of the entry's preparations, and what the merges had gathered lies in the store then.
+static void test_apply_merge_beside_one_that_is_forgotten(void **state) {
+    (void)state;
+    const struct command_merge one = {.type = COMMAND_MERGE_COUNTER, .amount = 1};
+    const struct command_merge ten = {.type = COMMAND_MERGE_COUNTER, .amount = 10};
+    const uint64_t p1 = prepare(1, &one).timestamp.v;
+    const uint64_t p2 = prepare(2, &ten).timestamp.v;
+    f.clock.v += 100;
+    end();
+    const struct decision first = {.id = 1, .commit = p1};
+    const struct decision then[] = {{.id = 2, .commit = p2}, {.id = 1, .forgets = true}};
+    commit_all(&first, 1);
+    commit_all(then, 2);
+    end();
+    assert_int_equal(number_at(p1), 1);
+    assert_int_equal(number_at(p2), 11);
+}
+
 static void test_apply_merges_at_one_timestamp_are_one_version(void **state) {
     (void)state;
     const struct command_merge one = {.type = COMMAND_MERGE_COUNTER, .amount = 1};
@@ -237,8 +258,8 @@ static void test_apply_merges_at_one_timestamp_are_one_version(void **state) {
     (void)prepare(2, &one);
     const uint64_t c = f.clock.v + 50;
     f.clock.v += 100;
-    const struct decision first = {1, c};
-    const struct decision second = {2, c};
+    const struct decision first = {.id = 1, .commit = c};
+    const struct decision second = {.id = 2, .commit = c};
     commit_all(&first, 1);
     end();
     commit_all(&second, 1);
@@ -284,8 +305,8 @@ static void test_apply_merges_add_up_in_any_order(void **state) {
                 const struct command_txn_answer answer = prepare(step, &merge);
                 assert_int_equal(answer.state, COMMAND_TXN_PREPARED);
                 amounts[step] = merge.amount;
-                pending[pending_count++] =
-                    (struct decision){step, answer.timestamp.v + prng_below(&prng, 30)};
+                pending[pending_count++] = (struct decision){
+                    .id = step, .commit = answer.timestamp.v + prng_below(&prng, 30)};
             } else if (what == 1 && pending_count > 0) {
                 const uint64_t at = prng_below(&prng, pending_count);
                 f.clock.v += 40;
@@ -321,6 +342,7 @@ int main(void) {
         CASE(test_apply_merge_keeps_its_bounds),
         CASE(test_apply_merge_has_room_for_so_much),
         CASE(test_apply_merges_share_a_key_and_one_entry),
+        CASE(test_apply_merge_beside_one_that_is_forgotten),
         CASE(test_apply_merges_at_one_timestamp_are_one_version),
         CASE(test_apply_merge_bounds_count_what_is_prepared),
         CASE(test_apply_merges_add_up_in_any_order),
