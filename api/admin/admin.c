@@ -40,6 +40,8 @@ static const struct admin_method ADMIN_METHODS[] = {
     {"/lightcone.v1.Admin/ShardTransferLeader",
      &lightcone__v1__shard_transfer_leader_request__descriptor, admin__shard_transfer_leader,
      false},
+    {"/lightcone.v1.Admin/TxnList", &lightcone__v1__txn_list_request__descriptor, admin__txn_list,
+     false},
     {"/lightcone.v1.Admin/MapGet", &lightcone__v1__map_get_request__descriptor, admin__map_get,
      false},
     {"/lightcone.v1.Admin/DevBlock", &lightcone__v1__dev_block_request__descriptor,

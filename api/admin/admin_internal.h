@@ -82,6 +82,23 @@ void admin__map_get(struct admin_call *call);
 void admin__node_skew(struct admin_call *call);
 void admin__dev_clock(struct admin_call *call);
 Lightcone__V1__SkewState admin__skew_state(const struct node_core *core);
+// admin_txn.c
+void admin__txn_list(struct admin_call *call);
+ProtobufCBinaryData admin__txn_id(struct admin_call *call, struct txn_id txn);
+Lightcone__V1__TxnWaiter *admin__txn_waiter(struct admin_call *call,
+                                            const struct participant_waiter *waiter);
+struct admin_txn_shown {
+    uint32_t waiter_count;  // how many there are
+    uint32_t waiters_max;   // how many are shown
+    uint32_t locks_max;
+};
+Lightcone__V1__TxnHolder *admin__txn_holder(struct admin_call *call, struct shard_id shard,
+                                            const struct lock_holder *holder,
+                                            struct admin_txn_shown shown);
+Lightcone__V1__TxnDriven *admin__txn_driven(struct admin_call *call,
+                                            const struct gateway_view *view);
+// False when the request was for another node: it has failed.
+bool admin__txn_is_asked_here(struct admin_call *call, uint32_t node);
 // admin_place.c
 void admin__shard_place(struct admin_call *call);
 void admin__shard_cancel(struct admin_call *call);

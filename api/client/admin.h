@@ -36,6 +36,7 @@ NODISCARD enum status lc_admin(struct lc_client *self, const struct lc_admin_cal
     X(ShardPlace, shard_place)                    \
     X(ShardCancel, shard_cancel)                  \
     X(ShardTransferLeader, shard_transfer_leader) \
+    X(TxnList, txn_list)                          \
     X(MapGet, map_get)                            \
     X(DevBlock, dev_block)                        \
     X(DevClock, dev_clock)

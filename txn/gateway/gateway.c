@@ -199,6 +199,30 @@ void gateway__buf_trim(struct buf *buf) {
 
 // --- What it does ---
 
+static bool visit_txn(const struct gateway_txn *txn,
+                      bool (*visit)(void *ctx, const struct gateway_view *view), void *ctx) {
+    const bool begun = txn->attempts > 0 || txn->recovering;
+    if (txn->state == GATEWAY_TXN_FREE || !begun) { return true; }
+    const struct gateway_view view = {.txn = txn->txn,
+                                      .attempt = txn->attempt,
+                                      .begin = txn->begin,
+                                      .recovering = txn->recovering,
+                                      .told = txn->call == NULL,
+                                      .waiting = txn->state == GATEWAY_TXN_WAITING,
+                                      .phase = txn->coordinator.phase,
+                                      .attempts = txn->attempts,
+                                      .participant_count = txn->coordinator.count,
+                                      .participants = txn->participants};
+    return visit(ctx, &view);
+}
+
+void gateway_each(const struct gateway *self,
+                  bool (*visit)(void *ctx, const struct gateway_view *view), void *ctx) {
+    for (uint32_t i = 0; i < self->txn_count; i++) {
+        if (!visit_txn(self->txns[i], visit, ctx)) { return; }
+    }
+}
+
 struct gateway_stats gateway_stats(const struct gateway *self) {
     struct gateway_stats stats = self->stats;
     stats.in_flight = self->txns_used + self->reads_used;

@@ -10,6 +10,7 @@
 // See:        docs/protocols/transactions.md; txn/gateway/README.md; tests/unit/txn/gateway
 #pragma once
 
+#include "txn/coordinator/coordinator.h"
 #include "txn/lock/lock_table.h"
 #include "txn/session/session.h"
 
@@ -71,4 +72,22 @@ struct gateway_stats {
     uint64_t recovering;   // now
 };
 struct gateway_stats gateway_stats(const struct gateway *self);
+
+// A transaction over several shards that is driven here, to be listed.
+struct gateway_view {
+    struct txn_id txn;
+    struct txn_attempt attempt;
+    struct hlc_ts begin;
+    bool recovering;
+    bool told;     // or nobody's call
+    bool waiting;  // the attempt is over, the next begins soon; phase and states say how it ended
+    enum coordinator_phase phase;
+    uint32_t attempts;
+    uint32_t participant_count;
+    const struct coordinator_participant *participants;  // the gateway's; the home first
+};
+// Those that have begun an attempt, in no order; stops when visit returns false. visit must change
+// nothing.
+void gateway_each(const struct gateway *self,
+                  bool (*visit)(void *ctx, const struct gateway_view *view), void *ctx);
 void gateway_check(const struct gateway *self);

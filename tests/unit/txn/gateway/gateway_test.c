@@ -62,6 +62,51 @@ static void test_gateway_one_shard_goes_through_untouched(void **state) {
     assert_int_equal(gateway_stats(f->world->gateway).two_phase, 0);
 }
 
+// --- What is driven ---
+
+struct driven {
+    uint32_t count;
+    struct gateway_view last;
+};
+
+static bool note_driven(void *ctx, const struct gateway_view *view) {
+    struct driven *self = ctx;
+    self->count++;
+    self->last = *view;
+    return true;
+}
+
+static struct driven driven_of(const struct fixture *f) {
+    struct driven driven = {0};
+    gateway_each(f->world->gateway, note_driven, &driven);
+    return driven;
+}
+
+// Goal: what is driven is listed from its first prepare until all have forgotten it, phase by
+// phase; a call for one shard never is.
+static void test_gateway_lists_what_it_drives(void **state) {
+    struct fixture *f = *state;
+    struct command_prepare_view a;
+    assert_int_equal(driven_of(f).count, 0);
+    client_put_two(f->world, &f->client, 1, 100);
+    (void)world_prepare(f->world, WORLD_A, &a);
+    struct driven seen = driven_of(f);
+    assert_int_equal(seen.count, 1);
+    assert_true(txn_id_equal(seen.last.txn, a.txn));
+    assert_true(txn_attempt_equal(seen.last.attempt, a.attempt));
+    assert_int_equal(seen.last.begin.v, a.begin.v);
+    assert_int_equal(seen.last.phase, COORDINATOR_PREPARING);
+    assert_int_equal(seen.last.participant_count, 2);
+    assert_int_equal(seen.last.attempts, 1);
+    assert_false(seen.last.recovering || seen.last.told || seen.last.waiting);
+    world_prepared(f->world, WORLD_A, 50);
+    assert_int_equal(driven_of(f).last.participants[0].state, COMMAND_TXN_PREPARED);
+    world_prepared(f->world, WORLD_B, 70);
+    seen = driven_of(f);
+    assert_int_equal(seen.last.phase, COORDINATOR_COMMITTING);
+    assert_true(seen.last.told);
+}
+
 // --- Commit ---
 
 static void test_gateway_commits_two_shards(void **state) {
@@ -562,6 +607,7 @@ static void test_gateway_recovers_thousands_in_batches(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         TEST(test_gateway_one_shard_goes_through_untouched),
+        TEST(test_gateway_lists_what_it_drives),
         TEST(test_gateway_commits_two_shards),
         TEST(test_gateway_repeats_the_decision),
         TEST(test_gateway_tries_again_after_a_lock),

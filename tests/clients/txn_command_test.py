@@ -1,0 +1,145 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Looking at transactions with the command: what is prepared and stuck, why, what was written before, and how a
+commit went over the nodes."""
+import json
+import os
+import unittest
+
+from cluster import Cluster, cli, wait
+from stubs import pb
+
+OK, FAILED, USAGE = 0, 1, 2
+SHARDS = 9
+
+
+def put(key, value):
+    return pb.Mutation(put=pb.Put(key=key, value=value))
+
+
+class Stuck:
+    """A transaction that stays prepared on one shard: its gateway is killed, and the node that alone has the other
+    shard hangs, so that nobody can tell whether it prepared there.
+
+    The keyspace has one replica a shard: `held` is a key of a shard of `witness`, `gone` one of a shard of `silent`.
+    """
+
+    def __init__(self, cluster, keyspace="one"):
+        self.cluster, self.keyspace = cluster, keyspace
+        self.gateway, self.witness, self.silent = cluster.nodes
+        cluster.create(keyspace, shards=SHARDS, replicas=1)
+        ids = {node: number for number, node in cluster.node_ids(self.witness).items()}
+        self.ids = ids
+        led = {shard.leader: shard for shard in Cluster.shards(keyspace, self.witness)}
+        self.shard, self.other = led[ids[self.witness]], led[ids[self.silent]]
+        self.held, self.gone = self.shard.start[4:] + b"\x01held", self.other.start[4:] + b"\x01gone"
+        self.txn = os.urandom(16)
+
+    def commit(self, value=b"stuck", home=None):
+        keys = [self.held, self.gone] if home in (None, self.held) else [self.gone, self.held]
+        request = pb.CommitRequest(keyspace=self.keyspace, txn_id=self.txn, mutations=[put(key, value) for key in keys])
+        future = self.gateway.data_service.Commit.future(request, timeout=60)
+        return future
+
+    def begin(self):
+        self.silent.pause()
+        self.future = self.commit()
+        wait(self.is_held, 10, "a prepared transaction")
+        self.gateway.kill()
+
+    def is_held(self):
+        listed = self.witness.admin.TxnList(pb.TxnListRequest(), timeout=5)
+        return any(holder.txn_id == self.txn for holder in listed.holders)
+
+    def write(self, txn, timeout=60):
+        """A commit of the held shard alone, which has to wait."""
+        request = pb.CommitRequest(keyspace=self.keyspace, txn_id=txn, mutations=[put(self.held, b"after")])
+        return self.witness.data_service.Commit.future(request, timeout=timeout)
+
+    def end(self):
+        self.silent.resume()
+        self.gateway.start()
+
+
+class TxnCommandTest(unittest.TestCase):
+    def setUp(self):
+        self.cluster = Cluster(3)
+        self.cluster.__enter__()
+        self.addCleanup(self.cluster.__exit__, None, None, None)
+        self.cluster.found()
+
+    def cli(self, *arguments, code=OK, address=None):
+        done = cli(*arguments, address=address or self.cluster.addresses, check=False)
+        self.assertEqual(done.returncode, code, (arguments, done.stdout[-800:], done.stderr[-800:]))
+        return done
+
+    def json(self, *arguments, **more):
+        return json.loads(self.cli("--format", "json", *arguments, **more).stdout)
+
+    # --- what is stuck
+
+    def test_nothing_is_prepared(self):
+        self.assertIn("nothing is prepared", self.cli("txn", "list").stdout)
+        told = self.json("txn", "list")
+        self.assertEqual((told["transactions"], told["prepared_count"], told["locks_oldest_age_us"]), ([], 0, 0))
+        self.assertEqual(len(told["nodes"]), 3)
+        self.cli("txn", "list", "--node", "9", code=FAILED)
+        self.cli("txn", "list", "--node", "none", code=USAGE)
+        self.cli("txn", "list", "--limit", "0", code=USAGE)
+        self.cli("txn", "list", "more", code=USAGE)
+
+    def test_a_stuck_transaction_is_listed(self):
+        stuck = Stuck(self.cluster)
+        stuck.begin()
+        witness = stuck.witness.rpc
+        waiting = stuck.write(os.urandom(16))
+        wait(lambda: self.json("txn", "list", address=witness)["waiting_count"] > 0, 10, "a waiter")
+        told = self.json("txn", "list", address=witness)
+        self.assertEqual(told["prepared_count"], 1)
+        listed = told["transactions"][0]
+        self.assertEqual(listed["txn_id"], stuck.txn.hex())
+        self.assertEqual((listed["state"], listed["shard"], listed["node"]), ("prepared", stuck.shard.id, stuck.ids[stuck.witness]))
+        self.assertEqual((listed["participant_count"], listed["home"], listed["lock_count"]), (2, True, 1))
+        self.assertEqual(listed["locks"][0]["mode"], "write")
+        self.assertEqual(listed["locks"][0]["start"]["keyspace"], "one")
+        self.assertEqual(listed["waiter_count"], 1)
+        self.assertGreater(int(listed["prepared"]), int(listed["begin"]))
+        self.assertGreater(int(listed["attempt"]), 0)
+        self.assertEqual(told["locks_oldest_age_us"], listed["age_us"])
+        self.assertEqual({node["node"] for node in told["nodes"] if "error" in node},
+                         {stuck.ids[stuck.gateway], stuck.ids[stuck.silent]})
+        self.assertGreater(self.json("txn", "list", address=witness)["locks_oldest_age_us"], listed["age_us"])
+        shown = self.cli("txn", "list", "--node", str(stuck.ids[stuck.witness]), address=witness)
+        self.assertIn(stuck.txn.hex(), shown.stdout)
+        self.assertIn("write one/", shown.stdout)
+        self.assertIn("1 prepared", shown.stderr)
+        stuck.end()
+        self.assertEqual(waiting.result().result, pb.COMMIT_RESULT_COMMITTED)
+        wait(lambda: self.json("txn", "list")["prepared_count"] == 0, 30, "an end of it")
+
+    def test_a_long_list_is_cut(self):
+        stuck = Stuck(self.cluster)
+        stuck.silent.pause()
+        futures = []
+        for number in range(12):
+            request = pb.CommitRequest(keyspace="one", mutations=[put(stuck.held + b"%d" % number, b"v"),
+                                                                  put(stuck.gone + b"%d" % number, b"v")])
+            futures.append(stuck.gateway.data_service.Commit.future(request, timeout=60))
+        witness = stuck.witness.rpc
+        wait(lambda: self.json("txn", "list", address=witness)["prepared_count"] == 12, 10, "twelve of them")
+        told = self.json("txn", "list", "--limit", "5", address=witness)
+        self.assertEqual((len(told["transactions"]), told["more"], told["prepared_count"]), (5, True, 12))
+        prepared = [int(item["prepared"]) for item in told["transactions"]]
+        self.assertEqual(prepared, sorted(prepared))
+        everything = self.json("txn", "list", address=witness)
+        self.assertEqual([item["txn_id"] for item in everything["transactions"][:5]],
+                         [item["txn_id"] for item in told["transactions"]])
+        drivers = {item["node"] for item in everything["driven"] if not item["recovering"]}
+        self.assertEqual(drivers, {stuck.ids[stuck.gateway]})
+        self.assertIn("7 younger ones are not shown", self.cli("txn", "list", "--limit", "5", address=witness).stderr)
+        stuck.silent.resume()
+        for future in futures:
+            self.assertEqual(future.result().result, pb.COMMIT_RESULT_COMMITTED)
+
+
+if __name__ == "__main__":
+    unittest.main(verbosity=2)
