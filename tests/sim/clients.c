@@ -325,6 +325,7 @@ static bool serves(struct sim_client *self, struct sim_node *node) {
     bool eager = world->plan.mutant == SIM_MUTANT_EAGER_NODE;
     if (!node->up || (self->final && (world->broken >> node->position & 1) != 0)) { return false; }
     if (!eager && !node_core_is_current(node->core)) { return false; }
+    if (self->final && !sim_node_coordinates(node)) { return false; }
     const struct catalog_keyspace *keyspace =
         catalog_keyspace_by_name(node_core_catalog(node->core), SLICE_LITERAL("sim"));
     if (keyspace == NULL && world->now_ns - node->started_ns < CURRENT_WAIT_NS) {

@@ -32,6 +32,7 @@ static bool serves(const struct sim_txn_client *self, struct sim_node *node) {
         return false;
     }
     if (self->final && (world->broken >> node->position & 1) != 0) { return false; }
+    if (self->final && !sim_node_coordinates(node)) { return false; }
     return catalog_keyspace_by_name(node_core_catalog(node->core), SLICE_LITERAL("sim")) != NULL;
 }
 

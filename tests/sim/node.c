@@ -8,6 +8,7 @@
 // finished flush.
 #include "tests/sim/node.h"
 
+#include "api/node/node_skew.h"
 #include "dataplane/base/assert.h"
 #include "dataplane/base/checksum.h"
 #include "dataplane/base/mutant.h"
@@ -412,6 +413,9 @@ void sim_node_start(struct sim_node *self) {
         raftlog_destroy(self->log);
         return;
     }
+    if (world->plan.kept_us != 0) {
+        apply_set_kept(node_core_apply(self->core), world->plan.kept_us);
+    }
     self->up = true;
     sim_checks_boot(&world->checks, self);
     uint64_t flush = prng_between(&self->prng, 1, world->plan.flush_ns);
@@ -426,4 +430,9 @@ void sim_node_pause(struct sim_node *self, uint64_t for_ns) {
 
 bool sim_node_is_paused(const struct sim_node *self) {
     return self->world->now_ns < self->paused_until_ns;
+}
+
+bool sim_node_coordinates(const struct sim_node *self) {
+    char why[NODE_SKEW_TEXT_SIZE];
+    return node_core_may_coordinate(self->core, why);
 }

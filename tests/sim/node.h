@@ -96,5 +96,7 @@ void sim_node_turn(struct sim_node *self);
 void sim_node_touch(struct sim_node *self);
 void sim_node_pause(struct sim_node *self, uint64_t for_ns);
 bool sim_node_is_paused(const struct sim_node *self);
+// Its clock agrees with the others', as far as it knows. Clients that are refused go elsewhere.
+bool sim_node_coordinates(const struct sim_node *self);
 uint64_t sim_node_mono_ns(const struct sim_node *self);
 uint64_t sim_node_wall_us(const struct sim_node *self);

@@ -25,8 +25,8 @@ static const char *const mutant_names[SIM_MUTANT_COUNT] = {
     "wild_clock", "same_boot",  "stale_read",     "eager_node",
 };
 
-static const char *const storm_names[SIM_STORM_COUNT] = {"none",      "leaders",   "members",
-                                                         "transfers", "snapshots", "releases"};
+static const char *const storm_names[SIM_STORM_COUNT] = {
+    "none", "leaders", "members", "transfers", "snapshots", "releases", "commits"};
 
 const char *sim_storm_name(enum sim_storm storm) {
     ASSERT((unsigned)storm < SIM_STORM_COUNT);
@@ -189,6 +189,23 @@ static void draw_storm_world(struct sim_plan *self, struct prng *prng) {
     }
 }
 
+// Several shards, transactions over them, and walls that are far apart.
+static void draw_commits_world(struct sim_plan *self, struct prng *prng) {
+    self->node_count = prng_chance(prng, 2, 3) ? 3 : 5;
+    self->shard_count = (uint32_t)prng_between(prng, 2, 5);
+    self->client_count = (uint32_t)prng_between(prng, 2, 3);
+    self->fault_ns = prng_between(prng, 10000, 25000) * MS;
+    self->think_ns_max = prng_between(prng, 2, 40) * MS;
+    self->deadline_ns_max = prng_between(prng, 500, 3000) * MS;
+    self->support_ns = prng_between(prng, 500, 1000) * MS;
+    self->repeat_percent = (uint32_t)prng_between(prng, 20, 60);
+    // No clock is so far off that its node takes no part.
+    self->wall_us_max = prng_between(prng, 20000, 110000);
+    self->txn_client_count = (uint32_t)prng_between(prng, 3, 5);
+    // Longer than a client asks again for what it began, shorter than the world.
+    if (prng_chance(prng, 1, 2)) { self->kept_us = prng_between(prng, 5000000, 8000000); }
+}
+
 // A fifth of the worlds. What else was drawn stays as it is in the others.
 static void draw_storm(struct sim_plan *self) {
     struct prng prng;
@@ -198,8 +215,14 @@ static void draw_storm(struct sim_plan *self) {
     struct prng more;
     prng_init(&more, self->seed ^ UINT64_C(0x72656c656173));
     if (!early && prng_chance(&more, 1, 20)) { self->storm = SIM_STORM_RELEASES; }
+    struct prng last;
+    prng_init(&last, self->seed ^ UINT64_C(0x636f6d6d697473));
+    if (self->storm == SIM_STORM_NONE && prng_chance(&last, 1, 10)) {
+        self->storm = SIM_STORM_COMMITS;
+    }
     if (self->storm == SIM_STORM_NONE) { return; }
     draw_storm_world(self, &prng);
+    if (self->storm == SIM_STORM_COMMITS) { draw_commits_world(self, &last); }
     // Little beside it: no more kinds than three, and rarely.
     uint64_t kept = 0;
     for (uint32_t i = 0; i < 3; i++) {
@@ -214,6 +237,11 @@ static void draw_storm(struct sim_plan *self) {
         self->faults |= net;
         kept |= net;
     }
+    if (self->storm == SIM_STORM_COMMITS) {
+        kept |= UINT64_C(1) << SIM_FAULT_CLOCK_RATE;
+        self->faults |= UINT64_C(1) << SIM_FAULT_CLOCK_RATE;
+        self->clock_hours = false;
+    }
     self->faults &= kept;
     self->fault_every_ns = prng_between(&prng, 500, 3000) * MS;
 }
@@ -223,7 +251,7 @@ static void draw_storm(struct sim_plan *self) {
 static void draw_txns(struct sim_plan *self) {
     struct prng prng;
     prng_init(&prng, self->seed ^ UINT64_C(685079) << 32);
-    if (!prng_chance(&prng, 1, 3)) { return; }
+    if (!prng_chance(&prng, 1, 3) || self->storm == SIM_STORM_COMMITS) { return; }
     self->txn_client_count = (uint32_t)prng_between(&prng, 2, 5);
 }
 
@@ -260,6 +288,7 @@ void sim_plan_ordinary(struct sim_plan *self) {
     self->digest_ns = 10000 * MS;
     self->snapshot_bytes_per_s = 0;
     self->disk_slow_ns = 500 * MS;
+    self->kept_us = 0;
 }
 
 void sim_plan_print(const struct sim_plan *self) {

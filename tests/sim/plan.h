@@ -58,6 +58,7 @@ enum sim_storm {
     SIM_STORM_TRANSFERS,  // leaders hand over, and do not hear what becomes of it
     SIM_STORM_SNAPSHOTS,  // everybody needs snapshots; receivers crash when they have got one
     SIM_STORM_RELEASES,   // lists of leaderships come late, to those who just promised
+    SIM_STORM_COMMITS,    // what prepares and resolves transactions comes late, or once more
     SIM_STORM_COUNT
 };
 
@@ -117,6 +118,7 @@ struct sim_plan {
     uint64_t flush_slow_ns;  // flushes take this much longer
     uint64_t disk_slow_ns;   // thresholds of the watchdog: this, four times and sixteen times it
     uint64_t frontier_ns;
+    uint64_t kept_us;  // outcomes and records of transactions; 0 = as long as in production
 
     // Clients.
     bool busy;  // as much as the clients can, for a shorter time

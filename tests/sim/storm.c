@@ -7,6 +7,7 @@
 
 #include "dataplane/base/assert.h"
 #include "dataplane/base/checksum.h"
+#include "tests/sim/storm_internal.h"
 #include "tests/sim/world.h"
 
 #include <string.h>
@@ -32,7 +33,7 @@ static void cut(struct sim_storm_state *self, uint32_t from, uint32_t to) {
 }
 
 // Cuts those of one side (bits = positions) off from the rest; now and then only one way.
-static void part(struct sim_storm_state *self, uint32_t side, uint64_t for_ns) {
+void sim_storm__part(struct sim_storm_state *self, uint32_t side, uint64_t for_ns) {
     open_links(self);
     uint32_t count = self->world->plan.node_count;
     bool deaf = prng_chance(&self->prng, 1, 6);  // is heard, and hears nothing
@@ -54,7 +55,7 @@ static void on_heal(struct sim_world *world, struct sim_event *event) {
     SIM_NOTE(world, NULL, SIM_TRACE_FAULT, "storm heals", 0, 0, 0);
 }
 
-static void crash(struct sim_storm_state *self, struct sim_node *node, uint64_t most_ns) {
+void sim_storm__crash(struct sim_storm_state *self, struct sim_node *node, uint64_t most_ns) {
     struct sim_world *world = self->world;
     if (!node->up || heap_has(&node->restart.heap)) { return; }
     sim_node_crash(node);
@@ -116,6 +117,7 @@ bool sim_storm_sent(struct sim_storm_state *self, struct sim_node *from, struct 
     if (kind == SIM_STORM_SNAPSHOTS && type == PEER_SNAPSHOT) {
         return prng_chance(&self->prng, 1, 8);
     }
+    if (kind == SIM_STORM_COMMITS) { return sim_storm__commits_sent(self, from, to, type, body); }
     // Rarely, so that what is kept reaches back for a while.
     bool raft = kind == SIM_STORM_MEMBERS && type == PEER_RAFT && prng_chance(&self->prng, 1, 8);
     if (raft || (kind == SIM_STORM_RELEASES && type == PEER_LEADS)) {
@@ -166,10 +168,10 @@ static void on_strike(struct sim_world *world, struct sim_event *event) {
     if (world->plan.storm == SIM_STORM_RELEASES) {
         release(self);
     } else if (prng_chance(&self->prng, 1, 10)) {
-        crash(self, node, 500 * MS);
+        sim_storm__crash(self, node, 500 * MS);
         return;
     }
-    part(self, UINT32_C(1) << node->position, 4 * world->plan.support_ns);
+    sim_storm__part(self, UINT32_C(1) << node->position, 4 * world->plan.support_ns);
 }
 
 // At once, or after some journeys of messages.
@@ -274,13 +276,13 @@ static void strike_members(struct sim_storm_state *self) {
         if (replica == NULL || !replica_is_leader(replica)) { continue; }
         if (!hits_members(self, replica, new)) { continue; }
         uint64_t for_ns = prng_between(&self->prng, 20, 1500) * MS;
-        part(self, company(self, i, replica), for_ns);
+        sim_storm__part(self, company(self, i, replica), for_ns);
         return;
     }
     if (!heap_has(&self->heal.heap) && prng_chance(&self->prng, 1, 100)) {
         // One voter stays behind while the others change.
         uint32_t other = (uint32_t)prng_below(&self->prng, world->plan.node_count);
-        part(self, UINT32_C(1) << other, prng_between(&self->prng, 500, 3000) * MS);
+        sim_storm__part(self, UINT32_C(1) << other, prng_between(&self->prng, 500, 3000) * MS);
     }
 }
 
@@ -320,15 +322,16 @@ static void strike_snapshots(struct sim_storm_state *self) {
         bool got = f.health == RAFT_WHOLE && !self->whole[i];
         self->whole[i] = f.health == RAFT_WHOLE;
         if (got && prng_chance(&self->prng, 1, 2)) {
-            crash(self, &world->nodes[i], 400 * MS);
+            sim_storm__crash(self, &world->nodes[i], 400 * MS);
             return;
         }
     }
     if (prng_chance(&self->prng, 1, 200)) {
-        crash(self, &world->nodes[prng_below(&self->prng, world->plan.node_count)], 400 * MS);
+        sim_storm__crash(self, &world->nodes[prng_below(&self->prng, world->plan.node_count)],
+                         400 * MS);
     } else if (!heap_has(&self->heal.heap) && prng_chance(&self->prng, 1, 100)) {
         uint32_t away = (uint32_t)prng_below(&self->prng, world->plan.node_count);
-        part(self, UINT32_C(1) << away, prng_between(&self->prng, 50, 1200) * MS);
+        sim_storm__part(self, UINT32_C(1) << away, prng_between(&self->prng, 50, 1200) * MS);
     }
 }
 
@@ -352,6 +355,9 @@ static void on_tick(struct sim_world *world, struct sim_event *event) {
         break;
     case SIM_STORM_RELEASES:
         if (prng_chance(&self->prng, 1, 60)) { strike_leaders(self); }
+        break;
+    case SIM_STORM_COMMITS:
+        sim_storm__strike_commits(self);
         break;
     case SIM_STORM_NONE:
     case SIM_STORM_COUNT:

@@ -9,6 +9,7 @@
 #pragma once
 
 #include "tests/sim/node.h"
+#include "txn/command/command_txn.h"
 
 // Messages that came by, kept to come once more at the worst moment.
 enum { SIM_STORM_KEPT_MAX = 64 };
@@ -42,6 +43,9 @@ struct sim_storm_state {
     struct sim_event wake;  // of a leader that slept: a read is what it meets first
     struct sim_node *asleep;
     uint64_t led_ns;  // when `leads` came to lead
+    // Nothing that resolves this transaction arrives until then.
+    struct txn_id cursed;
+    uint64_t cursed_until_ns;
 };
 
 void sim_storm_init(struct sim_storm_state *self, struct sim_world *world);

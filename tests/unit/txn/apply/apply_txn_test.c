@@ -537,6 +537,24 @@ static void test_apply_records_are_dropped_behind_the_horizon(void **state) {
     assert_true(mark_count("apply.settled_without_outcome") > 0);
 }
 
+// Another participant had resolved, forgotten and dropped it when a probe from before came there:
+// whoever probed takes it for aborted.
+static void test_apply_abort_of_what_committed_long_ago_changes_nothing(void **state) {
+    (void)state;
+    apply_set_kept(f.apply, 1000);
+    const struct attempt late = {.id = 103, .number = 10, .begin = f.clock.v, .self = 1};
+    assert_prepared(prepare(&late, OPS(PUT("a", "1"))));
+    f.clock = hlc_add_us(f.clock, 2000);
+    const uint64_t c = f.clock.v;
+    (void)COMMIT_AT(&late, c);
+    const struct command_txn_answer answer = ABORT(&late);
+    assert_int_equal(answer.state, COMMAND_TXN_COMMITTED);
+    assert_int_equal(answer.timestamp.v, c);
+    assert_int_equal(record_of(&late), COMMAND_TXN_COMMITTED);
+    end();
+    assert_string_equal(fixture_get(&f, "a"), "1");
+}
+
 static void test_apply_prepare_keeps_no_record_of_garbage(void **state) {
     (void)state;
     const uint8_t garbage[] = {0x20, 1, 2, 3};
@@ -570,6 +588,7 @@ int main(void) {
         CASE(test_apply_items_of_an_entry_meet_one_another),
         CASE(test_apply_half_an_entry_is_never_in_the_store),
         CASE(test_apply_records_are_dropped_behind_the_horizon),
+        CASE(test_apply_abort_of_what_committed_long_ago_changes_nothing),
         CASE(test_apply_prepare_keeps_no_record_of_garbage),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,0 +1,92 @@
+// SPDX-License-Identifier: Apache-2.0
+// The messages of commits over several shards come late, come once more much later, or do not come
+// at all for one transaction, until what its shards keep of it is old. Now and then one node hears
+// everything late: it leads on, and its clock, which nothing pushes ahead, is behind the others'.
+#include "dataplane/base/assert.h"
+#include "tests/sim/storm_internal.h"
+#include "tests/sim/world.h"
+
+#define MS UINT64_C(1000000)
+
+static void come(struct sim_storm_state *self, const struct sim_net_seen *seen, uint64_t after_ns) {
+    SIM_NOTE(self->world, seen->to, SIM_TRACE_FAULT, "storm holds", seen->from->id.v, after_ns, 0);
+    sim_net_again(&self->world->net, seen, after_ns);
+}
+
+// Whether it resolves the transaction that is not to be resolved; chooses one when there is none.
+static bool is_cursed(struct sim_storm_state *self, const struct command_request *request) {
+    const uint64_t now = self->world->now_ns;
+    const uint64_t kept_ns = self->world->plan.kept_us * 1000;
+    bool cursed = false;
+    struct command_resolve_reader reader;
+    struct command_resolution item;
+    enum status st = command_resolve_open(&reader, request->payload);
+    for (uint32_t i = 0; st == STATUS_OK && i < reader.count; i++) {
+        st = command_resolve_next(&reader, &item);
+        if (st != STATUS_OK) { break; }
+        const bool due = now > self->cursed_until_ns + kept_ns;
+        if (due && kept_ns > 0 && item.decision == COMMAND_DECIDE_COMMIT) {
+            self->cursed = item.txn;
+            self->cursed_until_ns = now + kept_ns + prng_between(&self->prng, 0, kept_ns);
+            SIM_NOTE(self->world, NULL, SIM_TRACE_FAULT, "storm curses", self->cursed_until_ns, 0,
+                     0);
+        }
+        cursed = cursed || (now < self->cursed_until_ns && txn_id_equal(item.txn, self->cursed));
+    }
+    return cursed;
+}
+
+// Whether it is lost; 0 in *out_again when it comes no more.
+static bool draw_fate(struct sim_storm_state *self, const struct command_request *request,
+                      uint64_t *out_again) {
+    const uint64_t dice = prng_below(&self->prng, 16);
+    if (request->kind == COMMAND_PREPARE && dice < 4) {
+        const bool once = dice < 2;
+        *out_again = prng_between(&self->prng, 20, once ? 2000 : 5000) * MS;
+        return once;
+    }
+    if (request->kind != COMMAND_RESOLVE) { return false; }
+    if (is_cursed(self, request)) { return true; }
+    if (dice < 3) { *out_again = prng_between(&self->prng, 5, 600) * MS; }
+    return dice < 3;
+}
+
+bool sim_storm__commits_sent(struct sim_storm_state *self, struct sim_node *from,
+                             struct sim_node *to, enum peer_message_type type, struct slice body) {
+    struct command_request request;
+    if (type != PEER_REQUEST || command_request_decode(body, &request) != STATUS_OK) {
+        return false;
+    }
+    uint64_t again_ns = 0;
+    const bool lost = draw_fate(self, &request, &again_ns);
+    if (again_ns > 0) {
+        const struct sim_net_seen seen = {from, to, type, bytes_copy(body)};
+        come(self, &seen, again_ns);
+        bytes_unref(seen.body);
+    }
+    return lost;
+}
+
+static void hear_late(struct sim_storm_state *self, uint32_t position) {
+    struct sim_world *world = self->world;
+    const uint64_t late_ns = prng_between(&self->prng, 20, 300) * MS;
+    const uint64_t until_ns = world->now_ns + prng_between(&self->prng, 100, 1500) * MS;
+    SIM_NOTE(world, &world->nodes[position], SIM_TRACE_FAULT, "storm delays", late_ns, until_ns, 0);
+    for (uint32_t from = 0; from < world->plan.node_count; from++) {
+        world->net.slower_ns[from][position] = late_ns;
+        world->net.slower_until_ns[from][position] = until_ns;
+    }
+}
+
+void sim_storm__strike_commits(struct sim_storm_state *self) {
+    struct sim_world *world = self->world;
+    const uint32_t position = (uint32_t)prng_below(&self->prng, world->plan.node_count);
+    const uint64_t dice = prng_below(&self->prng, 800);
+    if (dice < 1) {
+        sim_storm__crash(self, &world->nodes[position], 400 * MS);
+    } else if (dice < 3 && !heap_has(&self->heal.heap)) {
+        sim_storm__part(self, UINT32_C(1) << position, prng_between(&self->prng, 50, 2000) * MS);
+    } else if (dice < 20) {
+        hear_late(self, position);
+    }
+}
