@@ -1,9 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // The value alone goes to out, so that it can be captured; version and certificate are remarks.
 #include "api/cli/commands.h"
-#include "api/cli/session.h"
+#include "api/cli/read_options.h"
 #include "api/cli/text.h"
-#include "dataplane/hlc/hlc.h"
 
 #include <string.h>
 
@@ -20,7 +19,8 @@ static void print_value(struct cli *cli, struct slice value) {
     buf_deinit(&text);
 }
 
-static void print_json(struct cli *cli, struct slice key, const struct lc_result *result) {
+static void print_json(struct cli *cli, const struct session *session, struct slice key,
+                       const struct lc_result *result) {
     const struct lc_row *row = &result->rows[0];
     json_t *object = json_object();
     cli_json_string(object, "keyspace", args_operand(&cli->args, 0));
@@ -28,15 +28,18 @@ static void print_json(struct cli *cli, struct slice key, const struct lc_result
     cli_json_bool(object, "found", row->found);
     if (row->found) { cli_json_bytes(object, "value", row->value); }
     cli_json_timestamp(object, "version", row->version);
+    session_json_token(object, session);
     (void)json_object_set_new(object, "header", session_header_json(result));
     cli_print_json(cli, object);
 }
 
-static enum cli_exit report(struct cli *cli, struct slice key, const struct lc_result *result) {
+static enum cli_exit report(struct cli *cli, const struct session *session, struct slice key,
+                            const struct lc_result *result) {
     if (cli->format == CLI_JSON) {
-        print_json(cli, key, result);
+        print_json(cli, session, key, result);
         return result->rows[0].found ? CLI_OK : CLI_FAILED;
     }
+    read_options_note(cli, session, &result->certificate);
     if (!result->rows[0].found) {
         return cli_fail(cli, &(struct cli_error){.status = STATUS_NOT_FOUND,
                                                  .message = "the key has no value",
@@ -49,17 +52,6 @@ static enum cli_exit report(struct cli *cli, struct slice key, const struct lc_r
     return CLI_OK;
 }
 
-static enum cli_exit read_options(struct cli *cli, struct lc_read *read) {
-    read->consistency = args_flag(&cli->args, "read-index") ? LC_STRONG_READ_INDEX : LC_STRONG;
-    const char *at_least = args_text(&cli->args, "at-least");
-    struct hlc_ts timestamp = HLC_ZERO;
-    if (at_least != NULL && hlc_parse(slice_from_string(at_least), &timestamp) != STATUS_OK) {
-        return cli_usage(cli, "--at-least: \"%.60s\" is no timestamp", at_least);
-    }
-    read->at_least = timestamp.v;
-    return CLI_OK;
-}
-
 static enum cli_exit get(struct cli *cli, struct lc_read *read) {
     struct session session;
     enum cli_exit exit = session_open(
@@ -68,11 +60,28 @@ static enum cli_exit get(struct cli *cli, struct lc_read *read) {
     struct lc_reply reply = {0};
     read->keyspace = session.keyspace;
     enum status st = lc_read_wait(session.client, read, cli->timeout_ms, &reply);
-    exit = st == STATUS_OK ? report(cli, read->keys[0], &reply.result)
+    exit = st == STATUS_OK ? report(cli, &session, read->keys[0], &reply.result)
                            : session_fail(cli, &reply.result, NULL);
     lc_reply_free(&reply);
     session_close(&session);
     return exit;
+}
+
+static enum cli_exit take_read(struct cli *cli, struct lc_read *out) {
+    struct read_options read;
+    enum cli_exit exit = read_options_take(cli, &read);
+    if (exit != CLI_OK) { return exit; }
+    if (args_flag(&cli->args, "read-index")) {
+        if (read.consistency != LC_STRONG && read.consistency != LC_STRONG_READ_INDEX) {
+            return cli_usage(cli, "--read-index does not go with another consistency");
+        }
+        read.consistency = LC_STRONG_READ_INDEX;
+    }
+    out->consistency = read.consistency;
+    out->at_least = read.at_least;
+    out->at = read.at;
+    out->max_staleness_us = read.max_staleness_us;
+    return CLI_OK;
 }
 
 static enum cli_exit run(struct cli *cli) {
@@ -81,7 +90,7 @@ static enum cli_exit run(struct cli *cli) {
     buf_init(&key, TEXT_BUF_MAX);
     enum cli_exit exit =
         session_key(cli, args_operand(&cli->args, 1), args_flag(&cli->args, "literal"), &key);
-    if (exit == CLI_OK) { exit = read_options(cli, &read); }
+    if (exit == CLI_OK) { exit = take_read(cli, &read); }
     if (exit == CLI_OK) {
         struct slice bytes = buf_slice(&key);
         read.keys = &bytes;
@@ -94,13 +103,8 @@ static enum cli_exit run(struct cli *cli) {
 static const struct args_option options[] = {
     {.name = "raw", .kind = ARGS_FLAG, .help = "write the bytes of the value as they are"},
     SESSION_OPTION_LITERAL,
-    {.name = "read-index",
-     .kind = ARGS_FLAG,
-     .help = "confirm the leader by a round to a majority even where its lease would do"},
-    {.name = "at-least",
-     .kind = ARGS_TEXT,
-     .placeholder = "TIMESTAMP",
-     .help = "read at or above this timestamp (a number or the form that is shown)"},
+    {.name = "read-index", .kind = ARGS_FLAG, .help = "short for --consistency read-index"},
+    READ_OPTIONS,
 };
 
 const struct cli_command commands_kv_get = {
@@ -114,7 +118,10 @@ const struct cli_command commands_kv_get = {
         "none.",
     .examples = "  lightcone kv get packages 'bash=5.2.15-2+b8'\n"
                 "  lightcone kv get blobs logo --raw > logo.png\n"
-                "  lightcone kv get users 42 --format json   # with version and certificate\n",
+                "  lightcone kv get users 42 --format json   # with version and certificate\n"
+                "  lightcone kv get users 42 --at 7353369016256880640   # as it was then\n"
+                "  lightcone kv get users 42 --max-staleness 5s   # from a replica that is near\n"
+                "  lightcone kv get users 42 --session 7296400384221184   # what that token saw\n",
     .operand_min = 2,
     .operand_max = 2,
     .options = {options, sizeof(options) / sizeof(options[0])},

@@ -71,9 +71,11 @@ static void begin(struct printing *self) {
     if (self->form == SCAN_JSON) { (void)fputs("{\"rows\":[", self->cli->out); }
 }
 
-static void end(struct printing *self, const struct range_walk *walk) {
+static void end(struct printing *self, const struct session *session,
+                const struct range_walk *walk) {
     if (self->form != SCAN_JSON) {
         cli_note(self->cli, "%" PRIu64 " rows", self->rows);
+        read_options_note(self->cli, session, &walk->certificate);
         return;
     }
     (void)fprintf(self->cli->out,
@@ -83,10 +85,12 @@ static void end(struct printing *self, const struct range_walk *walk) {
         self->rows == 0 ? json_null() : session_certificate_json(&walk->certificate);
     (void)json_dumpf(certificate, self->cli->out, JSON_COMPACT | JSON_ENCODE_ANY);
     json_decref(certificate);
-    (void)fputs("}\n", self->cli->out);
+    (void)fprintf(self->cli->out, ",\"session_token\":\"%" PRIu64 "\"}\n",
+                  lc_session_token(session->client));
 }
 
-static enum cli_exit scan(struct cli *cli, const struct range *range) {
+static enum cli_exit scan(struct cli *cli, const struct range *range,
+                          const struct read_options *read) {
     struct session session;
     enum cli_exit exit = session_open(
         cli, &(struct session_options){.keyspace = args_operand(&cli->args, 0)}, &session);
@@ -103,21 +107,27 @@ static enum cli_exit scan(struct cli *cli, const struct range *range) {
         .limit = args_number(&cli->args, "limit"),
         .reverse = args_flag(&cli->args, "reverse"),
         .keys_only = printing.keys_only,
+        .read = *read,
         .row = print_row,
         .ctx = &printing,
     };
     begin(&printing);
     exit = range_walk(cli, &session, range, &walk);
-    if (exit == CLI_OK) { end(&printing, &walk); }
+    if (exit == CLI_OK) { end(&printing, &session, &walk); }
     session_close(&session);
     return exit;
 }
 
 static enum cli_exit run(struct cli *cli) {
     struct range range;
-    enum cli_exit exit = range_init(cli, &range);
+    struct read_options read;
+    enum cli_exit exit = read_options_take(cli, &read);
+    if (exit == CLI_OK && read.consistency == LC_STRICT) {
+        exit = cli_usage(cli, "--consistency strict is for single keys; `at` shows one instant");
+    }
+    if (exit == CLI_OK) { exit = range_init(cli, &range); }
     if (exit != CLI_OK) { return exit; }
-    exit = scan(cli, &range);
+    exit = scan(cli, &range, &read);
     range_deinit(&range);
     return exit;
 }
@@ -133,6 +143,7 @@ static const struct args_option options[] = {
     {.name = "reverse", .kind = ARGS_FLAG, .help = "from the end down to the start"},
     {.name = "raw", .kind = ARGS_FLAG, .help = "write the bytes of keys and values as they are"},
     {.name = "keys-only", .kind = ARGS_FLAG, .help = "leave the values out"},
+    READ_OPTIONS,
 };
 
 const struct cli_command commands_kv_scan = {
@@ -142,10 +153,12 @@ const struct cli_command commands_kv_scan = {
     .summary = "print rows in key order",
     .details =
         "A row a line: key, tab, value, with control characters escaped; --raw writes bytes.\n"
-        "Each page of a long scan is a snapshot of its own.",
+        "Each page of a long scan is a snapshot of its own, unless --at names one for all.",
     .examples = "  lightcone kv scan packages --prefix lib --limit 5\n"
                 "  lightcone kv scan users --start 40 --end 50 --keys-only\n"
-                "  lightcone kv scan users --reverse --limit 1 --format json\n",
+                "  lightcone kv scan users --reverse --limit 1 --format json\n"
+                "  lightcone kv scan users --at 7353369016256880640   # as it was then\n"
+                "  lightcone kv scan users --max-staleness 5s   # from any replica that is near\n",
     .operand_min = 1,
     .operand_max = 1,
     .options = {options, sizeof(options) / sizeof(options[0])},

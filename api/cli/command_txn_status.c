@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Three answers: committed, refused by a condition, not known (exit code 3): it has not committed
-// up to now, and a copy of the request may still be on its way.
+// Exit code 0 says that the outcome is known, whichever it is; 3 that it is not: prepared and on
+// its way, or never heard of, which a copy of the request may still change.
 #include "api/cli/commands.h"
 #include "api/cli/session.h"
 #include "api/cli/text.h"
@@ -8,10 +8,11 @@
 #include <inttypes.h>
 
 static const char *outcome_name(const struct lc_result *result) {
+    if (result->pending) { return "pending"; }
     if (!result->known) { return "unknown"; }
-    return result->status == STATUS_CONDITION_FAILED || result->outcome == LC_ABORTED
-               ? "condition_failed"
-               : "committed";
+    if (result->outcome == LC_COMMITTED) { return "committed"; }
+    if (result->status == STATUS_CONDITION_FAILED) { return "condition_failed"; }
+    return result->status == STATUS_CANCELLED ? "aborted" : "refused";
 }
 
 static void print_json(struct cli *cli, const struct lc_result *result) {
@@ -33,9 +34,12 @@ static enum cli_exit report(struct cli *cli, const struct lc_result *result) {
             &(struct lc_result){
                 .outcome = LC_UNKNOWN,
                 .status = STATUS_UNKNOWN_OUTCOME,
-                .message = SLICE_LITERAL("no outcome is kept: it has not committed up to now"),
+                .message = result->pending
+                               ? SLICE_LITERAL("prepared, and not resolved yet")
+                               : SLICE_LITERAL("no outcome is kept: it has not committed up to "
+                                               "now"),
             },
-            "ask again, or send the commit again with the same --txn-id");
+            "ask again, send the commit again with the same --txn-id, or end it with --settle");
     } else {
         (void)fprintf(cli->out, "%s at %s\n", outcome_name(result),
                       text_format_timestamp(result->timestamp, timestamp));
@@ -50,9 +54,11 @@ static enum cli_exit ask(struct cli *cli, const uint8_t *txn, struct slice key) 
         cli, &(struct session_options){.keyspace = args_operand(&cli->args, 0)}, &session);
     if (exit != CLI_OK) { return exit; }
     struct lc_reply reply = {0};
-    enum status st = lc_txn_status_wait(session.client, session.keyspace, txn, key, &reply);
-    bool answered = st == STATUS_OK || st == STATUS_CONDITION_FAILED;
-    exit = answered ? report(cli, &reply.result) : session_fail(cli, &reply.result, NULL);
+    enum status st = args_flag(&cli->args, "settle")
+                         ? lc_txn_settle_wait(session.client, session.keyspace, txn, key, &reply)
+                         : lc_txn_status_wait(session.client, session.keyspace, txn, key, &reply);
+    exit = st == STATUS_OK || reply.result.known ? report(cli, &reply.result)
+                                                 : session_fail(cli, &reply.result, NULL);
     lc_reply_free(&reply);
     session_close(&session);
     return exit;
@@ -71,6 +77,9 @@ static enum cli_exit run(struct cli *cli) {
 }
 
 static const struct args_option options[] = {
+    {.name = "settle",
+     .kind = ARGS_FLAG,
+     .help = "when no outcome is known, abort it for good, whatever is still on its way"},
     SESSION_OPTION_LITERAL,
 };
 
@@ -79,11 +88,14 @@ const struct cli_command commands_txn_status = {
     .verb = "status",
     .operands = "KEYSPACE KEY TXN_ID",
     .summary = "what became of a transaction",
-    .details = "KEY is any key that the transaction tested or wrote: its shard keeps the outcome.\n"
-               "Exit code 3: no outcome is kept.",
-    .examples = "  lightcone txn status users 42 6f9619ff8b86d011b42d00cf4fc964ff\n",
+    .details =
+        "KEY is the first key that the transaction wrote (tested, or read, when it wrote none):\n"
+        "its shard keeps the outcome: committed, condition_failed, refused, or aborted when it\n"
+        "was settled. Exit code 3: unknown, or pending.",
+    .examples = "  lightcone txn status users 42 6f9619ff8b86d011b42d00cf4fc964ff\n"
+                "  lightcone txn status users 42 6f9619ff8b86d011b42d00cf4fc964ff --settle\n",
     .operand_min = 3,
     .operand_max = 3,
-    .options = {options, 1},
+    .options = {options, sizeof(options) / sizeof(options[0])},
     .run = run,
 };

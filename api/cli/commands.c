@@ -76,6 +76,7 @@ const struct cli_command *const commands_all[] = {
     &commands_kv_get,
     &commands_kv_put,
     &commands_kv_delete,
+    &commands_kv_incr,
     &commands_kv_scan,
     &commands_kv_import,
     &commands_kv_export,

@@ -63,6 +63,7 @@ extern const struct cli_command commands_shard_transfer_leader;
 extern const struct cli_command commands_kv_get;
 extern const struct cli_command commands_kv_put;
 extern const struct cli_command commands_kv_delete;
+extern const struct cli_command commands_kv_incr;
 extern const struct cli_command commands_kv_scan;
 extern const struct cli_command commands_kv_import;
 extern const struct cli_command commands_kv_export;

@@ -59,6 +59,10 @@ enum cli_exit range_walk(struct cli *cli, const struct session *session, const s
         .limit = walk->limit,
         .reverse = walk->reverse,
         .keys_only = walk->keys_only,
+        .consistency = walk->read.consistency,
+        .at_least = walk->read.at_least,
+        .at = walk->read.at,
+        .max_staleness_us = walk->read.max_staleness_us,
     };
     struct lc_scan *scan = NULL;
     struct err err = {0};

@@ -7,7 +7,7 @@
 // See:        api/cli/command_kv_scan.c; tests/unit/api/cli/range_test.c
 #pragma once
 
-#include "api/cli/session.h"
+#include "api/cli/read_options.h"
 
 struct range {
     struct buf start;  // inclusive
@@ -27,6 +27,7 @@ struct range_walk {
     uint64_t limit;
     bool reverse;
     bool keys_only;
+    struct read_options read;
     range_row_fn row;
     void *ctx;
     struct lc_certificate certificate;  // read-only: of the last page with rows

@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+enum { SESSION_NOTE_SIZE = 384, SESSION_KEY_SHOWN = 160 };
 static const char SESSION_ADDRESS_DEFAULT[] = "127.0.0.1:7401";
 
 // --- Addresses
@@ -223,7 +224,22 @@ static void copy_text(char *out, size_t size, struct slice text) {
     out[kept] = '\0';
 }
 
+// "...; in conflict: 'key' with 0123..."
+static void add_conflict(char *message, size_t size, const struct lc_result *result) {
+    char txn[2 * LC_TXN_ID_SIZE + 1];
+    struct buf key;
+    buf_init(&key, TEXT_BUF_MAX);
+    text_escape(&key, result->conflict_key, TEXT_LINE);
+    session_txn_text(result->holder, txn);
+    size_t used = strlen(message);
+    (void)snprintf(message + used, size - used, "; in conflict: '%.*s', with transaction %s",
+                   (int)(key.size < SESSION_KEY_SHOWN ? key.size : SESSION_KEY_SHOWN),
+                   (const char *)key.data, txn);
+    buf_deinit(&key);
+}
+
 enum cli_exit session_fail(struct cli *cli, const struct lc_result *result, const char *hint) {
+    static const uint8_t nobody[LC_TXN_ID_SIZE];
     char message[512];
     char field[128];
     copy_text(message, sizeof(message), result->message);
@@ -236,12 +252,15 @@ enum cli_exit session_fail(struct cli *cli, const struct lc_result *result, cons
     if (hint == NULL && status_is_retryable(result->status)) {
         error.hint = "try again; lightcone cluster status";
     }
+    if (result->conflict_key.size > 0 || memcmp(result->holder, nobody, LC_TXN_ID_SIZE) != 0) {
+        add_conflict(message, sizeof(message), result);
+    }
     enum cli_exit exit = cli_fail(cli, &error);
     return result->outcome == LC_UNKNOWN ? CLI_UNKNOWN : exit;
 }
 
 static const char *method_name(uint32_t method) {
-    static const char *const names[] = {"none", "lease", "read_index", "log"};
+    static const char *const names[] = {"none", "lease", "read_index", "log", "closed", "applied"};
     return method < sizeof(names) / sizeof(names[0]) ? names[method] : "?";
 }
 
@@ -267,13 +286,28 @@ json_t *session_header_json(const struct lc_result *result) {
     return object;
 }
 
-void session_note_header(struct cli *cli, const struct lc_result *result) {
-    const struct lc_certificate *c = &result->certificate;
+void session_json_token(json_t *object, const struct session *session) {
+    cli_json_timestamp(object, "session_token", lc_session_token(session->client));
+}
+
+// What both lines say.
+static void describe(const struct lc_certificate *c, char *out, size_t size) {
     char timestamp[TEXT_SIZE];
     char age[TEXT_SIZE];
-    cli_note(cli,
-             "at %s, by %s: shard %" PRIu64 ", term %" PRIu64 ", index %" PRIu64
-             ", age %s; gateway %" PRIu32,
-             text_format_timestamp(c->timestamp, timestamp), method_name(c->method), c->shard,
-             c->term, c->index, text_format_duration(c->age_us * 1000, age), result->served_by);
+    (void)snprintf(out, size,
+                   "at %s, by %s: shard %" PRIu64 ", term %" PRIu64 ", index %" PRIu64 ", age %s",
+                   text_format_timestamp(c->timestamp, timestamp), method_name(c->method), c->shard,
+                   c->term, c->index, text_format_duration(c->age_us * 1000, age));
+}
+
+void session_note_certificate(struct cli *cli, const struct lc_certificate *certificate) {
+    char text[SESSION_NOTE_SIZE];
+    describe(certificate, text, sizeof(text));
+    cli_note(cli, "%s", text);
+}
+
+void session_note_header(struct cli *cli, const struct lc_result *result) {
+    char text[SESSION_NOTE_SIZE];
+    describe(&result->certificate, text, sizeof(text));
+    cli_note(cli, "%s; gateway %" PRIu32, text, result->served_by);
 }

@@ -73,6 +73,9 @@ enum cli_exit session_fail(struct cli *cli, const struct lc_result *result, cons
 // {"hlc", "served_by", "certificate": {...}}
 json_t *session_header_json(const struct lc_result *result);
 json_t *session_certificate_json(const struct lc_certificate *certificate);
-// One line: by which evidence, how old.
+// "session_token": what a later --session takes.
+void session_json_token(json_t *object, const struct session *session);
+// One line: by which evidence, how old; of a result also which node answered.
 void session_note_header(struct cli *cli, const struct lc_result *result);
+void session_note_certificate(struct cli *cli, const struct lc_certificate *certificate);
 void session_txn_text(const uint8_t txn[LC_TXN_ID_SIZE], char out[2 * LC_TXN_ID_SIZE + 1]);

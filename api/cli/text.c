@@ -10,9 +10,11 @@
 #include "dataplane/hlc/hlc.h"
 
 #include <assert.h>
+#include <errno.h>
 #include <inttypes.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 static_assert((int)TEXT_SIZE >= (int)HLC_TEXT_SIZE, "a timestamp fits");
@@ -317,4 +319,37 @@ char *text_format_timestamp(uint64_t timestamp, char out[TEXT_SIZE]) {
     char text[HLC_TEXT_SIZE];
     (void)snprintf(out, TEXT_SIZE, "%s", hlc_format((struct hlc_ts){timestamp}, text));
     return out;
+}
+
+// --- Numbers that are typed
+
+enum status text_parse_duration(const char *text, uint64_t *out_us) {
+    static const struct {
+        const char *name;
+        uint64_t us;
+    } units[] = {{"us", 1},
+                 {"ms", 1000},
+                 {"s", 1000000},
+                 {"m", UINT64_C(60000000)},
+                 {"h", UINT64_C(3600000000)}};
+    char *end = NULL;
+    if (text[0] < '0' || text[0] > '9') { return STATUS_INVALID_ARGUMENT; }
+    unsigned long long number = strtoull(text, &end, 10);
+    for (size_t i = 0; i < sizeof(units) / sizeof(units[0]); i++) {
+        if (strcmp(end, units[i].name) != 0) { continue; }
+        return __builtin_mul_overflow(number, units[i].us, out_us) ? STATUS_INVALID_ARGUMENT
+                                                                   : STATUS_OK;
+    }
+    return STATUS_INVALID_ARGUMENT;
+}
+
+enum status text_parse_i64(const char *text, int64_t *out) {
+    char *end = NULL;
+    const char *digits = text[0] == '-' || text[0] == '+' ? text + 1 : text;
+    if (digits[0] < '0' || digits[0] > '9') { return STATUS_INVALID_ARGUMENT; }
+    errno = 0;
+    long long number = strtoll(text, &end, 10);
+    if (*end != '\0' || errno == ERANGE) { return STATUS_INVALID_ARGUMENT; }
+    *out = number;
+    return STATUS_OK;
 }

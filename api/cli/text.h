@@ -52,3 +52,8 @@ char *text_format_duration(uint64_t ns, char out[TEXT_SIZE]);
 char *text_format_size(uint64_t size, char out[TEXT_SIZE]);
 // An HLC timestamp, "-" for 0.
 char *text_format_timestamp(uint64_t timestamp, char out[TEXT_SIZE]);
+
+// "500ms", "2s", "5m", "1h", "250us": a whole number and its unit. INVALID_ARGUMENT.
+NODISCARD enum status text_parse_duration(const char *text, uint64_t *out_us);
+// A whole number with a sign or without. INVALID_ARGUMENT.
+NODISCARD enum status text_parse_i64(const char *text, int64_t *out);

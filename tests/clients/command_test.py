@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The `lightcone` command against a development cluster of its own: what it prints, its exit codes, its processes."""
 import base64
+import concurrent.futures
 import json
 import os
 import pathlib
@@ -140,6 +141,73 @@ class CommandTest(unittest.TestCase):
         self.assertEqual(self.cli("kv", "get", keyspace, "k").stdout, b"2\n")
         self.cli("kv", "put", keyspace, "k", "3", "--txn-id", txn, code=FAILED)
         self.cli("txn", "status", keyspace, "k", txn)
+
+    def test_reads_of_every_consistency(self):
+        keyspace = self.keyspace("reads", "--shards", "4")
+        self.cli("kv", "put", keyspace, "a", "old")
+        before = self.json("kv", "get", keyspace, "a")["version"]
+        written = self.json("kv", "put", keyspace, "a", "new")
+        by = {"strong": {"lease", "read_index"}, "read-index": {"read_index"}, "strict": {"lease", "read_index"}}
+        for word, methods in by.items():
+            told = self.json("kv", "get", keyspace, "a", "--consistency", word)
+            self.assertEqual(told["value"], "new")
+            self.assertIn(told["header"]["certificate"]["method"], methods)
+        # What was written is there at its token, through every node, and what was before it at its timestamp.
+        for node in self.nodes().values():
+            address = ("--address", node["rpc_address"])
+            told = self.json(*address, "kv", "get", keyspace, "a", "--session", written["session_token"])
+            self.assertEqual(told["value"], "new")
+            self.assertGreaterEqual(int(told["session_token"]), int(written["session_token"]))
+            for then in (before, str(int(written["timestamp"]) - 1)):
+                self.assertEqual(self.json(*address, "kv", "get", keyspace, "a", "--at", then)["value"], "old")
+            rows = self.json(*address, "kv", "scan", keyspace, "--at", before)
+            self.assertEqual([row["value"] for row in rows["rows"]], ["old"])
+            rows = self.json(*address, "kv", "scan", keyspace, "--session", written["timestamp"])
+            self.assertEqual([row["value"] for row in rows["rows"]], ["new"])
+        self.cli("kv", "get", keyspace, "a", "--at", str(int(before) - 1), code=FAILED)
+        for options in (("--max-staleness", "300ms"), ("--consistency", "any")):
+            wait(lambda options=options: self.json("kv", "get", keyspace, "a", *options).get("value") == "new", 5, "a replica that has it")
+        told = self.json("kv", "get", keyspace, "a", "--consistency", "any")
+        self.assertEqual(told["header"]["certificate"]["method"], "applied")
+        done = self.cli("--quiet", "kv", "get", keyspace, "a", "--verbose", "--show-token")
+        self.assertRegex(done.stderr.decode(), r"^token \d+\n$")
+        done = self.cli("kv", "scan", keyspace, "--verbose", "--show-token")
+        self.assertRegex(done.stderr.decode(), r"(?s)by (lease|read_index): .*age .*closed up to .*token \d+\n")
+
+    def test_counters_count(self):
+        keyspace = self.keyspace("counters", "--shards", "2")
+        self.assertEqual(self.cli("kv", "incr", keyspace, "n").stdout, b"1\n")
+        self.assertEqual(self.cli("kv", "incr", keyspace, "n", "41").stdout, b"42\n")
+        self.assertEqual(self.cli("kv", "incr", keyspace, "n", "--", "-50").stdout, b"-8\n")
+        told = self.json("kv", "incr", keyspace, "n", "8")
+        self.assertEqual((told["value"], told["header"]["certificate"]["method"]), ("0", "log"))
+        self.assertIn(b"bounds", self.cli("kv", "incr", keyspace, "n", "--min", "0", "--", "-1", code=FAILED).stderr)
+        self.cli("kv", "incr", keyspace, "n", "3", "--max", "2", code=FAILED)
+        self.cli("kv", "incr", keyspace, "n", "2", "--max", "2", "--min", "-5")
+        txn = os.urandom(16).hex()
+        for _ in range(3):
+            self.cli("kv", "incr", keyspace, "once", "5", "--txn-id", txn)
+        self.assertEqual(self.cli("kv", "get", keyspace, "once").stdout, b"5\n")
+        self.cli("kv", "put", keyspace, "text", "x")
+        self.cli("kv", "incr", keyspace, "text", code=FAILED)
+        with concurrent.futures.ThreadPoolExecutor(8) as pool:
+            told = list(pool.map(lambda _: self.json("kv", "incr", keyspace, "many"), range(40)))
+        self.assertEqual(self.cli("kv", "get", keyspace, "many").stdout, b"40\n")
+        self.assertEqual(len({one["timestamp"] for one in told}), 40)
+
+    def test_an_outcome_is_settled(self):
+        keyspace = self.keyspace("settled")
+        txn = os.urandom(16).hex()
+        self.assertEqual(self.json("txn", "status", keyspace, "k", txn, code=UNKNOWN)["outcome"], "unknown")
+        self.assertEqual(self.json("txn", "status", keyspace, "k", txn, "--settle")["outcome"], "aborted")
+        self.assertEqual(self.json("txn", "status", keyspace, "k", txn)["outcome"], "aborted")
+        self.cli("kv", "put", keyspace, "k", "v", "--txn-id", txn, "--timeout", "2000", code=FAILED)
+        self.cli("kv", "get", keyspace, "k", code=FAILED)
+        txn = self.json("kv", "put", keyspace, "k", "v")["txn_id"]
+        self.assertEqual(self.json("txn", "status", keyspace, "k", txn, "--settle")["outcome"], "committed")
+        txn = os.urandom(16).hex()
+        self.cli("kv", "put", keyspace, "k", "w", "--if-absent", "--txn-id", txn, code=FAILED)
+        self.assertEqual(self.json("txn", "status", keyspace, "k", txn)["outcome"], "condition_failed")
 
     def test_scans_follow_their_bounds(self):
         keyspace = self.keyspace("scans", "--split-at", "m", "--split-at", "t")

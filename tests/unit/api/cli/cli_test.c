@@ -74,6 +74,20 @@ static void test_cli_run_refuses_wrong_lines(void **state) {
     assert_usage(RUN("kv", "scan", "a", "--prefix", "x", "--end", "y"), "--prefix excludes");
     assert_usage(RUN("kv", "scan", "a", "--start", "y", "--end", "x"), "--end must be above");
     assert_usage(RUN("kv", "get", "a", "\\q"), "is no escape");
+    assert_usage(RUN("kv", "get", "a", "b", "--consistency", "often"), "is none of strong|");
+    assert_usage(RUN("kv", "get", "a", "b", "--at", "noon"), "\"noon\" is no timestamp");
+    assert_usage(RUN("kv", "get", "a", "b", "--consistency", "at"), "wants --at");
+    assert_usage(RUN("kv", "scan", "a", "--consistency", "bounded"), "wants --max-staleness");
+    assert_usage(RUN("kv", "get", "a", "b", "--max-staleness", "5"), "is no duration");
+    assert_usage(RUN("kv", "get", "a", "b", "--max-staleness", "0s"), "is no duration");
+    assert_usage(RUN("kv", "get", "a", "b", "--at", "9", "--consistency", "any"),
+                 "--at does not go with --consistency any");
+    assert_usage(RUN("kv", "get", "a", "b", "--at", "9", "--session", "9"),
+                 "--session does not go with --at");
+    assert_usage(RUN("kv", "get", "a", "b", "--at", "9", "--read-index"), "--read-index does not");
+    assert_usage(RUN("kv", "scan", "a", "--consistency", "strict"), "strict is for single keys");
+    assert_usage(RUN("kv", "incr", "a", "b", "much"), "N: \"much\" is no number");
+    assert_usage(RUN("kv", "incr", "a", "b", "--min", "1.5"), "--min: \"1.5\" is no number");
     assert_usage(RUN("kv", "put", "a", "b"), "either VALUE or --value-file");
     assert_usage(RUN("kv", "put", "a", "b", "c", "--txn-id", "00"), "is no transaction id");
     assert_usage(RUN("kv", "put", "a", "b", "c", "--txn-id", "00000000000000000000000000000000"),

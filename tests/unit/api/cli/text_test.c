@@ -158,6 +158,46 @@ static void test_text_format_chooses_readable_units(void **state) {
                         "1970-01-01T00:00:00.000001Z+0");
 }
 
+// Goal: numbers that are typed are read as they are meant, or refused.
+static void test_text_parse_reads_durations_and_numbers(void **state) {
+    (void)state;
+    uint64_t us = 0;
+    int64_t number = 0;
+    static const struct {
+        const char *text;
+        uint64_t us;
+    } durations[] = {{"0s", 0},         {"250us", 250},     {"500ms", 500000}, {"2s", 2000000},
+                     {"5m", 300000000}, {"1h", 3600000000}, {"007ms", 7000}};
+    for (size_t i = 0; i < sizeof(durations) / sizeof(durations[0]); i++) {
+        assert_int_equal(text_parse_duration(durations[i].text, &us), STATUS_OK);
+        assert_true(us == durations[i].us);
+    }
+    static const char *const wrong[] = {"",
+                                        "5",
+                                        "s",
+                                        "-1s",
+                                        "+1s",
+                                        " 1s",
+                                        "1 s",
+                                        "1.5s",
+                                        "1d",
+                                        "1ss",
+                                        "99999999999999999999s",
+                                        "18446744073709551615h"};
+    for (size_t i = 0; i < sizeof(wrong) / sizeof(wrong[0]); i++) {
+        assert_int_equal(text_parse_duration(wrong[i], &us), STATUS_INVALID_ARGUMENT);
+    }
+    assert_int_equal(text_parse_i64("-9223372036854775808", &number), STATUS_OK);
+    assert_true(number == INT64_MIN);
+    assert_int_equal(text_parse_i64("+9223372036854775807", &number), STATUS_OK);
+    assert_true(number == INT64_MAX);
+    static const char *const no_numbers[] = {
+        "", "-", "+-1", "1x", "0x1", " 1", "1k", "9223372036854775808", "-9223372036854775809"};
+    for (size_t i = 0; i < sizeof(no_numbers) / sizeof(no_numbers[0]); i++) {
+        assert_int_equal(text_parse_i64(no_numbers[i], &number), STATUS_INVALID_ARGUMENT);
+    }
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_text_escape_hides_what_a_terminal_would_obey),
@@ -168,6 +208,7 @@ int main(void) {
         cmocka_unit_test(test_text_unbase64_is_strict),
         cmocka_unit_test(test_text_unhex_wants_pairs),
         cmocka_unit_test(test_text_format_chooses_readable_units),
+        cmocka_unit_test(test_text_parse_reads_durations_and_numbers),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
