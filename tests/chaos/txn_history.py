@@ -116,6 +116,7 @@ class Recorder:
 
     def __init__(self) -> None:
         self.events: list[dict] = []
+        self.committed = 0
         self._lock = threading.Lock()
         self._last_process = 0
 
@@ -126,6 +127,7 @@ class Recorder:
 
     def add(self, process: int, kind: str, value: list, meta: Optional[dict] = None) -> None:
         with self._lock:
+            self.committed += kind == OK
             self.events.append({"index": len(self.events), "time": time.monotonic_ns(), "process": process,
                                 "type": kind, "value": value, "meta": meta or {}})
 

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Judges of histories of transactions, one workload each: lists, bank, counter, long fork, write skew, phantoms, sessions,
-reads of snapshots.
+reads of snapshots, states and sums by timestamp.
 
 Each takes the transactions (txn_history.Txn) and returns a Verdict: the counts of committed, aborted and unknown ones,
 and faults in words, none when all is well. A verdict is VOID when less than half of them committed: then silence
@@ -276,3 +276,42 @@ def snapshot_reads(txns: list[Txn]) -> Verdict:
                 faults.append(f"T{txn.id} read {key}={value} of {registers.ts(key, value)} at {txn.snapshot_ts}, where "
                               f"it was {expected} of {registers.ts(key, expected)}")
     return verdict("snapshot-reads", txns, faults)
+
+
+def states(txns: list[Txn]) -> Verdict:
+    """The order of commit timestamps explains all reads, whether values are unique or not: who only read at a snapshot saw
+    the state there, who committed saw the state just before. What a commit of unknown timestamp wrote may be seen
+    anywhere."""
+    registers = _Registers(txns)
+    loose = {(key, value) for txn in txns if txn.type != FAIL and not txn.commit_ts for key, value in _writes(txn).items()}
+    faults = []
+    for txn in _ok(txns):
+        at = txn.commit_ts - 1 if txn.commit_ts else txn.snapshot_ts
+        for key, value in _reads(txn) if at > 0 else ():
+            expected = registers.at(key, at)
+            if value != expected and (key, value) not in loose:
+                where = f"at {txn.snapshot_ts}" if not txn.commit_ts else f"and committed at {txn.commit_ts}"
+                faults.append(f"T{txn.id} read {key}={value} {where}, where it was {expected}")
+    return verdict("states", txns, faults)
+
+
+def sums(txns: list[Txn]) -> Verdict:
+    """As `states`, of counters: a read at a snapshot shows the sum of what was committed at or below it. Increments of
+    unknown timestamps may be in it, or not."""
+    told: dict[str, list[tuple[float, int]]] = collections.defaultdict(list)
+    loose: dict[str, int] = collections.defaultdict(int)
+    for txn in txns:
+        for kind, key, amount in txn.ops if txn.type != FAIL else ():
+            if kind == "add" and txn.commit_ts:
+                told[key].append((txn.commit_ts, amount))
+            elif kind == "add":
+                loose[key] += amount
+    least = {key: _sums(items) for key, items in told.items()}
+    faults = []
+    for txn in _ok(txns):
+        for key, value in _reads(txn) if txn.snapshot_ts else ():
+            low = _sum_until(least.get(key), txn.snapshot_ts + 1)
+            if not low <= int(value or 0) <= low + loose[key]:
+                faults.append(f"T{txn.id} saw {int(value or 0)} in {key} at {txn.snapshot_ts}, and it was {low}" +
+                              (f" to {low + loose[key]}" if loose[key] else ""))
+    return verdict("sums", txns, faults)

@@ -182,5 +182,47 @@ class SnapshotTest(JudgeTest):
         self.bad(self.judge((5, 6, "w x=3", FAIL), (7, 8, "r x=3", {"snapshot_ts": 30})), "did not commit")
 
 
+class StatesTest(JudgeTest):
+    WRITES = ((1, 2, "w x=1", {"commit_ts": 10}), (3, 4, "w x=2  w y=2", {"commit_ts": 20}), (5, 6, "w x=1", {"commit_ts": 30}))
+
+    def judge(self, *txns):
+        return txn_judges.states(history(*self.WRITES, *txns))
+
+    def test_good(self):
+        for ts, text in ((9, "r x=-"), (10, "r x=1  r y=-"), (29, "r x=2  r y=2"), (30, "r x=1")):
+            self.good(self.judge((7, 8, text, {"snapshot_ts": ts})))
+        for ts, text in ((20, "r x=1  w z=1"), (21, "r x=2  w z=1"), (31, "r x=1  w x=9  r x=9")):
+            txns = history(*self.WRITES, (7, 8, text, {"commit_ts": ts}))
+            if ts == 20:
+                txns = [txn for txn in txns if txn.id != 1]
+            self.good(txn_judges.states(txns))
+        self.good(self.judge((7, 8, "w x=3", INFO), (7, 8, "r x=3", {"snapshot_ts": 40}), (9, 10, "r x=2")))
+        self.good(self.judge((7, 8, "w x=3", INFO, {"commit_ts": 40}), (7, 8, "r x=3", {"snapshot_ts": 40})))
+
+    def test_bad(self):
+        for ts, text in ((9, "r x=1"), (10, "r x=2"), (19, "r y=2"), (20, "r y=-"), (30, "r x=2")):
+            self.bad(self.judge((7, 8, text, {"snapshot_ts": ts})), f"at {ts}")
+        self.bad(self.judge((7, 8, "r x=1  w z=1", {"commit_ts": 25})), "committed at 25")  # a lost update, written 1-2-1
+        self.bad(self.judge((7, 8, "w x=3", FAIL, {"commit_ts": 0}), (7, 8, "r x=3", {"snapshot_ts": 40})), "at 40")
+        self.bad(self.judge((7, 8, "w x=3", INFO, {"commit_ts": 40}), (7, 8, "r x=3", {"snapshot_ts": 39})), "at 39")
+
+
+class SumsTest(JudgeTest):
+    def judge(self, *txns):
+        return txn_judges.sums(history((1, 2, "+ c=1", {"commit_ts": 10}), (3, 4, "+ c=5  + d=2", {"commit_ts": 20}), *txns))
+
+    def test_good(self):
+        for ts, text in ((9, "r c=-"), (10, "r c=1"), (19, "r c=1  r d=-"), (20, "r c=6  r d=2")):
+            self.good(self.judge((5, 6, text, {"snapshot_ts": ts})))
+        for seen in (6, 16):
+            self.good(self.judge((5, 6, "+ c=10", INFO), (5, 6, f"r c={seen}", {"snapshot_ts": 30})))
+
+    def test_bad(self):
+        for ts, text in ((9, "r c=1"), (10, "r c=-"), (19, "r c=6"), (20, "r c=6  r d=-"), (20, "r c=1")):
+            self.bad(self.judge((5, 6, text, {"snapshot_ts": ts})), f"at {ts}")
+        self.bad(self.judge((5, 6, "+ c=10", INFO, {"commit_ts": 30}), (5, 6, "r c=6", {"snapshot_ts": 30})), "it was 16")
+        self.bad(self.judge((5, 6, "+ c=10", FAIL), (5, 6, "r c=16", {"snapshot_ts": 30})), "it was 6")
+
+
 if __name__ == "__main__":
     unittest.main()

@@ -6,11 +6,15 @@ A client is an object of one process's own, with `begin(read_only, follower, tok
     read(key) -> text or None             write(key, text)
     scan(first, last) -> keys, both ends included, in order
     append(key, integer)                  optional: to a list in text "1,2,3"; else it is read and written
+    add(key, integer)                     optional: to a number in text; else it is read and written
+    expect(keys)                          optional, first: these are going to be read, as far as the load knows
     commit() -> (outcome, meta)           outcome: "ok", "fail" (certainly not committed, ever) or "info" (nobody knows)
     abort()                               after a failed call
+    again()                               after Again: the same transaction, from its beginning
 
 `meta` tells what is known of `commit_ts`, `snapshot_ts`, `stale` and `token`. Every call may raise Aborted (then it is a
 fail) or Unknown (then it is an info; so is what was sent and never answered, and a commit during a change of leaders).
+Again is no end: what was tried is certainly not committed, and is tried anew, as often as the client likes.
 `follower` asks for a read at a closed timestamp, `token` is the last one that the session got (None at first). Keys are
 text; `key_bytes` says which bytes spread them over shards, and keeps ranges in order.
 
@@ -45,6 +49,10 @@ class Unknown(Exception):
     """Nobody can tell."""
 
 
+class Again(Exception):
+    """This try is certainly not committed, and never will be; another one may."""
+
+
 def key_bytes(key: str) -> bytes:
     group, _, member = key.rpartition("/")
     if member.isdigit():
@@ -57,6 +65,7 @@ def parse_list(text: Optional[str]) -> list[int]:
 
 
 Body = Generator[tuple, Any, Optional[list]]
+READS = ("r", "append", "add")
 
 
 @dataclasses.dataclass
@@ -66,6 +75,12 @@ class Plan:
     read_only: bool = False
     follower: bool = False
     final: bool = False
+    keys: Optional[list] = None  # of its reads, where `ops` do not tell
+
+    def expected(self) -> list[str]:
+        if self.keys is not None:
+            return self.keys
+        return [key for kind, key, _ in self.ops if kind in READS]
 
 
 @dataclasses.dataclass
@@ -85,6 +100,7 @@ class Attempt:
         self.body = plan.body()
         self.answer: Any = None
         self.handle: Any = None
+        self.again = False
         self.outcome: Optional[str] = None
         recorder.add(process.number, "invoke", plan.ops)
 
@@ -97,15 +113,25 @@ class Attempt:
         try:
             if self.handle is None:
                 self.handle = self.process.client.begin(self.plan.read_only, self.plan.follower, self.process.token)
+                if hasattr(self.handle, "expect"):
+                    self.handle.expect(self.plan.expected())
+            elif self.again:
+                self._begin_again()
             else:
                 self._ask(self.body.send(self.answer))
         except StopIteration as end:
             self._commit(end.value)
+        except Again:
+            self.again = True
         except Aborted:
             self._abort()
             self._end(FAIL, self.plan.ops if self.fixed else self.done, {})
         except Unknown:
             self._end(INFO, self.plan.ops, {})
+
+    def _begin_again(self) -> None:
+        self.again, self.answer, self.done, self.body = False, None, [], self.plan.body()
+        self.handle.again()
 
     def _abort(self) -> None:
         try:
@@ -127,23 +153,28 @@ class Attempt:
             self.done.append(list(request))
             if kind == "w":
                 self.handle.write(key, request[2])
-            elif hasattr(self.handle, "append"):
-                self.handle.append(key, request[2])
-            else:
+            elif hasattr(self.handle, kind):
+                getattr(self.handle, kind)(key, request[2])
+            elif kind == "append":
                 before = self.handle.read(key)
                 self.handle.write(key, f"{before},{request[2]}" if before else str(request[2]))
+            else:
+                self.handle.write(key, str(int(self.handle.read(key) or 0) + request[2]))
 
     def _commit(self, ops: Optional[list]) -> None:
         try:
             outcome, meta = self.handle.commit()
+        except Again:
+            self.again = True
+            return
         except Aborted:
             outcome, meta = FAIL, {}
         except Unknown:
             outcome, meta = INFO, {}
-        if outcome == OK:
-            value = ops if ops is not None else self.done
+        if self.fixed and outcome != OK:
+            value = self.plan.ops
         else:
-            value = self.plan.ops if self.fixed or outcome == INFO else self.done
+            value = ops if ops is not None else self.done  # all of it is done, whatever became of it
         self._end(outcome, value, meta)
 
     def _end(self, outcome: str, value: list, meta: dict) -> None:
@@ -327,40 +358,35 @@ class Bank(Workload):
                 yield ("w", origin, str(left - amount))
                 yield ("w", to, str(right + amount))
             return None
-        return Plan([["transfer", f"{origin}>{to}", amount]], body)
+        return Plan([["transfer", f"{origin}>{to}", amount]], body, keys=[origin, to])
 
     def final(self) -> list[Plan]:
         return [read_plan(self.accounts, final=True)]
 
     def judge(self, txns: list[Txn]) -> txn_judges.Verdict:
-        return txn_judges.bank(txns, self.accounts, len(self.accounts) * self.initial)
+        return txn_judges.bank(txns, self.accounts, len(self.accounts) * self.initial).joined(txn_judges.states(txns))
 
 
 class Counter(Workload):
-    """Increments and reads of a few counters."""
+    """Increments of a few counters, some of two at once, and reads of them."""
     name = "counter"
 
-    def __init__(self, counters: int = 3) -> None:
+    def __init__(self, counters: int = 3, follower: float = 0.0) -> None:
         super().__init__()
-        self.counters = [f"counter{number}" for number in range(counters)]
+        self.counters, self.follower = [f"counter{number}" for number in range(counters)], follower
 
     def plan(self, chance: random.Random) -> Plan:
-        key = chance.choice(self.counters)
+        keys = chance.sample(self.counters, chance.choice((1, 2)))
         if chance.random() < 0.3:
-            return read_plan([key])
-        amount = chance.randint(1, 5)
-
-        def body() -> Body:
-            before = yield ("r", key)
-            yield ("w", key, str(int(before or 0) + amount))
-            return [["add", key, amount]]
-        return Plan([["add", key, amount]], body)
+            return read_plan(keys, follower=chance.random() < self.follower)
+        ops = [["add", key, chance.randint(1, 5)] for key in keys]
+        return Plan(ops, lambda: iter_body(*(tuple(op) for op in ops)))
 
     def final(self) -> list[Plan]:
         return [read_plan(self.counters, final=True)]
 
     def judge(self, txns: list[Txn]) -> txn_judges.Verdict:
-        return txn_judges.counter(txns)
+        return txn_judges.counter(txns).joined(txn_judges.sums(txns))
 
 
 class LongFork(Workload):
@@ -378,7 +404,7 @@ class LongFork(Workload):
         return read_plan(chance.sample(keys, len(keys)), follower=chance.random() < 0.3)
 
     def judge(self, txns: list[Txn]) -> txn_judges.Verdict:
-        return txn_judges.long_fork(txns)
+        return txn_judges.long_fork(txns).joined(txn_judges.states(txns))
 
 
 class WriteSkew(Workload):
@@ -399,10 +425,10 @@ class WriteSkew(Workload):
             if not any(seen):
                 yield ("w", mine, mark)
             return None
-        return Plan([["w", mine, mark]], body)
+        return Plan([["w", mine, mark]], body, keys=keys)
 
     def judge(self, txns: list[Txn]) -> txn_judges.Verdict:
-        return txn_judges.write_skew(txns)
+        return txn_judges.write_skew(txns).joined(txn_judges.states(txns))
 
 
 class Phantom(Workload):

@@ -103,6 +103,27 @@ class AttemptTest(unittest.TestCase):
             self.assertEqual(txn.ops[0][0], "add")  # what may have happened is told
         self.assertEqual(self.outcome(Broken(at_commit=txn_workloads.Aborted()))[0], FAIL)
 
+    def test_what_is_tried_again_is_one_transaction(self):
+        class Stubborn(Broken):
+            tries = 0
+
+            def again(self):
+                self.tries += 1
+                if self.tries == 3:
+                    self.at_commit = None
+
+            def commit(self):
+                return (*super().commit()[:1], {"commit_ts": self.tries})
+        client = Stubborn(at_commit=txn_workloads.Again())
+        outcome, txn = self.outcome(client)
+        self.assertEqual((outcome, client.tries, client.aborted, txn.commit_ts), (OK, 3, 0, 3))
+        self.assertTrue(all(kind == "add" for kind, _, _ in txn.ops), "what was done at earlier tries is told")
+        self.assertLessEqual(len(txn.ops), 2)
+        client = Broken(at_read=txn_workloads.Again())
+        client.again = lambda: setattr(client, "at_read", txn_workloads.Aborted())
+        self.assertEqual(self.outcome(client)[0], FAIL)
+        self.assertEqual(client.aborted, 1)
+
     def test_threads_with_real_clients_replace_processes_of_unknown_outcome(self):
         lock, database = threading.Lock(), Database("ser", 1)
 

@@ -250,8 +250,15 @@ class Cluster:
         return {item.id: by_address[item.rpc_address] for item in listed}
 
     def leader_of(self, shard, node):
-        """The node that leads a shard, as `node` knows it."""
-        return self.node_ids()[node.admin.ShardShow(pb.ShardShowRequest(shard=shard), timeout=5).shard.leader]
+        """The node that leads a shard, as `node` knows it; in the middle of an election it may know none."""
+        found = []
+
+        def known():
+            leader = node.admin.ShardShow(pb.ShardShowRequest(shard=shard), timeout=5).shard.leader
+            found[:] = [leader] if leader else []
+            return found
+        wait(known, 30, f"a leader of shard {shard}")
+        return self.node_ids()[found[0]]
 
 
 def put_request(keyspace, key, value, **more):
