@@ -37,6 +37,7 @@ static enum load_kind load_choose(struct load *load) {
     const char *operation = load->config.operation;
     if (strcmp(operation, "put") == 0) { return LOAD_PUT; }
     if (strcmp(operation, "get") == 0) { return LOAD_GET; }
+    if (strcmp(operation, "put2") == 0) { return LOAD_PUT2; }
     if (strcmp(operation, "put10") == 0) { return LOAD_PUT10; }
     if (strcmp(operation, "get10") == 0) { return LOAD_GET10; }
     return prng_chance(&load->prng, load->config.read_percent, 100) ? LOAD_GET : LOAD_PUT;
@@ -55,12 +56,25 @@ static bool load_next_preload(struct load *load, struct load_operation *out) {
     return true;
 }
 
+// Two keys, as far apart as can be: of two shards, where there are any.
+static void load_next_pair(struct load *load, struct load_operation *out) {
+    const uint32_t half = load->config.key_count / 2;
+    const uint32_t first = (uint32_t)prng_below(&load->prng, half);
+    out->key_count = 2;
+    load_set_key(out, 0, first);
+    load_set_key(out, 1, first + half);
+}
+
 // Keys of one operation are neighbours: distinct, and mostly of one shard, as a transaction's are.
 bool load_next(struct load *load, struct load_operation *out) {
     out->value = slice_make(load->value, load->config.value_size);
     if (atomic_load(&load->preloading)) { return load_next_preload(load, out); }
     if (atomic_load(&load->stopping)) { return false; }
     out->kind = load_choose(load);
+    if (out->kind == LOAD_PUT2) {
+        load_next_pair(load, out);
+        return true;
+    }
     out->key_count = out->kind == LOAD_PUT10 || out->kind == LOAD_GET10 ? LOAD_OPS_MAX : 1;
     uint32_t last = load->config.key_count - out->key_count;
     uint32_t first = (uint32_t)prng_below(&load->prng, (uint64_t)last + 1);
@@ -158,7 +172,7 @@ static void load_run(struct load *load) {
 static const char load_usage[] =
     "usage: load --address HOST:PORT[,HOST:PORT...] [options]\n"
     "  --target lightcone|echo|etcd     what listens there (lightcone)\n"
-    "  --op put|get|mixed|put10|get10   (put)\n"
+    "  --op put|get|mixed|put2|put10|get10   (put)\n"
     "  --mode batch|unary               how liblightcone sends (batch)\n"
     "  --outstanding N                  operations in flight (64)\n"
     "  --keys N  --value-size N         (100000, 128)\n"
@@ -268,7 +282,7 @@ static bool load_arguments(int argc, char **argv, struct load_config *config) {
         {"via-gateway", no_argument, NULL, OPTION_VIA_GATEWAY},
         {NULL, 0, NULL, 0}};
     static const char *const targets[] = {"lightcone", "echo", "etcd", NULL};
-    static const char *const operations[] = {"put", "get", "mixed", "put10", "get10", NULL};
+    static const char *const operations[] = {"put", "get", "mixed", "put2", "put10", "get10", NULL};
     static const char *const modes[] = {"batch", "unary", NULL};
     int option = 0;
     while ((option = getopt_long(argc, argv, "", options, NULL)) != -1) {
