@@ -268,7 +268,7 @@ class Background:
             self.thread = threading.Thread(target=self.run, args=(command,))
 
     def run(self, command):
-        done = subprocess.run(command, capture_output=True, text=True, timeout=600, check=True)
+        done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
         self.result = json.loads(done.stdout.strip().splitlines()[-1])
 
     def __enter__(self):

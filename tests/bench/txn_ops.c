@@ -75,14 +75,19 @@ static uint32_t choose_shard(struct txn_load *load) {
     return shard;
 }
 
+static uint32_t choose_key(struct txn_load *load, uint32_t place, uint32_t shard) {
+    const struct txn_plan *plan = load->config.plan;
+    if (plan->hot) { return place * (load->config.key_count / plan->key_count); }
+    return plan->zipf ? zipf_key(load) : key_of_shard(load, shard);
+}
+
 // Uniform keys lie in different shards.
 static void choose_keys(struct txn_load *load, struct txn_slot *slot) {
-    const struct txn_plan *plan = load->config.plan;
     const uint32_t shards = load->config.shards;
     uint32_t shard = choose_shard(load);
-    for (uint32_t i = 0; i < plan->key_count; i++) {
+    for (uint32_t i = 0; i < load->config.plan->key_count; i++) {
         do {
-            slot->keys[i] = plan->hot ? 0 : plan->zipf ? zipf_key(load) : key_of_shard(load, shard);
+            slot->keys[i] = choose_key(load, i, shard);
         } while (is_taken(slot, i, slot->keys[i]));
         if (shards > 1) {
             shard = (shard + 1 + (uint32_t)prng_below(&load->prng, shards - 1)) % shards;
