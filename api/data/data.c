@@ -11,6 +11,7 @@ enum {
     DATA_ENCODED_SIZE_MAX = 2 * RPC_MESSAGE_SIZE_MAX,
     DATA_KEYS_SIZE_MAX = 4 * RPC_MESSAGE_SIZE_MAX,
 };
+static const uint64_t DATA_TRANSACT_BYTES_MAX = UINT64_C(256) << 20;
 static const uint64_t DATA_DEADLINE_NS = UINT64_C(10000000000);
 
 static void data_on_burst_end(void *ctx) {
@@ -23,6 +24,9 @@ struct data *data_create(const struct data_config *config) {
     self->config = *config;
     if (self->config.commit_size_max == 0) { self->config.commit_size_max = SHARD_COMMIT_SIZE_MAX; }
     if (self->config.items_max == 0) { self->config.items_max = DATA_ITEMS_MAX; }
+    if (self->config.transact_bytes_max == 0) {
+        self->config.transact_bytes_max = DATA_TRANSACT_BYTES_MAX;
+    }
     if (self->config.stream_items_max == 0) {
         self->config.stream_items_max = DATA_STREAM_ITEMS_MAX;
     }
@@ -34,6 +38,7 @@ struct data *data_create(const struct data_config *config) {
     data__unary_register(self);
     data__batch_register(self);
     data__scan_register(self);
+    data__transact_register(self);
     rpc_set_burst_end(self->config.server, data_on_burst_end, self);
     return self;
 }

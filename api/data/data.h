@@ -25,9 +25,10 @@ struct data_config {
     struct hlc_clock *hlc;
     const struct env *env;
     struct node_id self;
-    uint64_t commit_size_max;   // encoded bytes of one commit; 0 = SHARD_COMMIT_SIZE_MAX
-    uint32_t items_max;         // requests in flight of all Batch streams; 0 = 16384
-    uint32_t stream_items_max;  // of one Batch stream; 0 = 4096, at most 16384
+    uint64_t commit_size_max;     // encoded bytes of one commit; 0 = SHARD_COMMIT_SIZE_MAX
+    uint32_t items_max;           // requests in flight of all Batch streams; 0 = 16384
+    uint32_t stream_items_max;    // of one Batch stream; 0 = 4096, at most 16384
+    uint64_t transact_bytes_max;  // kept for all interactive transactions; 0 = 256 MiB
 };
 
 // Registers the methods with the server, before it starts.

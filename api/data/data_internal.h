@@ -47,10 +47,11 @@ struct data_scratch {
     uint32_t condition_capacity;
     struct command_span *reads;
     uint32_t read_capacity;
-    struct slice *keys;    // COMMAND_READ_KEYS_MAX
-    struct buf full_keys;  // user keys behind their prefix
-    struct buf encoded;    // the commands of the message
-    struct buf merges;     // operations of the commit at hand
+    struct slice *keys;        // COMMAND_READ_KEYS_MAX
+    struct buf full_keys;      // user keys behind their prefix
+    struct buf encoded;        // the commands of the message
+    struct buf merges;         // operations of the commit at hand
+    uint32_t operation_count;  // of data__decode_operations
     struct directory *directory;
     uint64_t commit_size_max;
 };
@@ -101,6 +102,57 @@ NODISCARD enum status data__decode_scan(struct data_scratch *scratch, struct sli
                                         struct data_scan_request *out,
                                         struct data_refusal *refusal);
 
+// Field 1 of TransactWrite (mutations) or TransactCommit (conditions): as many as
+// scratch->operation_count says, with full keys, in scratch->mutations or scratch->conditions.
+NODISCARD enum status data__decode_operations(struct data_scratch *scratch, uint32_t keyspace,
+                                              struct slice message, bool mutations,
+                                              struct data_refusal *refusal);
+
+// --- Transact ---
+
+// By field number of TransactRequest and, with some gaps, of TransactResponse.
+enum data_transact_kind {
+    DATA_TRANSACT_NONE,
+    DATA_TRANSACT_BEGIN,
+    DATA_TRANSACT_GET,
+    DATA_TRANSACT_SCAN,
+    DATA_TRANSACT_WRITE,
+    DATA_TRANSACT_COMMIT,
+    DATA_TRANSACT_ROLLBACK,
+    DATA_TRANSACT_KIND_COUNT
+};
+
+// One request of a transaction. Get: keys, full, are in scratch->keys; write and commit: operations
+// as data__decode_operations leaves them; slices lie in scratch->full_keys.
+struct data_transact_request {
+    enum data_transact_kind kind;
+    // Begin.
+    uint32_t keyspace;
+    struct txn_id txn;
+    struct hlc_ts begin;
+    struct hlc_ts snapshot;
+    struct hlc_ts hlc;
+    // Get.
+    uint32_t key_count;
+    bool for_update;
+    // Scan.
+    struct slice start;
+    struct slice end;  // not empty
+    uint32_t limit;
+    bool reverse;
+};
+// decode_transact.c. `keyspace` is that of the transaction, 0 before it has begun: begin comes
+// first, and once.
+NODISCARD enum status data__decode_transact(struct data_scratch *scratch, uint32_t keyspace,
+                                            struct slice message, struct data_transact_request *out,
+                                            struct data_refusal *refusal);
+
+// decode.c: a refusal, and the span of what the writer appended to scratch->encoded since `at`.
+enum status data__too_many(struct data_refusal *refusal, const char *field, uint64_t limit);
+NODISCARD enum status data__span_since(const struct data_scratch *scratch, size_t at,
+                                       const struct codec_writer *w, struct data_span *out,
+                                       struct data_refusal *refusal);
+
 // decode_key.c: what all requests have in common.
 enum status data__garbage(struct data_refusal *refusal);
 enum status data__get_consistency(struct proto_reader *r, const struct proto_field *field,
@@ -129,6 +181,11 @@ bool data__is_success(const struct data_answer *answer);
 NODISCARD enum status data__encode(struct data *self, struct proto_writer *w,
                                    const struct data_answer *answer);
 struct rpc_error data__result_error(const struct data_answer *answer);
+// Field 1 of all answers. A certificate without method is left out.
+void data__put_header(struct data *self, struct proto_writer *w,
+                      const struct command_certificate *certificate);
+void data__put_read_row(struct proto_writer *w, uint32_t field, const struct command_row *row);
+void data__put_scan_row(struct proto_writer *w, uint32_t field, const struct command_row *row);
 struct data_page {
     uint64_t rows;
     bool more;
@@ -157,6 +214,7 @@ struct data {
     atomic_uint_fast64_t statuses;
     atomic_uint_fast64_t refused;
     atomic_uint_fast64_t messages;
+    atomic_uint_fast64_t transact_bytes;  // kept for transactions under way
 };
 
 struct data_scratch *data__scratch_take(struct data *self);
@@ -174,5 +232,6 @@ static inline uint64_t data__now(const struct data *self) {
 void data__unary_register(struct data *self);
 void data__batch_register(struct data *self);
 void data__scan_register(struct data *self);
+void data__transact_register(struct data *self);
 // batch.c: sends what gathered in this turn.
 void data__streams_flush(struct data *self);

@@ -34,8 +34,8 @@ static void data_put_certificate(struct data *self, struct proto_writer *w,
     proto_close(w, mark);
 }
 
-static void data_put_header(struct data *self, struct proto_writer *w,
-                            const struct command_certificate *certificate) {
+void data__put_header(struct data *self, struct proto_writer *w,
+                      const struct command_certificate *certificate) {
     struct hlc_ts now = hlc_peek(self->config.hlc, env_wall_us(self->config.env));
     size_t mark = proto_open(w, 1, DATA_HEADER_HINT);
     proto_put_fixed64(w, 1, now.v);
@@ -44,20 +44,24 @@ static void data_put_header(struct data *self, struct proto_writer *w,
     proto_close(w, mark);
 }
 
+void data__put_read_row(struct proto_writer *w, uint32_t field, const struct command_row *row) {
+    size_t mark = proto_open(w, field, row->value.size + DATA_ROW_OVERHEAD);
+    proto_put_uint(w, 1, row->found ? 1 : 0);
+    proto_put_bytes(w, 2, row->value);
+    proto_put_fixed64(w, 3, row->version.v);
+    proto_close(w, mark);
+}
+
 static enum status data_encode_read(struct data *self, struct proto_writer *w,
                                     const struct session_result *result) {
     struct codec_reader r;
     struct command_row row;
     codec_reader_init(&r, result->payload);
-    data_put_header(self, w, &result->certificate);
+    data__put_header(self, w, &result->certificate);
     while (codec_remaining(&r) > 0) {
         enum status st = command_read_row_decode(&r, &row);
         if (st != STATUS_OK) { return st; }
-        size_t mark = proto_open(w, 2, row.value.size + DATA_ROW_OVERHEAD);
-        proto_put_uint(w, 1, row.found ? 1 : 0);
-        proto_put_bytes(w, 2, row.value);
-        proto_put_fixed64(w, 3, row.version.v);
-        proto_close(w, mark);
+        data__put_read_row(w, 2, &row);
     }
     return w->status;
 }
@@ -83,14 +87,14 @@ static enum status data_put_outcome(struct proto_writer *w, struct slice payload
 
 static enum status data_encode_commit(struct data *self, struct proto_writer *w,
                                       const struct data_answer *answer) {
-    data_put_header(self, w, &answer->result->certificate);
+    data__put_header(self, w, &answer->result->certificate);
     proto_put_bytes(w, 2, slice_make(answer->txn.v, sizeof(answer->txn.v)));
     return data_put_outcome(w, answer->result->payload, 3);
 }
 
 static enum status data_encode_txn_status(struct data *self, struct proto_writer *w,
                                           const struct data_answer *answer) {
-    data_put_header(self, w, &answer->result->certificate);
+    data__put_header(self, w, &answer->result->certificate);
     if (answer->result->status == STATUS_NOT_FOUND) {
         // One byte says that it is prepared (txn/session).
         if (answer->result->payload.size > 0) { proto_put_uint(w, 6, 1); }
@@ -148,9 +152,9 @@ struct rpc_error data__result_error(const struct data_answer *answer) {
 
 // --- Pages of a scan ---
 
-static void data_put_scan_row(struct proto_writer *w, const struct command_row *row) {
+void data__put_scan_row(struct proto_writer *w, uint32_t field, const struct command_row *row) {
     ASSERT(row->key.size >= SHARD_KEYSPACE_PREFIX_SIZE);
-    size_t mark = proto_open(w, 2, row->key.size + row->value.size + DATA_ROW_OVERHEAD);
+    size_t mark = proto_open(w, field, row->key.size + row->value.size + DATA_ROW_OVERHEAD);
     proto_put_bytes(w, 1,
                     slice_make(row->key.data + SHARD_KEYSPACE_PREFIX_SIZE,
                                row->key.size - SHARD_KEYSPACE_PREFIX_SIZE));
@@ -167,13 +171,13 @@ enum status data__encode_page(struct data *self, struct proto_writer *w,
     struct command_row row;
     *out = (struct data_page){0};
     codec_reader_init(&r, result->payload);
-    data_put_header(self, w, &result->certificate);
+    data__put_header(self, w, &result->certificate);
     for (;;) {
         enum status st = command_scan_row_decode(&r, &row, &out->more, &out->resume);
         if (st != STATUS_OK) { return st; }
         if (!row.found) { break; }
         if (row.key.size < SHARD_KEYSPACE_PREFIX_SIZE) { return STATUS_CORRUPT; }
-        data_put_scan_row(w, &row);
+        data__put_scan_row(w, 2, &row);
         out->rows++;
     }
     ASSERT(out->rows <= left);

@@ -337,6 +337,7 @@ void gateway__txn_start(struct gateway *self, struct session_call *call) {
         return;
     }
     txn->call = call;
+    txn->begin = call->begin;
     txn->deadline_ns = call->deadline_ns;
     call->id = GATEWAY_ID_TXN | txn->place;
     begin_by_split(txn, st, &err);

@@ -77,6 +77,9 @@ struct session_call {
     // Encoded command_commit / command_read / command_scan / id / catalogue command /
     // command_prepare / resolutions, checked before (command_*_check).
     struct slice payload;
+    // COMMIT over several shards: when its first try began, which decides who waits for whom; zero
+    // = now. Not above the clock.
+    struct hlc_ts begin;
     uint64_t deadline_ns;  // monotonic
     void (*done)(struct session_call *self, const struct session_result *result);
     uint64_t id;  // private

@@ -46,6 +46,7 @@ struct gateway {
     atomic_uint started;
     atomic_uint cancelled;
     atomic_uint applied;
+    atomic_uint_fast64_t begin;  // of the last commit
     atomic_uint border;
     atomic_uint fail_kind;
     atomic_int fail_status;
@@ -271,12 +272,13 @@ static enum status fake_aborted(struct gateway *self) {
     return STATUS_ABORTED_RETRY;
 }
 
-static enum status fake_commit(struct gateway *self, struct slice payload) {
+static enum status fake_commit(struct gateway *self, struct slice payload, uint64_t begin) {
     struct command_commit_reader reader;
     enum status st = command_commit_open(&reader, payload);
     ASSERT(st == STATUS_OK);
     const struct fake_txn *known = fake_txn_find(self, reader.txn);
     struct command_outcome outcome;
+    atomic_store(&self->begin, begin);
     if (known != NULL) {
         outcome = known->outcome;
     } else if (!fake_reads_stand(self, payload)) {
@@ -432,7 +434,7 @@ static void fake_answer(struct gateway *self, struct session_call *call) {
     enum status st = STATUS_NOT_SUPPORTED;
     if (call->kind == COMMAND_READ) { st = fake_read(self, call->payload); }
     if (call->kind == COMMAND_SCAN) { st = fake_scan(self, call->payload); }
-    if (call->kind == COMMAND_COMMIT) { st = fake_commit(self, call->payload); }
+    if (call->kind == COMMAND_COMMIT) { st = fake_commit(self, call->payload, call->begin.v); }
     if (call->kind == COMMAND_TXN_STATUS) { st = fake_txn_status(self, call->payload); }
     if (call->kind == COMMAND_RESOLVE) { st = fake_settle(self, call->payload); }
     result = (struct session_result){
@@ -562,7 +564,8 @@ static void fake_serve(struct fake_node *self, uint32_t items_max, size_t stream
                                .hlc = &self->hlc,
                                .env = &self->env,
                                .self = {1},
-                               .items_max = items_max};
+                               .items_max = items_max,
+                               .transact_bytes_max = FAKE_TRANSACT_BYTES_MAX};
     self->data = data_create(&data);
     struct directory_entry entry = {FAKE_KEYSPACE, SLICE_LITERAL("test")};
     data_set_directory(self->data, directory_create(&entry, 1));
@@ -654,6 +657,10 @@ uint32_t fake_node_cancelled(const struct fake_node *self) {
 
 uint32_t fake_node_applied(const struct fake_node *self) {
     return atomic_load(&self->session.applied);
+}
+
+uint64_t fake_node_begin(const struct fake_node *self) {
+    return atomic_load(&self->session.begin);
 }
 
 void fake_node_border(struct fake_node *self, uint32_t rows) {

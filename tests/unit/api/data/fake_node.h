@@ -15,7 +15,11 @@
 
 #include <stdatomic.h>
 
-enum { FAKE_KEYSPACE = 7, FAKE_FAILURES_MAX = 1000000 };
+enum {
+    FAKE_KEYSPACE = 7,
+    FAKE_FAILURES_MAX = 1000000,
+    FAKE_TRANSACT_BYTES_MAX = 1 << 20,  // of all transactions of the node
+};
 
 struct fake_node;
 
@@ -39,6 +43,8 @@ uint32_t fake_node_started(const struct fake_node *self);
 uint32_t fake_node_cancelled(const struct fake_node *self);
 // Commits that changed something.
 uint32_t fake_node_applied(const struct fake_node *self);
+// When the first try of the last commit began, as the gateway was told.
+uint64_t fake_node_begin(const struct fake_node *self);
 // Pages end after this many rows although more follow; 0 = no such border.
 void fake_node_border(struct fake_node *self, uint32_t rows);
 // What MapGet tells as the address of the leader; its own at first.
