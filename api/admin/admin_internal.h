@@ -22,6 +22,7 @@ struct admin_call {
     uint64_t keyspace_id;
     struct catalog_place_shard place;
     uint64_t version;  // of the shard's entry in the catalogue when it was asked for
+    void *progress;    // of a call that works in portions, in the call's arena
     // Waiting for the catalogue: asked at the end of each turn, answered at the deadline at the
     // latest.
     bool (*is_ready)(struct admin_call *call);
@@ -99,6 +100,8 @@ Lightcone__V1__TxnDriven *admin__txn_driven(struct admin_call *call,
                                             const struct gateway_view *view);
 // False when the request was for another node: it has failed.
 bool admin__txn_is_asked_here(struct admin_call *call, uint32_t node);
+// admin_why.c
+void admin__txn_why(struct admin_call *call);
 // admin_place.c
 void admin__shard_place(struct admin_call *call);
 void admin__shard_cancel(struct admin_call *call);

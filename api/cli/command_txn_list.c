@@ -215,8 +215,8 @@ const struct cli_command commands_txn_list = {
     .operands = "",
     .summary = "what is prepared, oldest first, and who waits for it",
     .details = "A line for each shard on which a transaction is prepared and not yet resolved.\n"
-               "Under load there are always some, milliseconds old; one of seconds is stuck:\n"
-               "DRIVEN BY is the node that coordinates or\n"
+               "Under load there are always some, milliseconds old; one of seconds is stuck,\n"
+               "and `txn why` tells by what. DRIVEN BY is the node that coordinates or\n"
                "recovers it, \"-\" when no node that answers does.",
     .examples = "  lightcone txn list\n"
                 "  lightcone txn list --node 2 --format json\n",

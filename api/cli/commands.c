@@ -83,6 +83,7 @@ const struct cli_command *const commands_all[] = {
     &commands_kv_checksum,
     &commands_kv_verify,
     &commands_txn_list,
+    &commands_txn_why,
     &commands_txn_status,
     &commands_bench,
     &commands_completion_bash,

@@ -126,7 +126,7 @@ json_t *txn_show_driven_json(const Lightcone__V1__TxnDriven *driven) {
 
 // --- Holders
 
-static json_t *waiter_json(const Lightcone__V1__TxnWaiter *waiter) {
+json_t *txn_show_waiter_json(const Lightcone__V1__TxnWaiter *waiter) {
     char id[TXN_SHOW_ID_SIZE];
     json_t *object = json_object();
     cli_json_string(object, "txn_id",
@@ -173,7 +173,7 @@ json_t *txn_show_holder_json(const struct txn_show_names *names, uint32_t node,
     (void)json_object_set_new(object, "locks", locks);
     cli_json_u64(object, "waiter_count", holder->waiter_count);
     for (size_t i = 0; i < holder->n_waiters; i++) {
-        (void)json_array_append_new(waiters, waiter_json(holder->waiters[i]));
+        (void)json_array_append_new(waiters, txn_show_waiter_json(holder->waiters[i]));
     }
     (void)json_object_set_new(object, "waiters", waiters);
     return object;

@@ -32,6 +32,7 @@ void txn_show_driver(const Lightcone__V1__TxnDriven *driven, struct buf *out);
 
 // {"keyspace", "key"}
 json_t *txn_show_key_json(const struct txn_show_names *names, ProtobufCBinaryData key);
+json_t *txn_show_waiter_json(const Lightcone__V1__TxnWaiter *waiter);
 json_t *txn_show_holder_json(const struct txn_show_names *names, uint32_t node,
                              const Lightcone__V1__TxnHolder *holder);
 json_t *txn_show_driven_json(const Lightcone__V1__TxnDriven *driven);

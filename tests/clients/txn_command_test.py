@@ -116,6 +116,77 @@ class TxnCommandTest(unittest.TestCase):
         self.assertEqual(waiting.result().result, pb.COMMIT_RESULT_COMMITTED)
         wait(lambda: self.json("txn", "list")["prepared_count"] == 0, 30, "an end of it")
 
+    def test_why_it_is_stuck(self):
+        stuck = Stuck(self.cluster)
+        stuck.begin()
+        witness, txn, waiter = stuck.witness.rpc, stuck.txn.hex(), os.urandom(16)
+        waiting = stuck.write(waiter)
+        wait(lambda: self.json("txn", "why", txn, address=witness)["holders"][0]["waiters"], 10, "a waiter")
+        told = self.json("txn", "why", txn, address=witness)
+        self.assertEqual((told["txn_id"], told["state"], told["outcome"]), (txn, "prepared", None))
+        parts = {part["shard"]: part for part in told["participants"]}
+        self.assertEqual(set(parts), {stuck.shard.id, stuck.other.id})
+        self.assertEqual((parts[stuck.shard.id]["state"], parts[stuck.shard.id]["leader"]),
+                         ("prepared", stuck.ids[stuck.witness]))
+        self.assertIn(parts[stuck.other.id]["state"], ("no answer", "no leader"))
+        self.assertEqual(parts[stuck.other.id]["anchor"]["keyspace"], "one")
+        holder = told["holders"][0]
+        self.assertEqual([item["txn_id"] for item in holder["waiters"]], [waiter.hex()])
+        self.assertGreater(holder["waiters"][0]["waited_us"], 0)
+        self.assertTrue(all(item["recovering"] for item in told["driven"]))  # its gateway is dead
+        shown = self.cli("txn", "why", txn, address=witness).stdout
+        self.assertIn("Prepared on 1 of 2 shards", shown)
+        self.assertIn("nobody can tell whether it prepared there", shown)
+        self.assertIn("1 request waits for it", shown)
+        self.assertIn(waiter.hex(), shown)
+        blocked = self.json("txn", "why", waiter.hex(), address=witness)
+        self.assertEqual((blocked["state"], blocked["participants"]), ("waiting", []))
+        self.assertEqual([(item["holder"], item["shard"]) for item in blocked["waits"]], [(txn, stuck.shard.id)])
+        self.assertIn(f"It waits on shard {stuck.shard.id} for {txn}", self.cli("txn", "why", waiter.hex(), address=witness).stdout)
+        stuck.end()
+        self.assertEqual(waiting.result().result, pb.COMMIT_RESULT_COMMITTED)
+        # The other half was never prepared, or it was: one outcome on both in any case.
+        def ended():
+            parts = self.json("txn", "why", txn)["participants"]
+            return len(parts) == 2 and len({part["state"] for part in parts}) == 1 and parts[0]["state"] != "prepared"
+        wait(ended, 30, "an end of it")
+
+    def test_how_transactions_ended(self):
+        self.cluster.create("t", shards=SHARDS)
+        data = self.cluster.nodes[0].data_service
+        first, last = [shard.start[4:] + b"\x01k" for shard in Cluster.shards("t", self.cluster.nodes[0])][::SHARDS - 1]
+
+        def commit(*mutations, **more):
+            txn = os.urandom(16)
+            answer = data.Commit(pb.CommitRequest(keyspace="t", txn_id=txn, mutations=mutations, **more), timeout=10)
+            return txn.hex(), answer
+        two, answer = commit(put(first, b"1"), put(last, b"1"))
+
+        def resolved():
+            parts = self.json("txn", "why", two)["participants"]
+            return len(parts) == 2 and all(part["state"] == "committed" for part in parts)
+        wait(resolved, 10, "commits on both shards")
+        told = self.json("txn", "why", two)
+        self.assertEqual((told["state"], told["outcome"]["status"]), ("committed", "COMMITTED"))
+        self.assertEqual(told["outcome"]["timestamp"], str(answer.timestamp))
+        self.assertEqual({part["commit"] for part in told["participants"]}, {str(answer.timestamp)})
+        self.assertEqual(max(int(part["prepared"]) for part in told["participants"]), answer.timestamp)
+        self.assertIn("Committed at", self.cli("txn", "why", two).stdout)
+        one, answer = commit(put(first, b"2"))
+        told = self.json("txn", "why", one)
+        self.assertEqual((told["state"], told["outcome"]["timestamp"]), ("committed", str(answer.timestamp)))
+        refused, answer = commit(put(first, b"3"), put(last, b"3"), conditions=[pb.Condition(key=last, value_equals=b"0")])
+        self.assertEqual(answer.result, pb.COMMIT_RESULT_CONDITION_FAILED)
+        told = self.json("txn", "why", refused)
+        self.assertEqual((told["state"], told["outcome"]["status"]), ("aborted", "CONDITION_FAILED"))
+        self.assertIn("CONDITION_FAILED", self.cli("txn", "why", refused).stdout)
+        for bad in ("12", "0" * 32, "x" * 32, two + "00"):
+            self.assertIn("transaction id", self.cli("txn", "why", bad, code=USAGE).stderr)
+        self.cli("txn", "why", code=USAGE)
+        unknown = self.cli("txn", "why", os.urandom(16).hex(), code=FAILED)
+        self.assertIn("no node that answers knows this transaction", unknown.stderr)
+        self.assertEqual(unknown.stdout, "")
+
     def test_a_long_list_is_cut(self):
         stuck = Stuck(self.cluster)
         stuck.silent.pause()

@@ -65,6 +65,17 @@ void apply_set_kept(struct apply *self, uint64_t kept_us);
 // What a shard's record says of a transaction: state NONE when there is none. For inspection.
 enum command_txn_state apply_txn_state(struct apply *self, struct shard_id shard,
                                        struct txn_id txn);
+// The same with all that the record says. The shard is one of which something was applied.
+struct apply_txn_view {
+    enum command_txn_state state;
+    struct txn_attempt attempt;
+    struct hlc_ts begin;
+    struct hlc_ts prepared;  // zero = it never was
+    struct hlc_ts commit;    // COMMITTED
+    bool forgotten;
+};
+void apply_txn_look(struct apply *self, struct shard_id shard, struct txn_id txn,
+                    struct apply_txn_view *out);
 // Looks at up to `count_max` outcomes, on from where the last call stopped, and removes those too
 // old to count. Never decides anything: an old outcome counts as absent whether removed or not.
 // Returns how many were removed. For idle moments; outcomes only pile up when nobody calls it.

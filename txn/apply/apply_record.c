@@ -169,10 +169,30 @@ void apply__locks_load(struct apply *self, struct apply_shard *shard) {
     engine_cursor_destroy(cursor);
 }
 
-enum command_txn_state apply_txn_state(struct apply *self, struct shard_id id, struct txn_id txn) {
+void apply_txn_look(struct apply *self, struct shard_id id, struct txn_id txn,
+                    struct apply_txn_view *out) {
     struct apply_shard *shard = apply__shard(self, id);
+    const struct lock_holder *holder = lock_table_find(shard->locks, txn);
+    *out = (struct apply_txn_view){.state = COMMAND_TXN_NONE};
+    if (holder != NULL) {
+        *out = (struct apply_txn_view){.state = COMMAND_TXN_PREPARED,
+                                       .attempt = holder->attempt,
+                                       .begin = holder->begin,
+                                       .prepared = holder->prepared};
+        return;
+    }
     struct apply_record record;
-    if (lock_table_find(shard->locks, txn) != NULL) { return COMMAND_TXN_PREPARED; }
-    const enum status st = apply__record_find(self, shard, txn, shard->timestamp, &record);
-    return st == STATUS_OK ? record.state : COMMAND_TXN_NONE;
+    if (apply__record_find(self, shard, txn, shard->timestamp, &record) != STATUS_OK) { return; }
+    *out = (struct apply_txn_view){.state = record.state,
+                                   .attempt = record.attempt,
+                                   .begin = record.begin,
+                                   .prepared = record.prepared,
+                                   .commit = record.commit,
+                                   .forgotten = record.forgotten};
+}
+
+enum command_txn_state apply_txn_state(struct apply *self, struct shard_id id, struct txn_id txn) {
+    struct apply_txn_view view;
+    apply_txn_look(self, id, txn, &view);
+    return view.state;
 }

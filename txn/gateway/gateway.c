@@ -212,8 +212,14 @@ static bool visit_txn(const struct gateway_txn *txn,
                                       .phase = txn->coordinator.phase,
                                       .attempts = txn->attempts,
                                       .participant_count = txn->coordinator.count,
-                                      .participants = txn->participants};
+                                      .participants = txn->participants,
+                                      .txn_private = txn};
     return visit(ctx, &view);
+}
+
+struct slice gateway_view_anchor(const struct gateway_view *view, uint32_t i) {
+    ASSERT(i < view->participant_count);
+    return view->waiting ? SLICE_EMPTY : view->txn_private->members[i].anchor;
 }
 
 void gateway_each(const struct gateway *self,

@@ -15,6 +15,7 @@
 #include "txn/session/session.h"
 
 struct gateway;
+struct gateway_txn;
 
 enum { GATEWAY_TEXT_SIZE = 400 };
 
@@ -85,7 +86,10 @@ struct gateway_view {
     uint32_t attempts;
     uint32_t participant_count;
     const struct coordinator_participant *participants;  // the gateway's; the home first
+    const struct gateway_txn *txn_private;
 };
+// The anchor of a participant; empty while it waits for the next attempt.
+struct slice gateway_view_anchor(const struct gateway_view *view, uint32_t i);
 // Those that have begun an attempt, in no order; stops when visit returns false. visit must change
 // nothing.
 void gateway_each(const struct gateway *self,

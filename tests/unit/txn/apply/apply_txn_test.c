@@ -220,6 +220,37 @@ static void test_apply_prepare_shows_nothing_and_its_commit_everything(void **st
     assert_int_equal(outcome.request_hash, 3);
 }
 
+// Goal: whoever looks is told the attempt and its timestamps while it is prepared, when it ended,
+// and that it was forgotten; of what never was, nothing.
+static void test_apply_look_follows_the_record(void **state) {
+    (void)state;
+    struct apply_txn_view view;
+    const struct shard_id shard = {1};
+    apply_txn_look(f.apply, shard, fixture_id(101), &view);
+    assert_int_equal(view.state, COMMAND_TXN_NONE);
+    const uint64_t p = prepare(&one, OPS(PUT("a", "1"))).timestamp.v;
+    apply_txn_look(f.apply, shard, fixture_id(101), &view);
+    assert_int_equal(view.state, COMMAND_TXN_PREPARED);
+    assert_int_equal(view.attempt.number, one.number);
+    assert_int_equal(view.begin.v, one.begin);
+    assert_int_equal(view.prepared.v, p);
+    f.clock.v += 100;
+    (void)COMMIT_AT(&one, p + 50);
+    apply_txn_look(f.apply, shard, fixture_id(101), &view);
+    assert_int_equal(view.state, COMMAND_TXN_COMMITTED);
+    assert_int_equal(view.prepared.v, p);
+    assert_int_equal(view.commit.v, p + 50);
+    assert_false(view.forgotten);
+    (void)FORGET(&one);
+    end();
+    apply_txn_look(f.apply, shard, fixture_id(101), &view);
+    assert_true(view.forgotten);
+    (void)PROBE(&two);
+    apply_txn_look(f.apply, shard, fixture_id(102), &view);
+    assert_int_equal(view.state, COMMAND_TXN_ABORTED);
+    assert_int_equal(view.prepared.v, 0);
+}
+
 static void test_apply_prepare_survives_a_restart(void **state) {
     (void)state;
     assert_prepared(prepare(&one, OPS(PUT("a", "1"), DELETE_RANGE("m", "p"))));
@@ -570,6 +601,7 @@ static void test_apply_prepare_keeps_no_record_of_garbage(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         CASE(test_apply_prepare_shows_nothing_and_its_commit_everything),
+        CASE(test_apply_look_follows_the_record),
         CASE(test_apply_prepare_survives_a_restart),
         CASE(test_apply_prepare_again_is_told_the_same),
         CASE(test_apply_prepare_refuses_what_is_locked),
