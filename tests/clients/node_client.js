@@ -1,13 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
-// node_client.js - the Data service through @grpc/grpc-js: unary calls, a scan and the batch stream.
+// node_client.js - the Data service through @grpc/grpc-js: unary calls, a scan, the batch stream, an
+// interactive transaction, and the example of one (docs/examples/transact.js, which lies beside this file when it is run).
 // usage: PROTO_DIR=... ADDRESSES=host:port,... node --test node_client.js   (the keyspace `n` must exist)
 'use strict';
 const test = require('node:test');
 const assert = require('node:assert');
 const crypto = require('node:crypto');
+const { execFile } = require('node:child_process');
 const path = require('node:path');
+const { promisify } = require('node:util');
 const grpc = require('@grpc/grpc-js');
 const loader = require('@grpc/proto-loader');
+const { Transaction, transfer } = require('./transact.js');
 
 const [protoDir, addresses] = [process.env.PROTO_DIR, process.env.ADDRESSES.split(',')];
 const definition = loader.loadSync(path.join(protoDir, 'lightcone.proto'), { longs: String, enums: String, oneofs: true });
@@ -70,4 +74,44 @@ test('the batch stream answers every tag', async () => {
   }
   await done;
   assert.strictEqual(seen.size, 100);
+});
+
+const value = async (key) => (await call(0, 'Read', { keyspace: 'n', keys: [Buffer.from(key)] })).rows[0].value.toString();
+
+test('an interactive transaction reads its own writes and is refused when others were first', async () => {
+  await put(0, 'interactive', 'before');
+  const txn = new Transaction(clients[0], 'n', deadline());
+  const { txnId, begin } = await txn.begin();
+  assert.strictEqual(txnId.length, 16);
+  assert.deepStrictEqual(await txn.get('interactive', 'nowhere'), ['before', null]);
+  await txn.put('interactive', 'mine');
+  await txn.put('\u007fanother', 'mine');
+  assert.deepStrictEqual(await txn.get('interactive'), ['mine']);
+  const { scanned } = await txn.ask({ scan: { start: Buffer.from('interactive') } });
+  assert.deepStrictEqual(scanned.filter((row) => row.value.toString() === 'mine').map((row) => row.key.toString()), ['interactive', '\u007fanother']);
+  await put(clients.length - 1, 'interactive', 'theirs');
+  await assert.rejects(txn.commit(), (error) => {
+    assert.strictEqual(error.detail.status, 'ABORTED_RETRY');
+    assert.strictEqual(error.detail.retryable, true);
+    assert.strictEqual(error.detail.key.toString(), 'interactive');
+    return true;
+  });
+  txn.close();
+  const again = new Transaction(clients[0], 'n', deadline(), { txnId, begin });
+  assert.deepStrictEqual(await again.begin(), { txnId, begin });
+  assert.deepStrictEqual(await again.get('interactive'), ['theirs']);
+  await again.put('interactive', 'mine');
+  assert.strictEqual((await again.commit()).result, 'COMMIT_RESULT_COMMITTED');
+  again.close();
+  assert.strictEqual(await value('interactive'), 'mine');
+});
+
+test('the example moves money, many at once', async () => {
+  await put(0, 'source', '100');
+  await put(0, '\u007ftarget', '0');
+  await Promise.all(Array.from({ length: 8 }, (_, i) => transfer(clients[i % clients.length], 'n', 'source', '\u007ftarget', 10n)));
+  const program = [path.join(__dirname, 'transact.js'), addresses[0], 'n', 'source', '\u007ftarget', '10'];
+  const { stdout } = await promisify(execFile)(process.execPath, program);
+  assert.match(stdout, /^transferred by [0-9a-f]{32} at /);
+  assert.deepStrictEqual([await value('source'), await value('\u007ftarget')], ['10', '90']);
 });
