@@ -3,7 +3,8 @@
 
 A client keeps to one gateway until that fails it, then it goes to the next. It reads at one snapshot (all keys at once in
 a strong read, or one by one: the first strong, the others at its timestamp) and keeps its writes until the commit, which
-carries what was read: as reads at the snapshot, or as conditions on versions. Readers that accept the past ask any node,
+carries what was read: as reads at the snapshot, or as conditions on versions; or it is an interactive stream
+(txn_stream.py). Readers that accept the past ask any node,
 `any`, `bounded`, `at` or `session`; such a read, and one that grew over several calls, is told as stale.
 
 A commit that got no answer, or UNKNOWN_OUTCOME, is in doubt: it is sent again under its id, or settled (TxnStatus), or left
@@ -22,6 +23,7 @@ import grpc
 from cluster import channel
 from stubs import pb, rpc
 from txn_history import FAIL, INFO, OK
+from txn_stream import Stream
 from txn_workloads import Aborted, Again, key_bytes
 from workloads import BUGS, reason
 
@@ -30,6 +32,7 @@ READ_DEADLINE = 8     # with all its repeats, at whatever gateway
 COMMIT_DEADLINE = 5
 SETTLE_DEADLINE = 3
 TRIES = 12            # of one transaction
+STREAMS = 0.3         # of all transactions that do not read the past
 STALENESS_US = (50_000, 300_000, 2_000_000)
 HLC_SHIFT = 12        # of microseconds
 STRONG = (pb.CONSISTENCY_STRONG, pb.CONSISTENCY_STRONG, pb.CONSISTENCY_STRICT, pb.CONSISTENCY_STRONG_READ_INDEX)
@@ -59,12 +62,17 @@ class Shared:
 
     def note(self, error, what):
         """The reason of a failed call; what no nemesis excuses becomes a fault."""
-        status = reason(error)
+        return self._count(reason(error), error.code().name.lower(), f"{what}: {error.details()}")
+
+    def note_detail(self, detail, what):
+        return self._count(detail.status, "", f"{what}: {detail.message}")
+
+    def _count(self, status, code, text):
         with self.lock:
-            name = status or error.code().name.lower()
+            name = status or code
             self.reasons[name] = self.reasons.get(name, 0) + 1
             if status in BUGS and not (self.clocks_differ and status == "CLOCK_AHEAD"):
-                self.faults.append(f"{what}: {status}: {error.details()}")
+                self.faults.append(f"{status}: {text}")
         return status
 
     def fault(self, text):
@@ -78,6 +86,8 @@ class Client:
         self.gateway = number % len(shared.data)
 
     def begin(self, read_only, follower, token):
+        if not follower and self.chance.random() < STREAMS:
+            return Stream(self, read_only, token or 0)
         return Transaction(self, read_only, follower, token or 0)
 
     def move_on(self):
@@ -114,6 +124,17 @@ class Client:
                 return (OK, answer.timestamp) if committed else (FAIL, 0)
             time.sleep(0.05)
         return INFO, 0
+
+    def resolve(self, txn_id, key, deadline, meta):
+        """What becomes of a commit in doubt: half of the time it stays unknown."""
+        outcome, ts = INFO, 0
+        if self.chance.random() < 0.5:
+            outcome, ts = self.settle(txn_id, key, deadline)
+        if outcome == INFO:
+            return INFO, meta
+        with self.shared.lock:
+            self.shared.settled[outcome] += 1
+        return outcome, {**meta, "settled": True, **({"commit_ts": ts, "token": ts} if outcome == OK else {})}
 
 
 class Transaction:
@@ -263,15 +284,8 @@ class Transaction:
         request = self._request()
         answer = self._send(request)
         meta = {"txn": self.txn_id.hex(), "home": self._home(request).hex()}
-        if answer is None:  # in doubt
-            outcome, ts = INFO, 0
-            if self.chance.random() < 0.5:
-                outcome, ts = self.client.settle(self.txn_id, self._home(request), SETTLE_DEADLINE)
-            if outcome == INFO:
-                return INFO, meta
-            with self.client.shared.lock:
-                self.client.shared.settled[outcome] += 1
-            return outcome, {**meta, "settled": True, **({"commit_ts": ts, "token": ts} if outcome == OK else {})}
+        if answer is None:
+            return self.client.resolve(self.txn_id, self._home(request), SETTLE_DEADLINE, meta)
         if answer.result == pb.COMMIT_RESULT_CONDITION_FAILED:
             if not request.conditions:
                 self.client.shared.fault(f"a condition failed, and there was none: {request} was answered by {answer}")
