@@ -6,7 +6,9 @@
 // of the shard can take up from any point.
 //
 // CANCEL is an intent, too: the members that were there before the operation. So it may cross the
-// operation's next step in flight, and the worst that follows is a step more.
+// operation's next step in flight, and the worst that follows is a step more. Given again after it
+// crossed the change of the voters, it makes the voters there are the targets: whatever is waited
+// for, two orders to cancel end it.
 //
 // LIMIT: the members of SHARD_CATALOG itself are fixed at the founding of the cluster.
 #include "controlplane/catalog/catalog_internal.h"
@@ -245,6 +247,18 @@ enum status catalog__apply_place(struct catalog *self, const struct catalog_plac
 
 // --- CANCEL -------------------------------------------------------------------------------------
 
+// A cancel crossed the change of the voters: those that the operation brought vote. What is left of
+// the former ones is no group to go back to, and those that went may be gone for good, so waiting
+// for them could last for ever. The shard stays with the voters that it has.
+static bool has_entered(const struct shard_descriptor *shard) {
+    for (uint32_t i = 0; i < shard->replica_count; i++) {
+        const struct shard_replica *replica = &shard->replicas[i];
+        const bool came = replica->incarnation > shard->targets_epoch;
+        if (came && replica->role == SHARD_VOTER) { return true; }
+    }
+    return false;
+}
+
 enum status catalog__apply_cancel(struct catalog *self, const struct catalog_cancel_shard *command,
                                   struct err *err) {
     const struct shard_descriptor *shard = NULL;
@@ -253,22 +267,23 @@ enum status catalog__apply_cancel(struct catalog *self, const struct catalog_can
     if (shard->target_count == 0) {
         return err_set(err, STATUS_FAILED_PRECONDITION, "shard: no operation is under way");
     }
+    const bool entered = has_entered(shard);
     struct catalog_place_shard back = {.shard = command->shard};
     uint32_t voters = 0;
     for (uint32_t i = 0; i < shard->replica_count; i++) {
         const struct shard_replica *replica = &shard->replicas[i];
-        if (replica->incarnation > shard->targets_epoch) { continue; }
+        const bool voter = replica->role == SHARD_VOTER;
+        if (replica->incarnation > shard->targets_epoch && !voter) { continue; }
         back.targets[back.target_count++] = (struct shard_target){replica->node, replica->role};
-        voters += replica->role == SHARD_VOTER;
+        voters += voter;
     }
-    // Once voters went, what is left of the former members is no group to go back to.
     if (shard_descriptor_is_joint(shard) || voters % 2 == 0) {
         return err_set(err, STATUS_FAILED_PRECONDITION,
                        "shard: too late to cancel, the voters are changing already");
     }
     if (same_targets(shard, &back)) { return STATUS_OK; }
     struct shard_descriptor changed = *shard;
-    set_targets(&changed, &back, shard->targets_epoch);
+    set_targets(&changed, &back, entered ? shard->config_epoch : shard->targets_epoch);
     replace_shard(self, &changed);
     return STATUS_OK;
 }

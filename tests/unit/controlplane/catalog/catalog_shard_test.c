@@ -293,6 +293,50 @@ static void test_catalog_cancel_too_late(void **state) {
     assert_non_null(strstr(answer.detail, "too late to cancel"));
 }
 
+// Goal: an operation that a cancel crossed, so that it waits for a node that is gone for good, can
+// be cancelled again: the shard stays with the voters that it has, never with fewer.
+static void test_catalog_cancel_after_the_voters_changed(void **state) {
+    struct catalog *catalog = *state;
+    struct catalog_place_shard place = place_move(catalog, 2);
+    struct catalog_report_shard report = report_same(catalog, 4);
+    uint32_t added = place.targets[2].node.v;
+    uint32_t gone = report.replicas[2].node.v;
+    assert_int_equal(kit_place(catalog, &place).status, STATUS_OK);
+    assert_int_equal(kit_cancel(catalog, SHARD).status, STATUS_OK);  // crosses the next report
+    report.replica_count = 2;
+    report_add(&report, added, SHARD_VOTER, 2);
+    assert_int_equal(kit_report(catalog, &report).status, STATUS_OK);
+    assert_non_null(shard_descriptor_target(shard_of(catalog), (struct node_id){gone}));
+    assert_int_equal(kit_cancel(catalog, SHARD).status, STATUS_OK);
+    assert_true(shard_descriptor_is_reached(shard_of(catalog)));
+    assert_int_equal(shard_of(catalog)->target_count, 3);
+    // What the operation brought as a learner meanwhile goes again.
+    report.config_epoch = 5;
+    report_add(&report, gone, SHARD_LEARNER, 5);
+    assert_int_equal(kit_report(catalog, &report).status, STATUS_OK);
+    assert_int_equal(kit_cancel(catalog, SHARD).status, STATUS_OK);
+    assert_null(shard_descriptor_target(shard_of(catalog), (struct node_id){gone}));
+    report.config_epoch = 6;
+    report.replica_count = 3;
+    assert_int_equal(kit_report(catalog, &report).status, STATUS_OK);
+    assert_int_equal(shard_of(catalog)->target_count, 0);
+}
+
+// Goal: of the voters of before, those that stay are not wanted alone.
+static void test_catalog_cancel_keeps_the_number_of_voters(void **state) {
+    struct catalog *catalog = *state;
+    struct catalog_place_shard place = place_move(catalog, 2);
+    struct catalog_report_shard report = report_same(catalog, 4);
+    assert_int_equal(kit_place(catalog, &place).status, STATUS_OK);
+    assert_int_equal(kit_cancel(catalog, SHARD).status, STATUS_OK);
+    report.replica_count = 1;
+    report_add(&report, place.targets[2].node.v, SHARD_VOTER, 2);
+    report_add(&report, place.targets[1].node.v, SHARD_VOTER, 3);
+    assert_int_equal(kit_report(catalog, &report).status, STATUS_OK);
+    assert_int_equal(kit_cancel(catalog, SHARD).status, STATUS_OK);
+    assert_int_equal(shard_of(catalog)->target_count, 3);
+}
+
 // Goal: nodes that are gone for good are no targets, drained ones no new targets.
 static void test_catalog_place_refuses_nodes_that_left(void **state) {
     (void)state;
@@ -369,6 +413,10 @@ int main(void) {
         cmocka_unit_test_setup_teardown(test_catalog_cancel_drops_what_the_operation_added, setup,
                                         teardown),
         cmocka_unit_test_setup_teardown(test_catalog_cancel_too_late, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_catalog_cancel_after_the_voters_changed, setup,
+                                        teardown),
+        cmocka_unit_test_setup_teardown(test_catalog_cancel_keeps_the_number_of_voters, setup,
+                                        teardown),
         cmocka_unit_test(test_catalog_place_refuses_nodes_that_left),
         cmocka_unit_test_setup_teardown(test_catalog_shard_commands_survive_noise, setup, teardown),
     };
