@@ -102,6 +102,8 @@ Lightcone__V1__TxnDriven *admin__txn_driven(struct admin_call *call,
 bool admin__txn_is_asked_here(struct admin_call *call, uint32_t node);
 // admin_why.c
 void admin__txn_why(struct admin_call *call);
+// admin_history.c
+void admin__key_history(struct admin_call *call);
 // admin_place.c
 void admin__shard_place(struct admin_call *call);
 void admin__shard_cancel(struct admin_call *call);

@@ -72,6 +72,7 @@ extern const struct cli_command commands_kv_verify;
 extern const struct cli_command commands_txn_list;
 extern const struct cli_command commands_txn_why;
 extern const struct cli_command commands_txn_status;
+extern const struct cli_command commands_history;
 extern const struct cli_command commands_bench;
 extern const struct cli_command commands_completion_bash;
 extern const struct cli_command commands_help;

@@ -145,7 +145,9 @@ static bool lc_ends_with(const char *text, const char *end) {
 
 static bool lc_only_reads(const char *method) {
     return lc_ends_with(method, "List") || lc_ends_with(method, "Show") ||
-           lc_ends_with(method, "Status") || lc_ends_with(method, "Get");
+           lc_ends_with(method, "Status") || lc_ends_with(method, "Get") ||
+           lc_ends_with(method, "History") || lc_ends_with(method, "Why") ||
+           lc_ends_with(method, "Trace");
 }
 
 // The call's path is filled in here.

@@ -16,6 +16,11 @@ def put(key, value):
     return pb.Mutation(put=pb.Put(key=key, value=value))
 
 
+def escaped(key):
+    """As the command takes keys."""
+    return "".join("\\x%02x" % byte for byte in key)
+
+
 class Stuck:
     """A transaction that stays prepared on one shard: its gateway is killed, and the node that alone has the other
     shard hangs, so that nobody can tell whether it prepared there.
@@ -210,6 +215,79 @@ class TxnCommandTest(unittest.TestCase):
         stuck.silent.resume()
         for future in futures:
             self.assertEqual(future.result().result, pb.COMMIT_RESULT_COMMITTED)
+
+    # --- what was
+
+    def test_the_history_of_a_key(self):
+        self.cluster.create("t", shards=SHARDS)
+        data = self.cluster.nodes[1].data_service
+        first, last = [shard.start[4:] + b"\x01k" for shard in Cluster.shards("t", self.cluster.nodes[0])][::SHARDS - 1]
+
+        def commit(*mutations):
+            answer = data.Commit(pb.CommitRequest(keyspace="t", mutations=mutations), timeout=10)
+            self.assertEqual(answer.result, pb.COMMIT_RESULT_COMMITTED)
+            return answer.timestamp
+        name = escaped(last)
+        self.assertEqual(self.json("history", "t", name)["versions"], [])
+        self.assertIn("never written", self.cli("history", "t", name).stdout)
+        stamps = [commit(put(last, b"one")), commit(put(first, b"x"), put(last, b"two")),
+                  commit(pb.Mutation(delete=pb.Delete(key=last))),
+                  commit(pb.Mutation(delete=pb.Delete(key=first)), put(last, b"\xff" * 1000))]
+        for node in self.cluster.nodes:
+            told = self.json("history", "t", name, address=node.rpc)
+            self.assertEqual([item["timestamp"] for item in told["versions"]], [str(stamp) for stamp in reversed(stamps)])
+            self.assertEqual([item["kind"] for item in told["versions"]], ["put", "delete", "put", "put"])
+            self.assertIn(told["header"]["certificate"]["method"], ("lease", "read_index"))
+            self.assertGreaterEqual(int(told["header"]["certificate"]["timestamp"]), stamps[-1])
+        newest, deleted, two, one = told["versions"]
+        self.assertEqual((newest["size"], newest["value_base64"][:4]), (1000, "////"))
+        self.assertNotIn("value", deleted)
+        self.assertEqual((one["value"], two["value"]), ("one", "two"))
+        self.assertEqual((one["prepared"], deleted["prepared"]), (one["timestamp"], deleted["timestamp"]))
+        for item in (newest, two):  # of two shards: prepared here at or before it committed
+            self.assertLessEqual(int(item["prepared"]), int(item["timestamp"]))
+        # The larger of both prepare timestamps is that of the commit.
+        other = self.json("history", "t", escaped(first))["versions"]
+        self.assertEqual([item["kind"] for item in other], ["delete", "put"])
+        for here, there in zip((newest, two), other):
+            self.assertEqual(here["timestamp"], there["timestamp"])
+            self.assertEqual(max(int(here["prepared"]), int(there["prepared"])), int(here["timestamp"]))
+        cut = self.json("history", "t", name, "--limit", "3")
+        self.assertEqual((len(cut["versions"]), cut["more"]), (3, True))
+        shown = self.cli("history", "t", name, "--limit", "3")
+        self.assertIn("--limit shows more", shown.stderr)
+        self.assertEqual(len(shown.stdout.splitlines()), 4)
+
+    def test_the_history_of_typed_values(self):
+        self.cluster.create("t", shards=2)
+        data = self.cluster.nodes[0].data_service
+
+        def merge(key, **what):
+            mutation = pb.Mutation(merge=pb.Merge(key=key, **what))
+            data.Commit(pb.CommitRequest(keyspace="t", mutations=[mutation]), timeout=10)
+
+        def history(key):
+            return [(item["kind"], item.get("value")) for item in self.json("history", "t", key)["versions"]]
+        for amount in (5, -2):
+            merge(b"counter", type=pb.MERGE_TYPE_COUNTER, amount=amount)
+        self.assertEqual(history("counter"), [("counter", "3"), ("counter", "5")])
+        for element in (b"b", b"a"):
+            merge(b"set", type=pb.MERGE_TYPE_SET, element=element)
+        self.assertEqual([kind for kind, _ in history("set")], ["set", "set"])
+        self.assertIn("{a, b}", self.cli("history", "t", "set").stdout)
+        merge(b"register", type=pb.MERGE_TYPE_REGISTER, element=b"r")
+        self.assertEqual(history("register"), [("register", "r")])
+
+    def test_a_history_of_nothing(self):
+        self.cluster.create("t", shards=2)
+        done = self.cli("history", "absent", "k", code=FAILED)
+        self.assertIn("no such keyspace", done.stderr)
+        self.assertEqual(done.stdout, "")
+        for bad in (["history", "t"], ["history", "t", "k", "--limit", "0"], ["history", "t", "k", "--limit", "1001"],
+                    ["history", "t", "\\xzz"], ["history", "t", "k", "more"]):
+            self.cli(*bad, code=USAGE)
+        self.cli("history", "t", "k" * 4097, code=FAILED)
+        self.cli("history", "t", "", code=FAILED)
 
 
 if __name__ == "__main__":

@@ -237,6 +237,7 @@ enum command_kind {
     COMMAND_CATALOG,     // payload: a catalogue command, for SHARD_CATALOG only
     COMMAND_PREPARE,     // payload: command_prepare; answered by a command_txn_answer
     COMMAND_RESOLVE,     // payload: resolutions; answered by one command_txn_answer each
+    COMMAND_VERSIONS,    // payload: command_versions; answered by rows of versions
     COMMAND_KIND_COUNT
 };
 

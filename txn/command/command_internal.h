@@ -17,3 +17,7 @@ struct slice command__get_key(struct codec_reader *r);
 uint8_t command__get_enum(struct codec_reader *r, uint8_t first, uint8_t count);
 // 0 or 1; anything else fails the reader.
 bool command__get_bool(struct codec_reader *r);
+
+// The snapshot at the head of every read; a decoded one passes command_snapshot_check.
+void command__snapshot_encode(struct codec_writer *w, const struct command_snapshot *self);
+void command__snapshot_decode(struct codec_reader *r, struct command_snapshot *out);

@@ -59,7 +59,7 @@ enum status command_snapshot_check(const struct command_snapshot *self, struct e
     return staleness_check(self, err);
 }
 
-static void snapshot_encode(struct codec_writer *w, const struct command_snapshot *self) {
+void command__snapshot_encode(struct codec_writer *w, const struct command_snapshot *self) {
     codec_put_u8(w, READ_FORMAT);
     codec_put_u8(w, (uint8_t)self->consistency);
     codec_put_u8(w, (uint8_t)((self->at_least.v != 0 ? SNAPSHOT_AT_LEAST : 0) |
@@ -80,7 +80,7 @@ static uint64_t snapshot_field(struct codec_reader *r, uint8_t fields, uint8_t f
     return value;
 }
 
-static void snapshot_decode(struct codec_reader *r, struct command_snapshot *out) {
+void command__snapshot_decode(struct codec_reader *r, struct command_snapshot *out) {
     (void)command__get_enum(r, READ_FORMAT, READ_FORMAT + 1);
     struct command_snapshot snapshot = {0};
     snapshot.consistency =
@@ -99,7 +99,7 @@ static void snapshot_decode(struct codec_reader *r, struct command_snapshot *out
 enum status command_snapshot_peek(struct slice encoded, struct command_snapshot *out) {
     struct codec_reader r;
     codec_reader_init(&r, encoded);
-    snapshot_decode(&r, out);
+    command__snapshot_decode(&r, out);
     return r.status;
 }
 
@@ -120,7 +120,7 @@ enum status command_read_check(const struct command_read *self, struct err *err)
 }
 
 void command_read_encode(struct codec_writer *w, const struct command_read *self) {
-    snapshot_encode(w, &self->snapshot);
+    command__snapshot_encode(w, &self->snapshot);
     codec_put_varint(w, self->key_count);
     for (uint32_t i = 0; i < self->key_count; i++) {
         codec_put_slice(w, self->keys[i]);
@@ -131,7 +131,7 @@ enum status command_read_open(struct command_read_reader *self, struct slice enc
     *self = (struct command_read_reader){0};
     struct codec_reader *r = &self->reader;
     codec_reader_init(r, encoded);
-    snapshot_decode(r, &self->snapshot);
+    command__snapshot_decode(r, &self->snapshot);
     const uint64_t count = codec_get_count(r, 1);
     if (count == 0 || count > COMMAND_READ_KEYS_MAX) { codec_fail(r); }
     if (r->status != STATUS_OK) { return r->status; }
@@ -170,7 +170,7 @@ enum status command_scan_check(const struct command_scan *self, struct err *err)
 }
 
 void command_scan_encode(struct codec_writer *w, const struct command_scan *self) {
-    snapshot_encode(w, &self->snapshot);
+    command__snapshot_encode(w, &self->snapshot);
     codec_put_u8(
         w, (uint8_t)((self->reverse ? SCAN_REVERSE : 0) | (self->keys_only ? SCAN_KEYS_ONLY : 0)));
     codec_put_varint(w, self->row_limit);
@@ -182,7 +182,7 @@ enum status command_scan_decode(struct slice encoded, struct command_scan *out) 
     struct codec_reader r;
     codec_reader_init(&r, encoded);
     struct command_scan scan = {0};
-    snapshot_decode(&r, &scan.snapshot);
+    command__snapshot_decode(&r, &scan.snapshot);
     const uint8_t flags = command__get_enum(&r, 0, SCAN_FLAGS + 1);
     scan.reverse = (flags & SCAN_REVERSE) != 0;
     scan.keys_only = (flags & SCAN_KEYS_ONLY) != 0;

@@ -85,7 +85,10 @@ static bool may_be_many(const struct gateway *self, const struct session_call *c
 
 static bool needs_coordination(const struct session_call *call) {
     if (call->kind == COMMAND_COMMIT) { return true; }
-    if (call->kind != COMMAND_READ && call->kind != COMMAND_SCAN) { return false; }
+    if (call->kind != COMMAND_READ && call->kind != COMMAND_SCAN &&
+        call->kind != COMMAND_VERSIONS) {
+        return false;
+    }
     struct command_snapshot snapshot;
     return command_snapshot_peek(call->payload, &snapshot) == STATUS_OK &&
            command_consistency_is_strong(snapshot.consistency);

@@ -75,7 +75,7 @@ struct session_call {
     // only the end of a delete_range lies there. Empty = key.
     struct slice key_high;
     // Encoded command_commit / command_read / command_scan / id / catalogue command /
-    // command_prepare / resolutions, checked before (command_*_check).
+    // command_prepare / resolutions / command_versions, checked before (command_*_check).
     struct slice payload;
     // COMMIT over several shards: when its first try began, which decides who waits for whom; zero
     // = now. Not above the clock.

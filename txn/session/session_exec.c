@@ -74,7 +74,8 @@ const struct lock_table *session__locks(const struct session_exec *self) {
 }
 
 static bool only_reads(enum command_kind kind) {
-    return kind == COMMAND_READ || kind == COMMAND_SCAN || kind == COMMAND_TXN_STATUS;
+    return kind == COMMAND_READ || kind == COMMAND_SCAN || kind == COMMAND_TXN_STATUS ||
+           kind == COMMAND_VERSIONS;
 }
 
 bool session__exec_again(struct session_exec *self, struct command_response *out) {

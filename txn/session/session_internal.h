@@ -191,6 +191,12 @@ NODISCARD enum status session__read_rows(struct session_exec *self,
 NODISCARD enum status session__scan_rows(struct session_exec *self,
                                          const struct shard_descriptor *descriptor,
                                          const char **out_detail);
+// session_versions.c
+NODISCARD enum status session__version_rows(struct session_exec *self,
+                                            const struct shard_descriptor *descriptor,
+                                            const char **out_detail);
+bool session__versions_blocked(const struct session_exec *self, const struct lock_table *locks,
+                               struct hlc_ts limit, struct lock_conflict *out);
 // True when a prepared write at or below `limit` lies on what the read or scan wants.
 bool session__read_blocked(struct session_exec *self, const struct shard_descriptor *descriptor,
                            struct hlc_ts limit, struct lock_conflict *out);

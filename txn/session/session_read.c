@@ -112,6 +112,8 @@ static enum status read_execute(struct session_exec *self,
         st = session__read_rows(self, descriptor, out_detail);
     } else if (self->kind == COMMAND_SCAN) {
         st = session__scan_rows(self, descriptor, out_detail);
+    } else if (self->kind == COMMAND_VERSIONS) {
+        st = session__version_rows(self, descriptor, out_detail);
     } else {
         ASSERT(self->kind == COMMAND_TXN_STATUS);
         st = txn_status_rows(self);

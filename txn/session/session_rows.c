@@ -227,6 +227,9 @@ bool session__read_blocked(struct session_exec *self, const struct shard_descrip
     const struct lock_table *locks = session__locks(self);
     if (locks == NULL || hlc_before(limit, lock_table_min_prepared(locks))) { return false; }
     if (self->kind == COMMAND_READ) { return keys_blocked(self, locks, limit, out); }
+    if (self->kind == COMMAND_VERSIONS) {
+        return session__versions_blocked(self, locks, limit, out);
+    }
     struct command_scan scan;
     struct mvcc_scan part;
     uint8_t next[SHARD_KEYSPACE_PREFIX_SIZE];

@@ -5,6 +5,7 @@
 
 #include "dataplane/base/assert.h"
 #include "dataplane/base/mem.h"
+#include "txn/command/command_versions.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -386,6 +387,15 @@ void world_read(struct world_node *node, struct world_call *call, struct slice k
     read.key_count = 1;
     read.keys = &key;
     command_read_encode(&w, &read);
+    call->call.key = key;
+    start(node, call);
+}
+
+void world_versions(struct world_node *node, struct world_call *call, struct slice key,
+                    uint32_t limit) {
+    struct codec_writer w = prepare(node, call, COMMAND_VERSIONS, DEADLINE_MS);
+    const struct command_versions versions = {.key = key, .limit = limit, .value_size_max = 5};
+    command_versions_encode(&w, &versions);
     call->call.key = key;
     start(node, call);
 }

@@ -101,6 +101,9 @@ void world_create_key(struct world_node *node, struct world_call *call, uint64_t
                       struct slice key, uint64_t ms);
 void world_read(struct world_node *node, struct world_call *call, struct slice key,
                 const struct command_read *options);
+// All versions of the key, up to `limit`, five bytes of each value.
+void world_versions(struct world_node *node, struct world_call *call, struct slice key,
+                    uint32_t limit);
 void world_scan(struct world_node *node, struct world_call *call, const struct command_scan *scan);
 // One part of a transaction over two shards: the put of one key.
 struct world_part {
