@@ -280,7 +280,7 @@ static void lc_free(struct lc_client *self) {
     shard_map_destroy(self->map);
     mem_free(self->requests);
     mem_free(self->keyspaces);
-    mem_free(self->rows);
+    mem_free(self->rows.items);
     (void)pthread_cond_destroy(&self->idle);
     (void)pthread_mutex_destroy(&self->mu);
     mem_free(self);

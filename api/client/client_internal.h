@@ -141,6 +141,12 @@ struct lc_node {
     uint32_t failures;      // in a row
 };
 
+// The rows of one answer.
+struct lc_rows {
+    struct lc_row *items;
+    uint32_t capacity;
+};
+
 struct lc_keyspace_entry {
     uint32_t id;
     char name[128];
@@ -185,8 +191,7 @@ struct lc_client {
     struct buf message;  // being encoded
     struct lc_stats stats;
     // The client's thread only.
-    struct lc_row *rows;
-    uint32_t row_capacity;
+    struct lc_rows rows;
 };
 
 // Starts a batch of a call; must succeed, for only our bugs make it fail.
@@ -248,6 +253,10 @@ void lc__request_end_status(struct lc_request *request, enum status st, const ch
 // Attempts that are due, and deadlines; returns when to look again. Without the mutex.
 uint64_t lc__timers_run(struct lc_client *self);
 
+// Whether it promises luck to send the same again.
+bool lc__may_retry(enum status st);
+// How long to wait before the attempt behind this many. Mutex held.
+uint64_t lc__retry_delay(struct lc_client *self, uint32_t attempts, uint32_t after_ms);
 // What an answer says of clock and session. Mutex held.
 void lc__note_result(struct lc_client *self, const struct lc_result *result);
 
@@ -264,7 +273,7 @@ void lc__put_condition(struct proto_writer *w, uint32_t field,
                        const struct lc_condition *condition);
 bool lc__is_strong(enum lc_consistency consistency);
 
-// --- decode.c, on the client's thread ---
+// --- decode.c: pure; views into the message ---
 struct lc_error {
     enum status status;
     struct slice message;
@@ -277,14 +286,19 @@ struct lc_error {
 // The result of an error that ends a request.
 struct lc_result lc__result_of(const struct lc_error *error);
 // A response message of that kind into a zeroed result. CORRUPT.
-NODISCARD enum status lc__decode_response(struct lc_client *self, enum lc_kind kind,
+NODISCARD enum status lc__decode_response(struct lc_rows *rows, enum lc_kind kind,
                                           struct slice message, struct lc_result *out);
+// One more row of a read or a scan.
+NODISCARD enum status lc__add_row(struct lc_rows *rows, struct slice message, bool scan,
+                                  struct lc_result *out);
 NODISCARD enum status lc__decode_error(struct slice detail, struct lc_error *out);
 // From a gRPC status without a detail.
 enum status lc__status_of_code(grpc_status_code code);
 // The detail in trailing metadata, or the code and its text.
 void lc__error_of_call(const grpc_metadata_array *trailing, grpc_status_code code,
                        const grpc_slice *details, struct lc_error *out);
+// Whether the node itself said why: without a detail the status is the transport's.
+bool lc__was_told(const grpc_metadata_array *trailing);
 NODISCARD enum status lc__decode_header(struct slice message, struct lc_certificate *out,
                                         uint64_t *out_hlc, uint32_t *out_served_by);
 NODISCARD enum status lc__decode_row(struct slice message, bool scan, struct lc_row *out);
@@ -297,6 +311,19 @@ struct lc_node *lc__map_route(struct lc_client *self, struct slice key, uint64_t
 // The same for what any replica may answer; `turn` counts the attempts before.
 struct lc_node *lc__map_route_any(struct lc_client *self, struct slice key, uint32_t turn,
                                   uint64_t now_ns);
+
+// --- wait.c ---
+// Copies a result and all that it points to.
+void lc__reply_fill(struct lc_reply *out, const struct lc_result *result);
+// What became of a transaction; with `settle`, it has an outcome after that.
+struct lc_question {
+    uint32_t keyspace;
+    const uint8_t *txn;
+    struct slice key;
+    bool settle;
+};
+void lc__ask_wait(struct lc_client *self, const struct lc_question *question, uint32_t timeout_ms,
+                  struct lc_reply *out);
 
 // --- blocking.c: one call on the caller's thread ---
 struct lc_blocking {

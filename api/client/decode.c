@@ -81,15 +81,17 @@ enum status lc__decode_row(struct slice message, bool scan, struct lc_row *out) 
     return r.status;
 }
 
-static enum status lc_add_row(struct lc_client *self, struct slice message, struct lc_result *out) {
-    if (out->row_count == self->row_capacity) {
-        uint32_t wanted = self->row_capacity == 0 ? LC_ROWS_MIN : 2 * self->row_capacity;
-        struct lc_row *rows = mem_try_realloc(self->rows, wanted * sizeof(*rows));
-        if (rows == NULL) { return STATUS_RESOURCE_EXHAUSTED; }
-        self->rows = rows;
-        self->row_capacity = wanted;
+enum status lc__add_row(struct lc_rows *rows, struct slice message, bool scan,
+                        struct lc_result *out) {
+    if (out->row_count == rows->capacity) {
+        uint32_t wanted = rows->capacity == 0 ? LC_ROWS_MIN : 2 * rows->capacity;
+        struct lc_row *items = mem_try_realloc(rows->items, wanted * sizeof(*items));
+        if (items == NULL) { return STATUS_RESOURCE_EXHAUSTED; }
+        rows->items = items;
+        rows->capacity = wanted;
     }
-    return lc__decode_row(message, false, &self->rows[out->row_count++]);
+    out->rows = rows->items;
+    return lc__decode_row(message, scan, &rows->items[out->row_count++]);
 }
 
 static void lc_take_result(uint64_t kept, struct lc_result *out) {
@@ -111,12 +113,11 @@ static void lc_take_result(uint64_t kept, struct lc_result *out) {
 }
 
 // Field numbers 2 and up of the three responses.
-static enum status lc_decode_field(struct lc_client *self, enum lc_kind kind,
-                                   struct proto_reader *r, const struct proto_field *field,
-                                   struct lc_result *out) {
+static enum status lc_decode_field(struct lc_rows *rows, enum lc_kind kind, struct proto_reader *r,
+                                   const struct proto_field *field, struct lc_result *out) {
     if (kind == LC_KIND_READ) {
         if (field->number != 2) { return STATUS_OK; }
-        return lc_add_row(self, proto_get_bytes(r, field), out);
+        return lc__add_row(rows, proto_get_bytes(r, field), false, out);
     }
     if (field->number == 2 && kind == LC_KIND_TXN_STATUS) { out->known = proto_get_bool(r, field); }
     if (field->number == 2 && kind == LC_KIND_COMMIT) {
@@ -133,7 +134,7 @@ static enum status lc_decode_field(struct lc_client *self, enum lc_kind kind,
     return STATUS_OK;
 }
 
-enum status lc__decode_response(struct lc_client *self, enum lc_kind kind, struct slice message,
+enum status lc__decode_response(struct lc_rows *rows, enum lc_kind kind, struct slice message,
                                 struct lc_result *out) {
     struct proto_reader r;
     struct proto_field field;
@@ -144,10 +145,9 @@ enum status lc__decode_response(struct lc_client *self, enum lc_kind kind, struc
             st = lc__decode_header(proto_get_bytes(&r, &field), &out->certificate, &out->hlc,
                                    &out->served_by);
         } else {
-            st = lc_decode_field(self, kind, &r, &field, out);
+            st = lc_decode_field(rows, kind, &r, &field, out);
         }
     }
-    out->rows = self->rows;
     if (kind == LC_KIND_TXN_STATUS && !out->known) { out->outcome = LC_UNKNOWN; }
     return st == STATUS_OK ? r.status : st;
 }
@@ -249,4 +249,13 @@ void lc__error_of_call(const grpc_metadata_array *trailing, grpc_status_code cod
         }
     }
     *out = (struct lc_error){.status = lc__status_of_code(code), .message = lc__slice(details)};
+}
+
+bool lc__was_told(const grpc_metadata_array *trailing) {
+    bool told = false;
+    for (size_t i = 0; i < trailing->count; i++) {
+        told = told ||
+               slice_equal(lc__slice(&trailing->metadata[i].key), SLICE_LITERAL(LC_DETAIL_KEY));
+    }
+    return told;
 }

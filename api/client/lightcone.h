@@ -112,6 +112,8 @@ struct lc_result {
     // Reads: in the order of the keys.
     const struct lc_row *rows;
     uint32_t row_count;
+    bool more;            // lc_txn_scan: rows may follow,
+    struct slice resume;  // from here
 };
 
 typedef void (*lc_done_fn)(void *ctx, const struct lc_result *result);

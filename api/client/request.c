@@ -159,14 +159,13 @@ void lc__request_start(struct lc_request *request) {
     if (!(lc__is_own_thread(self) && self->in_event)) { lc__streams_flush(self); }
 }
 
-static bool lc_may_retry(const struct lc_request *request, enum status st) {
-    if (st == STATUS_ABORTED_RETRY && request->abort_is_final) { return false; }
+bool lc__may_retry(enum status st) {
     if (st == STATUS_UNKNOWN_OUTCOME || st == STATUS_CANCELLED) { return true; }
     return status_is_retryable(st) && st != STATUS_RESOURCE_EXHAUSTED && st != STATUS_CLOCK_AHEAD;
 }
 
 // Exponential with full jitter over the upper half; longer when the server asks for it.
-static uint64_t lc_retry_delay(struct lc_client *self, uint32_t attempts, uint32_t after_ms) {
+uint64_t lc__retry_delay(struct lc_client *self, uint32_t attempts, uint32_t after_ms) {
     uint32_t doublings = attempts < LC_RETRY_DOUBLINGS_MAX ? attempts : LC_RETRY_DOUBLINGS_MAX;
     uint64_t delay_ns = LC_RETRY_NS_MIN << doublings;
     if (after_ms * LC_MS > delay_ns) { delay_ns = after_ms * LC_MS; }
@@ -176,7 +175,7 @@ static uint64_t lc_retry_delay(struct lc_client *self, uint32_t attempts, uint32
 bool lc__attempt_ended(struct lc_request *request, enum status st, uint32_t retry_after_ms) {
     struct lc_client *self = request->client;
     uint64_t now_ns = lc__now_ns();
-    uint64_t at_ns = now_ns + lc_retry_delay(self, request->attempts, retry_after_ms);
+    uint64_t at_ns = now_ns + lc__retry_delay(self, request->attempts, retry_after_ms);
     ASSERT(request->state == LC_SENT && st != STATUS_OK);
     lc_unlink(request);
     request->unary = NULL;
@@ -184,7 +183,8 @@ bool lc__attempt_ended(struct lc_request *request, enum status st, uint32_t retr
     if (st == STATUS_UNKNOWN_OUTCOME) { request->maybe_applied = true; }
     // After an attempt without an answer only the transaction's fate ends the request early.
     bool open = request->kind == LC_KIND_COMMIT && request->maybe_applied;
-    if ((!open && !lc_may_retry(request, st)) || at_ns >= request->deadline_ns || self->closing) {
+    bool final = !lc__may_retry(st) || (st == STATUS_ABORTED_RETRY && request->abort_is_final);
+    if ((!open && final) || at_ns >= request->deadline_ns || self->closing) {
         heap_remove(&self->timers, &request->timer);
         return true;
     }

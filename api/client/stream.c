@@ -258,7 +258,7 @@ static void lc_reply_error(struct lc_client *self, struct lc_request *request,
 static void lc_reply_response(struct lc_client *self, struct lc_request *request,
                               struct slice message) {
     struct lc_result result = {.outcome = LC_COMMITTED, .status = STATUS_OK};
-    enum status st = lc__decode_response(self, request->kind, message, &result);
+    enum status st = lc__decode_response(&self->rows, request->kind, message, &result);
     (void)pthread_mutex_lock(&self->mu);
     lc__request_detach(request);
     lc__note_result(self, &result);

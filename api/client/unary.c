@@ -86,11 +86,7 @@ static void lc_unary_failed(struct lc_unary *unary, struct lc_request *request) 
     struct lc_error error;
     lc__error_of_call(&unary->trailing_metadata, unary->code, &unary->details, &error);
     // Without a detail the status is not the node's word: a commit may have arrived.
-    bool told = false;
-    for (size_t i = 0; i < unary->trailing_metadata.count; i++) {
-        told = told || slice_equal(lc__slice(&unary->trailing_metadata.metadata[i].key),
-                                   SLICE_LITERAL("lightcone-error-bin"));
-    }
+    bool told = lc__was_told(&unary->trailing_metadata);
     if (!told && request->kind == LC_KIND_COMMIT) { request->maybe_applied = true; }
     (void)pthread_mutex_lock(&self->mu);
     if (!told && request->node != NULL) { lc__node_failed(request->node, lc__now_ns()); }
@@ -106,7 +102,7 @@ static void lc_unary_answered(struct lc_unary *unary, struct lc_request *request
     struct lc_client *self = unary->client;
     struct lc_result result = {.outcome = LC_COMMITTED, .status = STATUS_OK};
     grpc_slice flat = lc__flat(unary->in);
-    enum status st = lc__decode_response(self, request->kind, lc__slice(&flat), &result);
+    enum status st = lc__decode_response(&self->rows, request->kind, lc__slice(&flat), &result);
     (void)pthread_mutex_lock(&self->mu);
     if (request->node != NULL) { request->node->failures = 0; }
     lc__note_result(self, &result);

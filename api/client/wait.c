@@ -21,9 +21,9 @@ static struct slice lc_keep(uint8_t **at, struct slice from) {
 }
 
 // One block: the rows, then every byte they point to.
-static void lc_reply_fill(struct lc_reply *out, const struct lc_result *result) {
+void lc__reply_fill(struct lc_reply *out, const struct lc_result *result) {
     size_t size = result->row_count * sizeof(struct lc_row) + result->message.size +
-                  result->field.size + result->conflict_key.size + 1;
+                  result->field.size + result->conflict_key.size + result->resume.size + 1;
     for (uint32_t i = 0; i < result->row_count; i++) {
         size += result->rows[i].key.size + result->rows[i].value.size;
     }
@@ -40,6 +40,7 @@ static void lc_reply_fill(struct lc_reply *out, const struct lc_result *result) 
     out->result.message = lc_keep(&at, result->message);
     out->result.field = lc_keep(&at, result->field);
     out->result.conflict_key = lc_keep(&at, result->conflict_key);
+    out->result.resume = lc_keep(&at, result->resume);
 }
 
 void lc_reply_free(struct lc_reply *self) {
@@ -49,7 +50,7 @@ void lc_reply_free(struct lc_reply *self) {
 
 static void lc_waiter_done(void *ctx, const struct lc_result *result) {
     struct lc_waiter *waiter = ctx;
-    lc_reply_fill(waiter->reply, result);
+    lc__reply_fill(waiter->reply, result);
     (void)pthread_mutex_lock(&waiter->mu);
     waiter->done = true;
     (void)pthread_cond_signal(&waiter->cond);
@@ -80,7 +81,7 @@ static enum status lc_waiter_end(struct lc_waiter *waiter, enum status started) 
         struct lc_result refused = {.outcome = LC_ABORTED,
                                     .status = started,
                                     .message = slice_from_string(status_text(started))};
-        lc_reply_fill(waiter->reply, &refused);
+        lc__reply_fill(waiter->reply, &refused);
     }
     (void)pthread_cond_destroy(&waiter->cond);
     (void)pthread_mutex_destroy(&waiter->mu);
@@ -113,6 +114,17 @@ enum status lc_txn_settle_wait(struct lc_client *self, uint32_t keyspace, const 
     struct lc_waiter waiter;
     struct lc_call call = lc_waiter_init(&waiter, self, 0, out);
     return lc_waiter_end(&waiter, lc_txn_settle(self, keyspace, txn, key, &call));
+}
+
+void lc__ask_wait(struct lc_client *self, const struct lc_question *question, uint32_t timeout_ms,
+                  struct lc_reply *out) {
+    struct lc_waiter waiter;
+    struct lc_call call = lc_waiter_init(&waiter, self, timeout_ms, out);
+    enum status st =
+        question->settle
+            ? lc_txn_settle(self, question->keyspace, question->txn, question->key, &call)
+            : lc_txn_status(self, question->keyspace, question->txn, question->key, &call);
+    (void)lc_waiter_end(&waiter, st);
 }
 
 enum status lc_get_wait(struct lc_client *self, uint32_t keyspace, struct slice key,

@@ -51,6 +51,7 @@ struct gateway {
     atomic_uint fail_kind;
     atomic_int fail_status;
     atomic_uint fail_count;
+    atomic_uint lose_count;
     atomic_bool pend;
     pthread_mutex_t mu;
     struct command_snapshot snapshot;         // guarded by mu
@@ -448,6 +449,10 @@ static void fake_answer(struct gateway *self, struct session_call *call) {
                         .closed = {self->clock - 1}},
         .payload = buf_slice(&self->out),
     };
+    if (call->kind == COMMAND_COMMIT && atomic_load(&self->lose_count) > 0) {
+        atomic_fetch_sub(&self->lose_count, 1);
+        result = (struct session_result){.status = STATUS_UNKNOWN_OUTCOME};
+    }
     call->done(call, &result);
 }
 
@@ -636,6 +641,10 @@ void fake_node_fail(struct fake_node *self, uint32_t kind, enum status status, u
     atomic_store(&self->session.fail_kind, kind);
     atomic_store(&self->session.fail_status, (int)status);
     atomic_store(&self->session.fail_count, count);
+}
+
+void fake_node_lose(struct fake_node *self, uint32_t count) {
+    atomic_store(&self->session.lose_count, count);
 }
 
 void fake_node_hold(struct fake_node *self, bool hold) {

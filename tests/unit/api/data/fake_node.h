@@ -18,7 +18,7 @@
 enum {
     FAKE_KEYSPACE = 7,
     FAKE_FAILURES_MAX = 1000000,
-    FAKE_TRANSACT_BYTES_MAX = 1 << 20,  // of all transactions of the node
+    FAKE_TRANSACT_BYTES_MAX = 2 << 20,  // of all transactions of the node
 };
 
 struct fake_node;
@@ -35,6 +35,8 @@ struct data *fake_node_data(struct fake_node *self);
 
 // The next `count` session calls of `kind` (0 = any) end with `status`, without a certificate.
 void fake_node_fail(struct fake_node *self, uint32_t kind, enum status status, uint32_t count);
+// The next `count` commits are made, and answered UNKNOWN_OUTCOME.
+void fake_node_lose(struct fake_node *self, uint32_t count);
 // Session calls are held back until released or cancelled.
 void fake_node_hold(struct fake_node *self, bool hold);
 uint32_t fake_node_held(const struct fake_node *self);
