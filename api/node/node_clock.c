@@ -3,11 +3,11 @@
 //
 // A wall clock that is stepped by hours would be in every timestamp before anybody has noticed, and
 // log entries carry it to all replicas. So what the core reads is the machine's clock with two
-// exceptions. Right after a step the time goes on as before, at the pace of the monotonic clock,
-// until the peers have been asked: one round trip, and startup_ns at most. And while a majority
-// says that this clock is wrong, the time is kept at the edge of what the majority agrees on: what
-// the node still has to say then harms nobody. In the exchanges the clock stands as it is, lest a
-// node took its own correction for health.
+// exceptions. After a step the time goes on as before, at the pace of the monotonic clock, until a
+// majority has agreed: one round trip, or as long as this node is cut off. And while a majority
+// says that this clock is wrong, the time is kept at the edge of what the majority agrees on, or
+// agreed on when it was heard last: what the node still has to say then harms nobody. In the
+// exchanges the clock stands as it is, lest a node took its own correction for health.
 //
 // The mark: timestamps that were given out (tokens, begins of transactions) must not come after
 // those that a restart gives out, when the clock was set back in between. What leaders assign and
@@ -46,6 +46,7 @@ static void core_send(void *ctx, struct node_id peer, enum peer_message_type typ
 static void note_step(struct node_core *self, uint64_t now_ns) {
     MARK("node.clock.stepped");
     self->clock.stepped = true;
+    self->clock.kept_us = 0;
     hlc_skew_forget(&self->skew, now_ns);
     self->skew_dirty = true;
     if (self->support.next_request_ns > now_ns) { self->support.next_request_ns = now_ns; }
@@ -57,13 +58,19 @@ static bool is_step(const struct node_clock *clock, uint64_t raw_us, uint64_t el
     return apart_us > STEP_US + elapsed_us / RATE_SLACK;
 }
 
-// The machine's clock, moved to the edge of the majority's span if it is outside.
-static uint64_t kept_inside(const struct node_core *self, uint64_t raw_us) {
+// The machine's clock, moved to the edge of the majority's span if it is outside; by as much as
+// before when the majority is not heard any more.
+static uint64_t kept_inside(struct node_core *self, uint64_t raw_us) {
     const struct hlc_skew_verdict *verdict = &self->skew.verdict;
-    if (self->skew.state != HLC_SKEW_QUARANTINED || !verdict->majority) { return raw_us; }
-    if (verdict->low_us > 0) { return raw_us + (uint64_t)verdict->low_us; }
-    const uint64_t ahead_us = verdict->high_us < 0 ? (uint64_t)-verdict->high_us : 0;
-    return raw_us > ahead_us ? raw_us - ahead_us : raw_us;
+    int64_t *kept_us = &self->clock.kept_us;
+    if (self->skew.state != HLC_SKEW_QUARANTINED) {
+        *kept_us = 0;
+    } else if (verdict->majority) {
+        *kept_us = verdict->low_us > 0 ? verdict->low_us : verdict->high_us;
+        if (verdict->low_us <= 0 && verdict->high_us >= 0) { *kept_us = 0; }
+    }
+    if (*kept_us < 0 && raw_us <= (uint64_t) - *kept_us) { return raw_us; }
+    return raw_us + (uint64_t)*kept_us;
 }
 
 static uint64_t core_wall(void *ctx) {
@@ -74,7 +81,7 @@ static uint64_t core_wall(void *ctx) {
     ASSERT(now_ns >= clock->read_ns);
     const uint64_t elapsed_us = (now_ns - clock->read_ns) / 1000;
     if (clock->raw_us != 0 && is_step(clock, raw_us, elapsed_us)) { note_step(self, now_ns); }
-    if (self->skew.settled) { clock->stepped = false; }
+    if (self->skew.settled && self->skew.verdict.majority) { clock->stepped = false; }
     const uint64_t wall_us =
         clock->stepped ? clock->wall_us + elapsed_us : kept_inside(self, raw_us);
     // Whole microseconds only: what is left counts next time.

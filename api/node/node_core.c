@@ -132,9 +132,11 @@ static void on_recover(void *ctx, struct shard_id shard, const struct lock_holde
     if (self->gateway != NULL) { gateway_recover(self->gateway, shard, holder); }
 }
 
-static bool may_coordinate(void *ctx, char out_text[GATEWAY_TEXT_SIZE]) {
+static enum gateway_verdict may_coordinate(void *ctx, char out_text[GATEWAY_TEXT_SIZE]) {
     static_assert(NODE_SKEW_TEXT_SIZE <= (int)GATEWAY_TEXT_SIZE, "a refusal fits");
-    return node_core_may_coordinate(ctx, out_text);
+    const struct node_core *self = ctx;
+    if (node_core_may_coordinate(self, out_text)) { return GATEWAY_GO; }
+    return self->skew.settled ? GATEWAY_TURN_AWAY : GATEWAY_WAIT;
 }
 
 static void create_session(struct node_core *self) {
@@ -215,6 +217,10 @@ enum status node_core_create(const struct node_core_config *config, struct node_
     enum status st = create_catalog(self, err);
     if (st != STATUS_OK) { goto fail; }
     create_table(self);
+    // Whoever shares no shard with anybody compares its clock with the members' at least.
+    for (uint32_t i = 0; i < config->member_count; i++) {
+        replica_table_add_peer(self->table, config->members[i]);
+    }
     create_session(self);
     if (self->catalog_machine != NULL) {
         const struct shard_descriptor *descriptor =

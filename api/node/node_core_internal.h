@@ -33,6 +33,7 @@ struct node_clock {
     uint64_t raw_us;   // the machine's; 0 = none yet
     uint64_t wall_us;  // what it was taken for
     bool stepped;      // the machine's was stepped, and the peers have not been asked since
+    int64_t kept_us;   // what the latest majority moved it by, while it is quarantined
 };
 
 struct node_core {

@@ -103,6 +103,7 @@ bool hlc_skew_set_peer(struct hlc_skew *self, uint32_t node, bool counts, uint64
 
 void hlc_skew_forget(struct hlc_skew *self, uint64_t now_ns) {
     self->settled = false;
+    self->outcast = false;
     self->config.now_ns = now_ns;
     for (uint32_t i = 0; i < self->peer_count; i++) {
         self->peers[i].sample_count = 0;
@@ -292,7 +293,7 @@ static void judge(struct hlc_skew *self, uint64_t now_ns) {
 
 static enum hlc_skew_state state_of(const struct hlc_skew *self) {
     const struct hlc_skew_verdict *verdict = &self->verdict;
-    if (!verdict->majority) { return HLC_SKEW_DEGRADED; }
+    if (!verdict->majority) { return self->outcast ? HLC_SKEW_QUARANTINED : HLC_SKEW_DEGRADED; }
     if (verdict->outside_us > self->config.outside_us_max) { return HLC_SKEW_QUARANTINED; }
     const bool close = verdict->inside && verdict->error_us <= self->config.error_us_max;
     return close ? HLC_SKEW_SYNCED : HLC_SKEW_DEGRADED;
@@ -311,9 +312,12 @@ static enum hlc_skew_state worst_recent(const struct hlc_skew *self, uint64_t no
 
 enum hlc_skew_state hlc_skew_judge(struct hlc_skew *self, uint64_t now_ns) {
     judge(self, now_ns);
-    const bool heard = self->verdict.measured_count > self->verdict.node_count / 2;
+    const struct hlc_skew_verdict *verdict = &self->verdict;
+    // Two that contradict one another settle nothing while a third has not been heard.
+    const bool heard = verdict->majority || verdict->measured_count == verdict->node_count;
     const bool waited = now_ns - self->config.now_ns >= self->config.startup_ns;
     self->settled = self->settled || heard || waited;
+    if (verdict->majority) { self->outcast = verdict->outside_us > self->config.outside_us_max; }
     if (!self->settled) {
         self->state = HLC_SKEW_QUARANTINED;
         return self->state;
@@ -354,6 +358,11 @@ char *hlc_skew_reason(const struct hlc_skew *self, char out[HLC_SKEW_TEXT_SIZE])
                        " nodes agree on",
                        verdict->outside_us / 1000, verdict->outside_us % 1000, side,
                        verdict->agreeing_count, verdict->node_count);
+    } else if (!verdict->majority && self->outcast) {
+        (void)snprintf(out, HLC_SKEW_TEXT_SIZE,
+                       "a majority found the clock wrong and is not heard any more: %" PRIu32
+                       " of %" PRIu32 " clocks are known",
+                       verdict->measured_count, verdict->node_count);
     } else if (!verdict->majority) {
         (void)snprintf(out, HLC_SKEW_TEXT_SIZE,
                        "no majority agrees on the time: %" PRIu32 " of %" PRIu32

@@ -4,7 +4,8 @@
 // Invariants: an offset is never wrong by more than its error, as long as neither clock was stepped
 //             since and both run within drift_ppm of each other; when every node knows the same
 //             peers, the nodes that are outside of a majority are a minority; a node alone, and one
-//             that sees no majority agree, is never quarantined (but for the first startup_ns).
+//             that never saw a majority agree, is not quarantined (but for the first startup_ns);
+//             silence neither convicts a clock nor acquits it.
 // Ownership:  the caller owns the struct; no memory beyond it; both clocks are arguments.
 // Thread:     confined to the shard loop.
 // See:        dataplane/hlc/README.md; docs/protocols/time.md "Skew"; Marzullo and Owicki,
@@ -20,9 +21,10 @@ enum { HLC_SKEW_PEERS_MAX = 64, HLC_SKEW_SAMPLES_MAX = 8, HLC_SKEW_TEXT_SIZE = 2
 
 // Ascending: what is larger is worse.
 enum hlc_skew_state {
-    HLC_SKEW_SYNCED,       // agrees with a majority, within error_us_max of each of them
-    HLC_SKEW_DEGRADED,     // may be further off, or no majority agrees: alert, and go on
-    HLC_SKEW_QUARANTINED,  // a majority agrees and this clock does not, or not a majority was heard
+    HLC_SKEW_SYNCED,    // agrees with a majority, within error_us_max of each of them
+    HLC_SKEW_DEGRADED,  // may be further off, or no majority agrees: alert, and go on
+    // A majority found this clock wrong and none has agreed with it since; or nothing is known yet.
+    HLC_SKEW_QUARANTINED,
     HLC_SKEW_STATE_COUNT
 };
 
@@ -82,9 +84,10 @@ struct hlc_skew_verdict {
 
 struct hlc_skew {
     struct hlc_skew_config config;
-    enum hlc_skew_state state;        // read-only, of the latest judgement
-    bool settled;                     // read-only: a majority was heard once, or startup_ns passed
-    struct hlc_skew_verdict verdict;  // read-only, likewise
+    enum hlc_skew_state state;  // read-only, of the latest judgement
+    bool settled;  // read-only: a majority agreed or all were heard, or startup_ns passed
+    bool outcast;  // private: the latest majority found this clock wrong
+    struct hlc_skew_verdict verdict;         // read-only, likewise
     uint64_t seen_ns[HLC_SKEW_STATE_COUNT];  // private: when it was last as bad, plus 1; 0 = never
     uint32_t peer_count;
     struct hlc_skew_peer peers[HLC_SKEW_PEERS_MAX];

@@ -29,6 +29,10 @@ void replica__add_peer(struct replica_table *table, struct node_id node) {
     table->peers[table->peer_count++] = (struct replica_peer){.node = node};
 }
 
+void replica_table_add_peer(struct replica_table *self, struct node_id node) {
+    replica__add_peer(self, node);
+}
+
 // --- raft messages
 
 void replica__send_message(struct replica *self, const struct raft_message *message,

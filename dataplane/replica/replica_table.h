@@ -56,6 +56,8 @@ enum { REPLICA_TRIM_LAG_MAX = 65536 };
 
 struct replica_table *replica_table_create(const struct replica_table_config *config);
 void replica_table_destroy(struct replica_table *self);
+// Exchanges support, and with it the time of day, with a node whether they share a shard or not.
+void replica_table_add_peer(struct replica_table *self, struct node_id node);
 
 // Creates or recovers the replica that the descriptor places here. first_leader: campaign at once
 // when the shard is new. A replica that was added to a shard later than at its creation comes to

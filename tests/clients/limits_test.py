@@ -153,7 +153,11 @@ class LimitsTest(unittest.TestCase):
         self.refused(INVALID, self.data.Read, pb.ReadRequest(keyspace="one"), "keys")
         rows = self.data.Read(pb.ReadRequest(keyspace="one", keys=[keys[0], keys[0]]), timeout=10).rows
         self.assertEqual([row.value for row in rows], [b"v", b"v"])
-        self.refused(grpc.StatusCode.UNIMPLEMENTED, self.data.Read, pb.ReadRequest(keyspace="t", keys=[b"\x01", b"\xf0"]))
+        # Over all shards, in the order of the request.
+        spread = [bytes([first]) + b"-read" for first in range(256)]
+        self.data.Commit(pb.CommitRequest(keyspace="t", txn_id=os.urandom(16), mutations=puts(spread[::2])), timeout=10)
+        rows = self.data.Read(pb.ReadRequest(keyspace="t", keys=spread[::-1]), timeout=10).rows
+        self.assertEqual([row.found for row in rows], [False, True] * 128)
         self.refused(INVALID, self.data.Read, pb.ReadRequest(keyspace="t", keys=[b"a"], consistency=77), "consistency")
 
     def scan(self, **more):

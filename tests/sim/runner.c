@@ -4,6 +4,7 @@
 #include "tests/sim/runner.h"
 
 #include "dataplane/base/assert.h"
+#include "dataplane/base/mark.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -38,6 +39,7 @@ static void run_child(const struct sim_runner *self, const struct sim_plan *plan
             (void)printf("FAILED seed=%" PRIu64 ": %s\n", plan->seed, first.failure);
         }
     }
+    first.clock_steps = mark_count("node.clock.stepped");
     (void)fflush(NULL);
     ssize_t written = write(out, &first, sizeof(first));
     _exit(written == (ssize_t)sizeof(first) ? 0 : 1);
@@ -99,6 +101,7 @@ void sim_totals_add(struct sim_totals *self, const struct sim_run_report *report
     self->faults += result->faults;
     self->virtual_ns += result->virtual_ns;
     self->undecided += result->undecided;
+    self->clock_steps += result->clock_steps;
     sim_txn_stats_add(&self->txns, &result->txns);
 }
 

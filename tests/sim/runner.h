@@ -43,6 +43,7 @@ struct sim_totals {
     uint64_t faults;
     uint64_t virtual_ns;
     uint64_t undecided;
+    uint64_t clock_steps;
     struct sim_txn_stats txns;
 };
 void sim_totals_add(struct sim_totals *self, const struct sim_run_report *report);

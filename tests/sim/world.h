@@ -68,6 +68,7 @@ struct sim_result {
     uint64_t applied;
     uint64_t digests;
     uint32_t undecided;
+    uint64_t clock_steps;  // noticed by nodes
 };
 
 enum { SIM_TIMELINE_LINES = 120 };

@@ -7,6 +7,7 @@
 //   gateway_batch.c  resolutions, gathered by shard
 //   gateway_read.c   reads over several shards
 //   gateway_split.c  which operation lies where
+//   gateway_held.c   what waits for a verdict about the clock
 #include "txn/gateway/gateway.h"
 
 #include "dataplane/base/assert.h"
@@ -25,6 +26,7 @@ struct gateway *gateway_create(const struct gateway_config *config) {
     ASSERT(config->txns_max > 0 && config->recoveries_max > 0);
     struct gateway *self = mem_alloc(sizeof(*self));
     self->config = *config;
+    self->held.deadline_ns = UINT64_MAX;
     gateway_split_init(&self->split);
     heap_init(&self->txn_timers);
     heap_init(&self->read_timers);
@@ -43,6 +45,7 @@ void gateway_destroy(struct gateway *self) {
     if (self == NULL) { return; }
     ASSERT(!self->closing);
     self->closing = true;  // calls that a callback starts now end at once
+    gateway__held_close(self);
     for (uint32_t i = 0; i < self->txn_count; i++) {
         gateway__txn_close(self->txns[i]);
     }
@@ -94,11 +97,14 @@ static bool needs_coordination(const struct session_call *call) {
            command_consistency_is_strong(snapshot.consistency);
 }
 
-// A node whose clock is wrong takes no part in what clocks order.
-static bool is_turned_away(struct gateway *self, struct session_call *call) {
+// A node whose clock is wrong takes no part in what clocks order, nor does one that does not know.
+static bool is_kept_out(struct gateway *self, struct session_call *call) {
     char text[GATEWAY_TEXT_SIZE];
     if (self->config.may_coordinate == NULL || !needs_coordination(call)) { return false; }
-    if (self->config.may_coordinate(self->config.ctx, text)) { return false; }
+    const enum gateway_verdict verdict = self->config.may_coordinate(self->config.ctx, text);
+    if (verdict == GATEWAY_GO) { return false; }
+    if (verdict == GATEWAY_WAIT && gateway__held_add(self, call)) { return true; }
+    MARK("gateway.turned_away");
     self->stats.turned_away++;
     gateway__end_call(call, STATUS_UNAVAILABLE, text);
     return true;
@@ -111,8 +117,8 @@ void gateway_start(struct gateway *self, struct session_call *call) {
     self->may_start = true;
     if (self->closing) {
         gateway__end_call(call, STATUS_CANCELLED, "the node is stopping");
-    } else if (is_turned_away(self, call)) {
-        MARK("gateway.turned_away");
+    } else if (is_kept_out(self, call)) {
+        // Ended, or started again by gateway_turn.
     } else if (!may_be_many(self, call)) {
         self->stats.one_phase += call->kind == COMMAND_COMMIT ? 1 : 0;
         session_start(self->config.session, call);
@@ -127,7 +133,11 @@ void gateway_start(struct gateway *self, struct session_call *call) {
 void gateway_cancel(struct gateway *self, struct session_call *call) {
     struct gateway_txn *txn = gateway__txn_of_call(self, call);
     struct gateway_read *read = gateway__read_of_call(self, call);
-    if (txn != NULL) {
+    if (call->id == GATEWAY_ID_HELD) {
+        const bool held = gateway__held_remove(self, call);
+        ASSERT(held);
+        gateway__end_call(call, STATUS_CANCELLED, "");
+    } else if (txn != NULL) {
         gateway__txn_cancel(txn);
     } else if (read != NULL) {
         gateway__read_cancel(read, STATUS_CANCELLED);
@@ -148,8 +158,8 @@ static uint64_t first_key(const struct heap *heap) {
 }
 
 uint64_t gateway_deadline_ns(const struct gateway *self) {
-    return smaller(gateway__batch_deadline(self),
-                   smaller(first_key(&self->txn_timers), first_key(&self->read_timers)));
+    const uint64_t timers = smaller(first_key(&self->txn_timers), first_key(&self->read_timers));
+    return smaller(smaller(gateway__batch_deadline(self), self->held.deadline_ns), timers);
 }
 
 static void fire_txns(struct gateway *self, uint64_t now_ns) {
@@ -175,6 +185,7 @@ void gateway_on_time(struct gateway *self) {
     const uint64_t now = gateway__now(self);
     const bool before = self->may_start;
     self->may_start = true;
+    gateway__held_on_time(self, now);
     fire_txns(self, now);
     fire_reads(self, now);
     (void)gateway__batch_flush(self, now);
@@ -182,8 +193,8 @@ void gateway_on_time(struct gateway *self) {
 }
 
 bool gateway_turn(struct gateway *self) {
-    const uint64_t now = gateway__now(self);
-    if (gateway_deadline_ns(self) > now) { return false; }
+    const bool released = gateway__held_turn(self);
+    if (gateway_deadline_ns(self) > gateway__now(self)) { return released; }
     gateway_on_time(self);
     return true;
 }
@@ -236,6 +247,7 @@ struct gateway_stats gateway_stats(const struct gateway *self) {
     struct gateway_stats stats = self->stats;
     stats.in_flight = self->txns_used + self->reads_used;
     stats.recovering = self->recoveries_used;
+    stats.held = self->held.end - self->held.first;
     return stats;
 }
 

@@ -19,6 +19,13 @@ struct gateway_txn;
 
 enum { GATEWAY_TEXT_SIZE = 400 };
 
+// Whether this node takes part in what clocks order.
+enum gateway_verdict {
+    GATEWAY_GO,
+    GATEWAY_WAIT,       // not known yet
+    GATEWAY_TURN_AWAY,  // its clock is wrong
+};
+
 struct gateway_config {
     struct node_id self;
     const struct env *env;
@@ -27,9 +34,9 @@ struct gateway_config {
     struct shard_map *map;
     uint32_t txns_max;        // coordinated at once, and as many reads; beyond: OVERLOADED
     uint32_t recoveries_max;  // at once; beyond: asked again later
-    // Whether commits and strong reads may start here; if not, `out_text` says why and whom to ask
-    // (may be NULL: always). What any replica can serve is served.
-    bool (*may_coordinate)(void *ctx, char out_text[GATEWAY_TEXT_SIZE]);
+    // Whether commits and strong reads may start here; if not now, `out_text` says why and whom to
+    // ask (may be NULL: always). What any replica can serve is served.
+    enum gateway_verdict (*may_coordinate)(void *ctx, char out_text[GATEWAY_TEXT_SIZE]);
     void *ctx;
 };
 
@@ -69,6 +76,7 @@ struct gateway_stats {
     uint64_t left;         // to recovery: not all participants had answered the decision in time
     uint64_t overloaded;
     uint64_t turned_away;  // by may_coordinate
+    uint64_t held;         // calls that wait for it, now
     uint64_t in_flight;    // transactions and reads now, those already told included
     uint64_t recovering;   // now
 };

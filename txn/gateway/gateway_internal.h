@@ -210,6 +210,25 @@ void gateway__read_close(struct gateway_read *read);
 void gateway__read_free(struct gateway_read *read);
 void gateway__read_check(const struct gateway_read *read);
 
+// --- Calls that wait for a verdict about the clock: gateway_held.c ---
+
+struct gateway_held {
+    struct session_call **calls;  // [first, end): in order of arrival
+    uint32_t first;
+    uint32_t end;
+    uint32_t capacity;
+    uint64_t deadline_ns;  // not after the first of theirs; UINT64_MAX = none
+};
+
+// False when too many wait.
+bool gateway__held_add(struct gateway *self, struct session_call *call);
+// False when it does not wait here.
+bool gateway__held_remove(struct gateway *self, const struct session_call *call);
+// Starts them all, once there is a verdict; whether there was one.
+bool gateway__held_turn(struct gateway *self);
+void gateway__held_on_time(struct gateway *self, uint64_t now_ns);
+void gateway__held_close(struct gateway *self);
+
 // --- All of it ---
 
 struct gateway {
@@ -231,6 +250,7 @@ struct gateway {
     struct gateway_batch *open[GATEWAY_BUCKETS];
     struct gateway_batch *batches_free;
     struct gateway_batch *batches_sent;
+    struct gateway_held held;
     struct buf scratch;  // a command being encoded
     struct buf told;     // payload of a result
     bool may_start;      // the session may be called: this is no callback of it
@@ -241,6 +261,7 @@ struct gateway {
 // Calls that the gateway itself holds: which one, in the id that is private to whoever holds it.
 #define GATEWAY_ID_TXN  (UINT64_C(1) << 63)
 #define GATEWAY_ID_READ (UINT64_C(1) << 62)
+#define GATEWAY_ID_HELD (UINT64_C(1) << 61)
 
 static inline uint64_t gateway__now(const struct gateway *self) {
     return env_now(self->config.env);

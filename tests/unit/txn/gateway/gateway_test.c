@@ -445,7 +445,7 @@ static void test_gateway_waits_for_the_map(void **state) {
 // Commits, and reads that the order of clocks matters to; what any replica may serve goes on.
 static void test_gateway_turns_away_while_its_clock_is_wrong(void **state) {
     struct fixture *f = *state;
-    f->world->clock_is_wrong = true;
+    f->world->clock = GATEWAY_TURN_AWAY;
     client_put_two(f->world, &f->client, 1, 1000);
     assert_int_equal(f->client.result.status, STATUS_UNAVAILABLE);
     assert_int_equal(f->client.ended, 1);
@@ -460,6 +460,43 @@ static void test_gateway_turns_away_while_its_clock_is_wrong(void **state) {
     assert_int_equal(f->world->call_count, 1);
     gateway_cancel(f->world->gateway, &f->client.call);
     assert_int_equal(gateway_stats(f->world->gateway).turned_away, 2);
+}
+
+// Calls wait for the verdict, in order, and no longer than their deadlines.
+static void test_gateway_waits_for_a_verdict_about_its_clock(void **state) {
+    struct fixture *f = *state;
+    struct client more[3];
+    f->world->clock = GATEWAY_WAIT;
+    for (uint32_t i = 0; i < 3; i++) {
+        client_init(&more[i]);
+        client_put_two(f->world, &more[i], i + 10, i == 0 ? 50 : 1000);
+    }
+    client_put_two(f->world, &f->client, 1, 1000);
+    assert_int_equal(gateway_stats(f->world->gateway).held, 4);
+    assert_int_equal(f->world->call_count, 0);
+    gateway_cancel(f->world->gateway, &more[1].call);
+    assert_int_equal(more[1].result.status, STATUS_CANCELLED);
+    world_advance(f->world, 60);
+    assert_int_equal(more[0].result.status, STATUS_DEADLINE_EXCEEDED);
+    assert_int_equal(more[2].ended + f->client.ended, 0);
+    f->world->clock = GATEWAY_GO;
+    world_advance(f->world, 1);
+    assert_int_equal(gateway_stats(f->world->gateway).held, 0);
+    assert_int_equal(f->world->call_count, 4);  // two prepares each
+    assert_true(mark_count("gateway.held") == 4);
+    // Those that wait when the node stops are told.
+    f->world->clock = GATEWAY_WAIT;
+    struct client last;
+    client_init(&last);
+    client_put_two(f->world, &last, 20, 1000);
+    gateway_destroy(f->world->gateway);
+    f->world->gateway = NULL;
+    assert_int_equal(last.result.status, STATUS_CANCELLED);
+    client_deinit(&last);
+    for (uint32_t i = 0; i < 3; i++) {
+        assert_int_equal(more[i].ended, 1);
+        client_deinit(&more[i]);
+    }
 }
 
 static void test_gateway_overloaded(void **state) {
@@ -621,6 +658,7 @@ int main(void) {
         TEST(test_gateway_cancel),
         TEST(test_gateway_waits_for_the_map),
         TEST(test_gateway_turns_away_while_its_clock_is_wrong),
+        TEST(test_gateway_waits_for_a_verdict_about_its_clock),
         TEST(test_gateway_overloaded),
         TEST(test_gateway_recovers),
         TEST(test_gateway_does_not_recover_its_own),

@@ -92,10 +92,10 @@ static void put_shard(struct world *self, struct shard_id id, struct slice start
     shard_descriptor_deinit(&d);
 }
 
-static bool may_coordinate(void *ctx, char out_text[GATEWAY_TEXT_SIZE]) {
+static enum gateway_verdict may_coordinate(void *ctx, char out_text[GATEWAY_TEXT_SIZE]) {
     const struct world *self = ctx;
     (void)snprintf(out_text, GATEWAY_TEXT_SIZE, "the clock is wrong");
-    return !self->clock_is_wrong;
+    return self->clock;
 }
 
 void world_put_shards(struct world *self) {

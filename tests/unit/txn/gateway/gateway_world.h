@@ -33,7 +33,7 @@ struct world {
     uint64_t index;
     // When set, calls end at once with this, uncertified.
     enum status refuse;
-    bool clock_is_wrong;
+    enum gateway_verdict clock;
 };
 
 struct world *world_create(uint32_t txns_max, uint32_t recoveries_max);
