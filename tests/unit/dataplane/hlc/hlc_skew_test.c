@@ -268,6 +268,36 @@ static void test_skew_unsure_at_the_start(void **state) {
     assert_int_equal(hlc_skew_judge(&w.skew, w.now_ns), HLC_SKEW_SYNCED);
 }
 
+// Goal: the first answers after a step do not settle which of two clocks is right: the stepped one
+// must not be used before the majority has spoken.
+static void test_skew_unsure_until_a_majority_agrees(void **state) {
+    (void)state;
+    struct world w;
+    for (uint32_t peers = 2; peers <= 4; peers += 2) {
+        begin(&w, peers);
+        pass(&w, S_NS);
+        w.own_us = (int64_t)(14400 * S_NS / 1000);
+        hlc_skew_forget(&w.skew, w.now_ns);
+        for (uint32_t i = 1; i <= peers / 2; i++) {
+            (void)exchange(&w, i, MS, MS);
+            assert_int_equal(hlc_skew_judge(&w.skew, w.now_ns), HLC_SKEW_QUARANTINED);
+            assert_false(w.skew.settled);
+        }
+        (void)exchange(&w, peers / 2 + 1, MS, MS);
+        assert_int_equal(hlc_skew_judge(&w.skew, w.now_ns), HLC_SKEW_QUARANTINED);
+        assert_true(w.skew.settled);
+    }
+
+    // All were heard and no majority agrees: nobody else will come to decide it.
+    begin(&w, 2);
+    w.clock_us[1] = (int64_t)S_NS;
+    w.clock_us[2] = -(int64_t)S_NS;
+    (void)exchange(&w, 1, MS, MS);
+    assert_int_equal(hlc_skew_judge(&w.skew, w.now_ns), HLC_SKEW_QUARANTINED);
+    (void)exchange(&w, 2, MS, MS);
+    assert_int_equal(hlc_skew_judge(&w.skew, w.now_ns), HLC_SKEW_DEGRADED);
+}
+
 static void test_skew_nodes_that_are_gone_do_not_count(void **state) {
     (void)state;
     struct world w;
@@ -422,6 +452,7 @@ int main(void) {
         cmocka_unit_test(test_skew_quarantine_outlasts_silence),
         cmocka_unit_test(test_skew_one_witness_settles_nothing),
         cmocka_unit_test(test_skew_unsure_at_the_start),
+        cmocka_unit_test(test_skew_unsure_until_a_majority_agrees),
         cmocka_unit_test(test_skew_nodes_that_are_gone_do_not_count),
         cmocka_unit_test(test_skew_slow_peers_are_no_witnesses),
         cmocka_unit_test(test_skew_exchanges_that_tell_nothing),
