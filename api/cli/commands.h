@@ -71,6 +71,7 @@ extern const struct cli_command commands_kv_checksum;
 extern const struct cli_command commands_kv_verify;
 extern const struct cli_command commands_txn_list;
 extern const struct cli_command commands_txn_why;
+extern const struct cli_command commands_txn_run;
 extern const struct cli_command commands_txn_status;
 extern const struct cli_command commands_history;
 extern const struct cli_command commands_bench;

@@ -195,6 +195,40 @@ class CommandTest(unittest.TestCase):
         self.assertEqual(self.cli("kv", "get", keyspace, "many").stdout, b"40\n")
         self.assertEqual(len({one["timestamp"] for one in told}), 40)
 
+    def test_a_file_is_one_transaction(self):
+        keyspace = self.keyspace("scripts", "--shards", "4")
+
+        def run(text, *options, code=OK):
+            return self.cli("txn", "run", keyspace, "-", *options, stdin=text.encode(), code=code)
+        done = run("# money\nput a 60\nput b 40\nput ~z two words\nincr n 5\nget n\n")
+        self.assertRegex(done.stdout.decode(), r"^n\t5\ncommitted at \S+\n$")
+        done = run("assert a 60\nassert-absent c\nput a 50\nput c 10\ndelete b\nget b\nget a\nscan a d\nscan ~\n")
+        self.assertEqual(done.stdout.decode().splitlines()[:-1], ["a\t50", "a\t50", "c\t10", "~z\ttwo words"])
+        self.cli("kv", "get", keyspace, "b", code=FAILED)
+        done = run("put a 1\nassert c 11\nput c 2\n", code=FAILED)
+        self.assertIn(b"-:2: 'c' holds '10'", done.stderr)
+        self.assertFalse(done.stdout)
+        self.assertIn(b"has no value", run("put a 1\nassert b x\n", code=FAILED).stderr)
+        self.assertEqual(self.cli("kv", "get", keyspace, "a").stdout, b"50\n")
+        for text, line in (("get\n", b"-: line 1"), ("get a\nfetch b\n", b"line 2"), ("\n# nothing\n", b"has no steps")):
+            self.assertIn(line, run(text, code=USAGE).stderr)
+        self.assertIn(b"No such file", self.cli("txn", "run", keyspace, str(self.path / "absent"), code=FAILED).stderr)
+        run("put t x\nincr t\n", code=FAILED)
+        file = self.path / "sums.txn"
+        file.write_text("get a\nget nobody\nscan a d\ndelete-range a d\nscan a d\n")
+        told = self.json("txn", "run", keyspace, str(file))
+        self.assertEqual((told["outcome"], told["attempts"]), ("committed", 1))
+        rows = [[row.get("value") for row in result["rows"]] for result in told["results"]]
+        self.assertEqual(rows, [["50"], [None], ["50", "10"], []])
+        self.assertEqual([result["line"] for result in told["results"]], [1, 2, 3, 5])
+        self.assertEqual(self.json("txn", "status", keyspace, "a", told["txn_id"])["timestamp"], told["timestamp"])
+        # Those that read what others change have to try again, and nothing is lost.
+        with concurrent.futures.ThreadPoolExecutor(8) as pool:
+            told = list(pool.map(lambda i: self.json("txn", "run", keyspace, "-", stdin=b"get k\nincr k\nput w%d x\n" % i), range(40)))
+        self.assertEqual(self.cli("kv", "get", keyspace, "k", code=OK).stdout, b"40\n")
+        seen = sorted(int(one["results"][0]["rows"][0].get("value", "0")) for one in told)
+        self.assertEqual(seen, list(range(40)))  # each saw what was there just before it
+
     def test_an_outcome_is_settled(self):
         keyspace = self.keyspace("settled")
         txn = os.urandom(16).hex()

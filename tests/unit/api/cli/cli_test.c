@@ -88,6 +88,8 @@ static void test_cli_run_refuses_wrong_lines(void **state) {
     assert_usage(RUN("kv", "scan", "a", "--consistency", "strict"), "strict is for single keys");
     assert_usage(RUN("kv", "incr", "a", "b", "much"), "N: \"much\" is no number");
     assert_usage(RUN("kv", "incr", "a", "b", "--min", "1.5"), "--min: \"1.5\" is no number");
+    assert_usage(RUN("txn", "run", "a"), "wants KEYSPACE FILE|-; 1 of them given");
+    assert_usage(RUN("txn", "run", "a", "/dev/null"), "/dev/null: has no steps");
     assert_usage(RUN("kv", "put", "a", "b"), "either VALUE or --value-file");
     assert_usage(RUN("kv", "put", "a", "b", "c", "--txn-id", "00"), "is no transaction id");
     assert_usage(RUN("kv", "put", "a", "b", "c", "--txn-id", "00000000000000000000000000000000"),
