@@ -145,12 +145,20 @@ class Clocks(Nemesis):
         self.shift(node, hours * HOUR_MS)
         time.sleep(self.chance.uniform(0.5, 2))
         progress(loads)
+        if self.chance.random() < 0.4:  # it forgets what it was told: a restart with a clock that was set
+            node.kill()
+            node.start()
+            cluster.wait_until_whole()
 
     @staticmethod
     def synced(node):
         return node.admin.NodeSkew(pb.NodeSkewRequest(), timeout=5).state == pb.SKEW_STATE_SYNCED
 
     def heal(self, cluster):
+        for node in cluster.nodes:
+            if not node.alive:
+                node.start()
+        cluster.wait_until_whole()
         for node in cluster.nodes:
             self.shift(node, 0)
 

@@ -15,7 +15,7 @@ import txn_nemeses
 import txn_workloads
 from txn_history import FAIL, INFO, OK
 
-SHARDS, CLIENTS = 4, 6
+SHARDS, CLIENTS = (4, 16), 6
 SECONDS = 15           # of faults, a pair of the matrix
 SHORT_SECONDS = 6
 SHORT_LIMIT = 75       # no further pair begins after that
@@ -106,7 +106,7 @@ def _story(name, nemesis, cluster, seed, seconds):
     """(load, rounds, faults): one cluster from its foundation to the last read."""
     load, rounds, faults = None, 0, []
     try:
-        cluster.found().create("t", shards=SHARDS)
+        cluster.found().create("t", shards=nemesis.chance.choice(SHARDS))
         load = Load(name, cluster, seed, isinstance(nemesis, txn_nemeses.Clocks))
         with load:
             try:
