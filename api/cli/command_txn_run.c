@@ -203,18 +203,6 @@ static void print_text(struct txn_run *self, const struct lc_result *result) {
     if (result->certificate.method != LC_METHOD_NONE) { session_note_header(cli, result); }
 }
 
-// The key at which the outcome is kept.
-static struct slice home_key(const struct txn_script *script) {
-    for (size_t i = 0; i < script->count; i++) {
-        enum txn_script_op op = script->steps[i].op;
-        if (op == TXN_SCRIPT_PUT || op == TXN_SCRIPT_INCR || op == TXN_SCRIPT_DELETE ||
-            op == TXN_SCRIPT_DELETE_RANGE) {
-            return buf_slice(&script->steps[i].key);
-        }
-    }
-    return SLICE_EMPTY;
-}
-
 static enum cli_exit fail(struct txn_run *self, const struct lc_result *result) {
     struct cli *cli = self->cli;
     if (result->status == STATUS_CONDITION_FAILED && self->refusal[0] != '\0') {
@@ -227,7 +215,7 @@ static enum cli_exit fail(struct txn_run *self, const struct lc_result *result) 
     char hint[TXN_RUN_HINT_SIZE];
     struct buf key;
     buf_init(&key, TEXT_BUF_MAX);
-    text_escape(&key, home_key(&self->script), TEXT_LINE);
+    text_escape(&key, result->home, TEXT_LINE);
     session_txn_text(result->txn, txn);
     (void)snprintf(hint, sizeof(hint), "lightcone txn status %.127s '%.*s' %s",
                    args_operand(&cli->args, 0), (int)(key.size < 160 ? key.size : 160),

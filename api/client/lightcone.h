@@ -114,6 +114,7 @@ struct lc_result {
     uint32_t row_count;
     bool more;            // lc_txn_scan: rows may follow,
     struct slice resume;  // from here
+    struct slice home;    // lc_txn_commit, lc_txn_run: the key to ask lc_txn_status about
 };
 
 typedef void (*lc_done_fn)(void *ctx, const struct lc_result *result);

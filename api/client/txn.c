@@ -162,19 +162,27 @@ enum status lc_txn_scan(struct lc_txn *self, const struct lc_txn_scan *scan, str
 
 // --- Writes ---
 
-static enum status lc_txn_set_home(struct lc_txn *self, struct slice key) {
+static enum status lc_txn_set_home(struct lc_txn *self, struct slice key, bool is_range) {
     buf_reset(&self->home);
     self->has_home = true;
+    self->home_is_range = is_range;
+    self->home_is_unsure = false;
     return buf_append(&self->home, key);
 }
 
 // The outcome lies with the first key written; with the start of a range that took it in.
 static enum status lc_txn_note_home(struct lc_txn *self, const struct lc_mutation *mutation) {
-    if (!self->has_home) { return lc_txn_set_home(self, mutation->key); }
+    const bool is_range = mutation->kind == LC_DELETE_RANGE;
+    if (!self->has_home) { return lc_txn_set_home(self, mutation->key, is_range); }
     struct slice home = buf_slice(&self->home);
-    bool takes_in = mutation->kind == LC_DELETE_RANGE && slice_compare(mutation->key, home) <= 0 &&
-                    slice_compare(home, mutation->value) < 0;
-    return takes_in ? lc_txn_set_home(self, mutation->key) : STATUS_OK;
+    if (is_range && slice_compare(mutation->key, home) <= 0 &&
+        slice_compare(home, mutation->value) < 0) {
+        return lc_txn_set_home(self, mutation->key, true);
+    }
+    if (self->home_is_range && !is_range && slice_equal(mutation->key, home)) {
+        self->home_is_unsure = true;
+    }
+    return STATUS_OK;
 }
 
 enum status lc_txn_write(struct lc_txn *self, const struct lc_mutation *mutations, uint32_t count) {
@@ -248,7 +256,8 @@ enum status lc_txn_commit(struct lc_txn *self, const struct lc_condition *condit
     struct lc_result result;
     struct lc_reply memory = {.memory = NULL};
     if (self->over) { return lc_txn_over(self, out); }
-    if (!self->has_home && count > 0 && lc_txn_set_home(self, conditions[0].key) != STATUS_OK) {
+    if (!self->has_home && count > 0 &&
+        lc_txn_set_home(self, conditions[0].key, false) != STATUS_OK) {
         lc__txn_fail_status(self, STATUS_RESOURCE_EXHAUSTED, "the conditions are too large");
     }
     if (!lc_txn_try_commit(self, conditions, count, &result)) {
@@ -258,6 +267,7 @@ enum status lc_txn_commit(struct lc_txn *self, const struct lc_condition *condit
     if (result.status != STATUS_OK && result.message.size == 0) {
         result.message = slice_from_string(status_text(result.status));
     }
+    result.home = buf_slice(&self->home);
     lc__reply_fill(out, &result);
     lc_reply_free(&memory);
     if (!self->over) { lc_txn_finish(self, "the transaction has been committed or refused"); }

@@ -48,6 +48,10 @@ struct lc_txn {
     // The first key written, or tested: its shard keeps the outcome.
     struct buf home;
     bool has_home;
+    bool home_is_range;  // it is the start of a delete_range
+    // A put has taken the start away from that range: the first key written is the next one, which
+    // may lie in the next shard. Asking there is in vain at worst; settling there would be wrong.
+    bool home_is_unsure;
     // How it ended.
     bool over;
     bool failed;              // by an error, not by commit or rollback

@@ -46,7 +46,7 @@ void lc__txn_find_out(struct lc_txn *self, struct lc_result *out, struct lc_repl
     for (uint32_t asks = 0;; asks++) {
         uint32_t left_ms = lc_left_ms(self->deadline_ns);
         if (left_ms == 0) { break; }
-        question.settle = asks >= LC_ASKS_BEFORE_SETTLING;
+        question.settle = asks >= LC_ASKS_BEFORE_SETTLING && !self->home_is_unsure;
         lc_reply_free(memory);
         lc__ask_wait(self->client, &question, left_ms < LC_ASK_MS_MAX ? left_ms : LC_ASK_MS_MAX,
                      memory);

@@ -23,7 +23,8 @@ static struct slice lc_keep(uint8_t **at, struct slice from) {
 // One block: the rows, then every byte they point to.
 void lc__reply_fill(struct lc_reply *out, const struct lc_result *result) {
     size_t size = result->row_count * sizeof(struct lc_row) + result->message.size +
-                  result->field.size + result->conflict_key.size + result->resume.size + 1;
+                  result->field.size + result->conflict_key.size + result->resume.size +
+                  result->home.size + 1;
     for (uint32_t i = 0; i < result->row_count; i++) {
         size += result->rows[i].key.size + result->rows[i].value.size;
     }
@@ -41,6 +42,7 @@ void lc__reply_fill(struct lc_reply *out, const struct lc_result *result) {
     out->result.field = lc_keep(&at, result->field);
     out->result.conflict_key = lc_keep(&at, result->conflict_key);
     out->result.resume = lc_keep(&at, result->resume);
+    out->result.home = lc_keep(&at, result->home);
 }
 
 void lc_reply_free(struct lc_reply *self) {
