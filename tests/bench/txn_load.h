@@ -5,7 +5,7 @@
 //             aborted begins again with its reads, and counts once, when it has committed; its
 //             latency is that of all its tries together.
 // Ownership:  the program owns everything until it ends.
-// Thread:     the thread of the calls, and the main thread while it starts the slots, hold the lock.
+// Thread:     the thread of the calls, and the main thread while it starts slots, hold the lock.
 // See:        tests/bench/README.md
 #pragma once
 
