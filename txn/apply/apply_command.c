@@ -216,7 +216,7 @@ static void mutate(struct apply *self, const struct command_mutation *mutation, 
             .ts = ts,
             .prepared = prepared,
             .kind = mutation->kind == COMMAND_PUT ? MVCC_PUT : MVCC_DELETE};
-        apply_merged_put(&self->merged, mutation->key, &version);
+        apply_merged_put(&self->merged, mutation->key, &version, false);
     }
 }
 

@@ -120,35 +120,32 @@ enum apply__merge_verdict apply__merge_check(struct apply *self, const struct ap
 
 // --- Effects ---
 
-// The oldest version above ts: the last that the store's walk, which goes down, comes to.
-struct next_pass {
-    bool found;
-    struct hlc_ts ts;
+struct load_pass {
+    struct apply *apply;
+    struct slice key;
 };
 
-static bool next_visit(void *ctx, const struct mvcc_version *version) {
-    struct next_pass *pass = ctx;
-    pass->found = true;
-    pass->ts = version->ts;
+// What is gathered stands in the place of what the store shows.
+static bool load_visit(void *ctx, const struct mvcc_version *version) {
+    const struct load_pass *pass = ctx;
+    struct apply_merged *merged = &pass->apply->merged;
+    struct mvcc_version gathered;
+    const bool found = apply_merged_at(merged, pass->key, version->ts, &gathered);
+    if (!found || !hlc_equal(gathered.ts, version->ts)) {
+        apply_merged_put(merged, pass->key, version, false);
+    }
     return true;
 }
 
-static bool next_after(struct apply *self, struct slice key, struct hlc_ts ts,
-                       struct mvcc_version *out) {
-    struct next_pass pass = {0};
+// All that lies above ts is gathered from now on.
+static void load_above(struct apply *self, struct slice key, struct hlc_ts ts) {
+    if (apply_merged_is_loaded(&self->merged, key, ts)) { return; }
+    struct load_pass pass = {self, key};
     const struct mvcc_above above = {
-        .start = key, .alone = true, .ts = ts, .visit = next_visit, .ctx = &pass};
+        .start = key, .alone = true, .ts = ts, .visit = load_visit, .ctx = &pass};
     const enum status st = mvcc_above(self->reader, &above);
     if (st != STATUS_OK) { FATAL("the data store cannot be read: %s", status_text(st)); }
-    struct mvcc_version gathered;
-    const bool also = apply_merged_after(&self->merged, key, ts, &gathered);
-    if (!pass.found && !also) { return false; }
-    const struct hlc_ts next = !also         ? pass.ts
-                               : !pass.found ? gathered.ts
-                                             : hlc_smaller(pass.ts, gathered.ts);
-    if (!value_at(self, key, next, out)) { out->kind = MVCC_DELETE; }
-    out->ts = next;
-    return true;
+    apply_merged_set_loaded(&self->merged, key, ts);
 }
 
 // An operation that takes effect.
@@ -170,8 +167,7 @@ static void fold(struct apply *self, const struct folding *folding,
     if (st == STATUS_OK) {
         out.kind = kind_of(folding->merge.type);
         out.value = buf_slice(&merged);
-        mvcc_put_version(self->batch, folding->key, &out);
-        apply_merged_put(&self->merged, folding->key, &out);
+        apply_merged_put(&self->merged, folding->key, &out, true);
     } else {
         MARK("apply.merge_lost_its_room");
     }
@@ -193,9 +189,10 @@ void apply__merge(struct apply *self, const struct command_mutation *mutation, s
     }
     fold(self, &folding, found && version.kind == kind ? &version : NULL, own);
     // A register that was written later stays: the larger timestamp wins.
+    if (folding.merge.type == COMMAND_MERGE_REGISTER) { return; }
+    load_above(self, folding.key, ts);
     struct hlc_ts at = ts;
-    while (folding.merge.type != COMMAND_MERGE_REGISTER &&
-           next_after(self, folding.key, at, &version) && version.kind == kind) {
+    while (apply_merged_after(&self->merged, folding.key, at, &version) && version.kind == kind) {
         MARK("apply.merge_below_another");
         at = version.ts;
         fold(self, &folding, &version,

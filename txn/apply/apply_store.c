@@ -193,8 +193,10 @@ static void write_applied_apart(struct apply *self) {
 void apply__write(struct apply *self) {
     if (self->dirty == NULL) {
         ASSERT(engine_batch_count(self->batch) == 0 && self->outcomes.size == 0);
+        ASSERT(self->merged.keys == NULL);
         return;
     }
+    apply_merged_flush(&self->merged, self->batch);
     put_outcomes(self);
     if (MUTANT(APPLIED_APART)) { write_applied_apart(self); }
     while (self->dirty != NULL) {

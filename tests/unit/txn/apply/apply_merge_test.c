@@ -232,6 +232,30 @@ static void test_apply_merges_share_a_key_and_one_entry(void **state) {
     assert_true(mark_count("apply.merge_below_another") >= 2);
 }
 
+// Hundreds in flight on one counter, resolved the last first: every one changes all above it. What
+// the store has is looked up once a turn, and each version is written once.
+static void test_apply_merges_resolved_backwards_over_turns(void **state) {
+    (void)state;
+    enum { MERGES = 60, A_TURN = 15 };
+    uint64_t at[MERGES];
+    int64_t sum = 0;
+    for (uint32_t i = 0; i < MERGES; i++) {
+        const struct command_merge merge = {.type = COMMAND_MERGE_COUNTER, .amount = 1 << (i % 20)};
+        at[i] = prepare(i + 1, &merge).timestamp.v;
+        assert_true(at[i] > 0);
+    }
+    f.clock.v += 100;
+    for (uint32_t i = MERGES; i > 0; i--) {
+        commit_all(&(struct decision){.id = i, .commit = at[i - 1]}, 1);
+        if (i % A_TURN == 1) { end(); }
+    }
+    end();
+    for (uint32_t i = 0; i < MERGES; i++) {
+        sum += 1 << (i % 20);
+        assert_int_equal(number_at(at[i]), sum);
+    }
+}
+
 // Whoever is forgotten was committed in the same turn: to find its record the batch is written in
 // the middle of the entry's preparations, and what the merges had gathered lies in the store then.
 static void test_apply_merge_beside_one_that_is_forgotten(void **state) {
@@ -342,6 +366,7 @@ int main(void) {
         CASE(test_apply_merge_keeps_its_bounds),
         CASE(test_apply_merge_has_room_for_so_much),
         CASE(test_apply_merges_share_a_key_and_one_entry),
+        CASE(test_apply_merges_resolved_backwards_over_turns),
         CASE(test_apply_merge_beside_one_that_is_forgotten),
         CASE(test_apply_merges_at_one_timestamp_are_one_version),
         CASE(test_apply_merge_bounds_count_what_is_prepared),
