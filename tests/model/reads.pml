@@ -6,9 +6,9 @@
 //
 // Two shards, each with a clock of its own that is not synchronised with anything; transactions
 // that write on both (on keys of their own, so they do not wait for one another); and one read
-// after the other, of both halves of a transaction or of one. README.md beside this file says what is left out;
-// docs/protocols/transactions.md, "Reads", has the rule. `tests/model/run` checks the model in
-// several scopes, and that each mutant fails.
+// after the other, of both halves of a transaction or of one. README.md beside this file says what
+// is left out; docs/protocols/transactions.md, "Reads", has the rule. `tests/model/run` checks the
+// model in several scopes, and that each mutant fails.
 //
 // A mutant is one of these names, given as -DNAME:
 //   UNCERTAIN_BY_COMMIT  LOCKS_ABOVE_R_IGNORED  VERSIONS_ABOVE_R_IGNORED  OTHER_SHARD_NOT_REREAD
