@@ -81,10 +81,17 @@ static void give_up(struct shell *self) {
 }
 
 static enum cli_exit tell_unknown(struct shell *self, const struct lc_result *result) {
+    enum { SHOWN = 160 };
     char txn[2 * LC_TXN_ID_SIZE + 1];
-    char hint[256];
+    char hint[512];
+    struct buf key;
+    buf_init(&key, TEXT_BUF_MAX);
+    text_escape(&key, result->home, TEXT_LINE);
+    text_add(&key, slice_make("", 1));
     session_txn_text(result->txn, txn);
-    (void)snprintf(hint, sizeof(hint), "txn status %.100s FIRST_KEY %s", self->keyspace, txn);
+    (void)snprintf(hint, sizeof(hint), "txn status %.127s '%.*s' %s", self->keyspace, SHOWN,
+                   (const char *)key.data, txn);
+    buf_deinit(&key);
     return session_fail(self->cli, result, hint);
 }
 
@@ -121,10 +128,27 @@ struct single {
     struct err *err;
 };
 
+// A get is answered by values alone.
+static void add_row(void *ctx, const struct statement *statement, struct slice key,
+                    const struct lc_row *row) {
+    struct buf *out = ctx;
+    if (statement->kind == STATEMENT_SCAN) {
+        text_escape(out, key, TEXT_LINE);
+        text_add_string(out, "\t");
+    }
+    if (row->found) {
+        text_escape(out, row->value, TEXT_LINE);
+    } else {
+        text_add_string(out, "(no value)");
+    }
+    text_add_string(out, "\n");
+}
+
 static enum status run_single(struct lc_txn *txn, void *ctx) {
     struct single *single = ctx;
+    const struct statement_sink sink = {add_row, single->out};
     buf_reset(single->out);
-    return statement_run(single->statement, txn, single->out, single->err);
+    return statement_run(single->statement, txn, &sink, single->err);
 }
 
 static enum cli_exit run_alone(struct shell *self, const struct statement *statement,
@@ -148,7 +172,8 @@ static enum cli_exit run_alone(struct shell *self, const struct statement *state
 static enum cli_exit run_inside(struct shell *self, const struct statement *statement,
                                 struct buf *out) {
     struct err err = {0};
-    const enum status st = statement_run(statement, self->txn, out, &err);
+    const struct statement_sink sink = {add_row, out};
+    const enum status st = statement_run(statement, self->txn, &sink, &err);
     if (st == STATUS_OK) { return CLI_OK; }
     if (st == STATUS_CONDITION_FAILED) { return cli_fail_err(self->cli, &err, NULL); }
     const enum cli_exit exit = cli_fail_err(self->cli, &err, "the transaction is given up");
@@ -252,6 +277,7 @@ static enum cli_exit run_statement(struct shell *self, const struct statement *s
     case STATEMENT_INCR:
     case STATEMENT_SCAN:
     case STATEMENT_ASSERT:
+    case STATEMENT_ASSERT_ABSENT:
     case STATEMENT_KIND_COUNT:
         break;
     }

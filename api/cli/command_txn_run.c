@@ -1,33 +1,43 @@
 // SPDX-License-Identifier: Apache-2.0
-// The whole file is one transaction, tried again when it meets others. What its reads bring is kept
-// and printed once it is committed: before that it is nobody's truth.
+// The whole file is one transaction, tried again when it meets others: statements of the shell, a
+// line each. What its reads bring is kept and printed once it is committed: before that it is
+// nobody's truth.
 #include "api/cli/commands.h"
+#include "api/cli/lines.h"
 #include "api/cli/session.h"
+#include "api/cli/statement.h"
 #include "api/cli/text.h"
-#include "api/cli/txn_script.h"
-#include "api/client/lightcone_txn.h"
 #include "dataplane/base/mem.h"
 
 #include <errno.h>
 #include <inttypes.h>
 #include <string.h>
 
-enum { TXN_RUN_SHOWN = 80, TXN_RUN_MESSAGE_SIZE = 512, TXN_RUN_HINT_SIZE = 512 };
+enum { TXN_RUN_LINE_SIZE_MAX = 8 << 20, TXN_RUN_STEPS_MIN = 16, TXN_RUN_HINT_SIZE = 512 };
+
+struct txn_run_step {
+    struct statement statement;
+    uint64_t line;
+};
 
 struct txn_run {
     struct cli *cli;
-    struct txn_script script;
+    struct txn_run_step *steps;
+    size_t count;
+    size_t capacity;
     const char *path;
-    struct buf lines;  // table: what the last try read
-    json_t *results;   // JSON: the same
-    // Why the script gave the transaction up; empty = it did not.
-    char refusal[TXN_RUN_MESSAGE_SIZE];
+    struct buf lines;    // table: what the last try read
+    json_t *results;     // JSON: the same, by steps
+    json_t *rows;        // JSON: of the step that runs
+    struct err refusal;  // why the script gave the transaction up; OK = it did not
 };
 
 // --- Results of steps ---
 
-static void keep_row(struct txn_run *self, json_t *rows, struct slice key,
+static void keep_row(void *ctx, const struct statement *statement, struct slice key,
                      const struct lc_row *row) {
+    struct txn_run *self = ctx;
+    (void)statement;
     if (self->cli->format == CLI_JSON) {
         json_t *object = json_object();
         cli_json_bytes(object, "key", key);
@@ -35,7 +45,7 @@ static void keep_row(struct txn_run *self, json_t *rows, struct slice key,
         if (row->found) { cli_json_bytes(object, "value", row->value); }
         // What this transaction wrote has no version yet.
         if (row->version != 0) { cli_json_timestamp(object, "version", row->version); }
-        (void)json_array_append_new(rows, object);
+        (void)json_array_append_new(self->rows, object);
     } else if (row->found) {
         text_escape(&self->lines, key, TEXT_LINE);
         text_add_string(&self->lines, "\t");
@@ -44,10 +54,10 @@ static void keep_row(struct txn_run *self, json_t *rows, struct slice key,
     }
 }
 
-static void keep_step(struct txn_run *self, const struct txn_script_step *step, json_t *rows) {
+static void keep_step(struct txn_run *self, const struct txn_run_step *step, json_t *rows) {
     json_t *object = json_object();
     cli_json_u64(object, "line", step->line);
-    cli_json_string(object, "step", txn_script_word(step->op));
+    cli_json_bytes(object, "step", step->statement.words[0]);
     (void)json_object_set_new(object, "rows", rows);
     (void)json_array_append_new(self->results, object);
 }
@@ -56,118 +66,39 @@ static void forget(struct txn_run *self) {
     buf_reset(&self->lines);
     json_decref(self->results);
     self->results = json_array();
-    self->refusal[0] = '\0';
+    self->refusal = (struct err){0};
 }
 
 // --- Steps ---
 
-static enum status run_get(struct txn_run *self, struct lc_txn *txn,
-                           const struct txn_script_step *step) {
-    struct lc_reply reply;
-    struct slice key = buf_slice(&step->key);
-    enum status st = lc_txn_get(txn, key, &reply);
-    if (reply.result.status == STATUS_OK) {
-        json_t *rows = json_array();
-        keep_row(self, rows, key, &reply.result.rows[0]);
-        keep_step(self, step, rows);
-        st = STATUS_OK;
-    }
-    lc_reply_free(&reply);
-    return st;
-}
-
-static enum status run_scan(struct txn_run *self, struct lc_txn *txn,
-                            const struct txn_script_step *step) {
-    struct buf start;
-    struct lc_txn_scan scan = {.end = buf_slice(&step->value)};
-    json_t *rows = json_array();
-    enum status st = STATUS_OK;
-    bool more = true;
-    buf_init(&start, TEXT_BUF_MAX);
-    text_add(&start, buf_slice(&step->key));
-    while (st == STATUS_OK && more) {
-        struct lc_reply reply;
-        scan.start = buf_slice(&start);
-        st = lc_txn_scan(txn, &scan, &reply);
-        for (uint32_t i = 0; st == STATUS_OK && i < reply.result.row_count; i++) {
-            keep_row(self, rows, reply.result.rows[i].key, &reply.result.rows[i]);
-        }
-        more = reply.result.more;
-        buf_reset(&start);
-        text_add(&start, reply.result.resume);
-        lc_reply_free(&reply);
-    }
-    buf_deinit(&start);
-    keep_step(self, step, rows);
-    return st;
-}
-
-static void refuse(struct txn_run *self, const struct txn_script_step *step,
-                   const struct lc_row *row) {
-    struct buf key;
-    struct buf value;
-    buf_init(&key, TEXT_BUF_MAX);
-    buf_init(&value, TEXT_BUF_MAX);
-    text_escape(&key, buf_slice(&step->key), TEXT_LINE);
-    text_escape(&value, row->value, TEXT_LINE);
-    (void)snprintf(self->refusal, sizeof(self->refusal), "%.120s:%" PRIu64 ": '%.*s' %s%.*s%s",
-                   self->path, step->line,
-                   (int)(key.size < TXN_RUN_SHOWN ? key.size : TXN_RUN_SHOWN),
-                   (const char *)key.data, row->found ? "holds '" : "has no value",
-                   (int)(value.size < TXN_RUN_SHOWN ? value.size : TXN_RUN_SHOWN),
-                   value.size == 0 ? "" : (const char *)value.data, row->found ? "'" : "");
-    buf_deinit(&key);
-    buf_deinit(&value);
-}
-
-static enum status run_assert(struct txn_run *self, struct lc_txn *txn,
-                              const struct txn_script_step *step) {
-    struct lc_reply reply;
-    enum status st = lc_txn_get(txn, buf_slice(&step->key), &reply);
-    if (reply.result.status == STATUS_OK) {
-        const struct lc_row *row = &reply.result.rows[0];
-        bool holds = step->op == TXN_SCRIPT_ASSERT_ABSENT
-                         ? !row->found
-                         : row->found && slice_equal(row->value, buf_slice(&step->value));
-        if (!holds) { refuse(self, step, row); }
-        st = holds ? STATUS_OK : STATUS_CONDITION_FAILED;
-    }
-    lc_reply_free(&reply);
-    return st;
+static bool is_reading(enum statement_kind kind) {
+    return kind == STATEMENT_GET || kind == STATEMENT_SCAN;
 }
 
 static enum status run_step(struct txn_run *self, struct lc_txn *txn,
-                            const struct txn_script_step *step) {
-    struct slice key = buf_slice(&step->key);
-    struct slice value = buf_slice(&step->value);
-    switch (step->op) {
-    case TXN_SCRIPT_GET:
-        return run_get(self, txn, step);
-    case TXN_SCRIPT_SCAN:
-        return run_scan(self, txn, step);
-    case TXN_SCRIPT_PUT:
-        return lc_txn_put(txn, key, value);
-    case TXN_SCRIPT_INCR:
-        return lc_txn_add(txn, key, step->amount);
-    case TXN_SCRIPT_DELETE:
-        return lc_txn_delete(txn, key);
-    case TXN_SCRIPT_DELETE_RANGE:
-        return lc_txn_delete_range(txn, key, value);
-    case TXN_SCRIPT_ASSERT:
-    case TXN_SCRIPT_ASSERT_ABSENT:
-        return run_assert(self, txn, step);
-    case TXN_SCRIPT_OP_COUNT:
-        break;
+                            const struct txn_run_step *step) {
+    const struct statement_sink sink = {keep_row, self};
+    struct err err = {0};
+    self->rows = json_array();
+    const enum status st = statement_run(&step->statement, txn, &sink, &err);
+    if (st == STATUS_OK && is_reading(step->statement.kind)) {
+        keep_step(self, step, self->rows);
+    } else {
+        json_decref(self->rows);
     }
-    return STATUS_INVALID_ARGUMENT;
+    if (st == STATUS_CONDITION_FAILED) {
+        err_wrap(&err, "%.120s:%" PRIu64, self->path, step->line);
+        self->refusal = err;
+    }
+    return st;
 }
 
 static enum status run_steps(struct lc_txn *txn, void *ctx) {
     struct txn_run *self = ctx;
     enum status st = STATUS_OK;
     forget(self);
-    for (size_t i = 0; i < self->script.count && st == STATUS_OK; i++) {
-        st = run_step(self, txn, &self->script.steps[i]);
+    for (size_t i = 0; i < self->count && st == STATUS_OK; i++) {
+        st = run_step(self, txn, &self->steps[i]);
     }
     return st;
 }
@@ -205,10 +136,8 @@ static void print_text(struct txn_run *self, const struct lc_result *result) {
 
 static enum cli_exit fail(struct txn_run *self, const struct lc_result *result) {
     struct cli *cli = self->cli;
-    if (result->status == STATUS_CONDITION_FAILED && self->refusal[0] != '\0') {
-        return cli_fail(cli, &(struct cli_error){.status = result->status,
-                                                 .message = self->refusal,
-                                                 .hint = "nothing was changed"});
+    if (result->status == STATUS_CONDITION_FAILED && self->refusal.status != STATUS_OK) {
+        return cli_fail_err(cli, &self->refusal, "nothing was changed");
     }
     if (result->outcome != LC_UNKNOWN) { return session_fail(cli, result, NULL); }
     char txn[2 * LC_TXN_ID_SIZE + 1];
@@ -248,17 +177,49 @@ static enum cli_exit run_script(struct txn_run *self, const uint8_t *txn) {
 
 // --- The file ---
 
+static enum status add_step(struct txn_run *self, struct slice line, uint64_t number,
+                            struct err *err) {
+    if (self->count == self->capacity) {
+        self->capacity = self->capacity == 0 ? TXN_RUN_STEPS_MIN : 2 * self->capacity;
+        self->steps = mem_realloc(self->steps, self->capacity * sizeof(*self->steps));
+    }
+    struct txn_run_step *step = &self->steps[self->count++];
+    *step = (struct txn_run_step){.line = number};
+    enum status st = statement_parse(&step->statement, line, err);
+    if (st == STATUS_OK && step->statement.kind == STATEMENT_EMPTY) {
+        statement_free(&step->statement);
+        self->count--;
+    } else if (st == STATUS_OK && !statement_is_data(step->statement.kind)) {
+        st = err_set(err, STATUS_INVALID_ARGUMENT,
+                     "\"%.40s\" is none of get, scan, put, incr, delete, delete-range, assert, "
+                     "assert-absent",
+                     (const char *)step->statement.words[0].data);
+    }
+    return st;
+}
+
+static enum status read_steps(struct txn_run *self, FILE *file, struct err *err) {
+    struct lines lines;
+    struct slice line;
+    bool end = false;
+    lines_init(&lines, file, TXN_RUN_LINE_SIZE_MAX);
+    enum status st = lines_next(&lines, &line, &end, err);
+    while (st == STATUS_OK && !end) {
+        st = add_step(self, line, lines.number, err);
+        if (st != STATUS_OK) { err_wrap(err, "line %" PRIu64, lines.number); }
+        if (st == STATUS_OK) { st = lines_next(&lines, &line, &end, err); }
+    }
+    lines_deinit(&lines);
+    return st;
+}
+
 static enum cli_exit read_script(struct txn_run *self) {
     struct cli *cli = self->cli;
     struct err err = {0};
     bool is_stdin = strcmp(self->path, "-") == 0;
     FILE *file = is_stdin ? cli->in : fopen(self->path, "re");
-    enum status st = STATUS_OK;
-    if (file == NULL) {
-        st = err_set(&err, STATUS_IO, "%s", strerror(errno));
-    } else {
-        st = txn_script_read(&self->script, file, args_flag(&cli->args, "literal"), &err);
-    }
+    enum status st = file == NULL ? err_set(&err, STATUS_IO, "%s", strerror(errno))
+                                  : read_steps(self, file, &err);
     if (file != NULL && !is_stdin) { (void)fclose(file); }
     if (st == STATUS_INVALID_ARGUMENT) {
         return cli_usage(cli, "%.120s: %s", self->path, err.message);
@@ -267,7 +228,7 @@ static enum cli_exit read_script(struct txn_run *self) {
         err_wrap(&err, "%.120s", self->path);
         return cli_fail_err(cli, &err, NULL);
     }
-    return self->script.count > 0 ? CLI_OK : cli_usage(cli, "%.120s: has no steps", self->path);
+    return self->count > 0 ? CLI_OK : cli_usage(cli, "%.120s: has no steps", self->path);
 }
 
 static enum cli_exit run(struct cli *cli) {
@@ -281,12 +242,14 @@ static enum cli_exit run(struct cli *cli) {
     if (exit == CLI_OK) { exit = run_script(&self, given == NULL ? NULL : txn); }
     json_decref(self.results);
     buf_deinit(&self.lines);
-    txn_script_deinit(&self.script);
+    for (size_t i = 0; i < self.count; i++) {
+        statement_free(&self.steps[i].statement);
+    }
+    mem_free(self.steps);
     return exit;
 }
 
 static const struct args_option options[] = {
-    SESSION_OPTION_LITERAL,
     {.name = "txn-id",
      .kind = ARGS_TEXT,
      .placeholder = "HEX",
@@ -299,12 +262,13 @@ const struct cli_command commands_txn_run = {
     .operands = "KEYSPACE FILE|-",
     .summary = "run a file as one transaction",
     .details =
-        "One step a line: get KEY, scan [START [END]], put KEY VALUE, incr KEY [N], delete KEY,\n"
-        "delete-range START END, assert KEY VALUE, assert-absent KEY. A value goes to the end of\n"
-        "the line, \"\" is the empty one; escapes are those of `kv get`; # begins a comment. All\n"
-        "steps see one snapshot and what was written before them. When the transaction meets\n"
-        "another one it is run again, until --timeout. What was read is printed once it is\n"
-        "committed. Exit code 1: nothing was changed; 3: it may have been committed.",
+        "One statement of the shell a line: get KEY..., scan [START [END]] [limit N], put KEY\n"
+        "VALUE, incr KEY [N], delete KEY..., delete-range START END, assert KEY VALUE,\n"
+        "assert-absent KEY. Words with blanks stand in quotes, escapes are those of `kv get`, #\n"
+        "begins a comment. All steps see one snapshot and what was written before them. When\n"
+        "the transaction meets another one it is run again, until --timeout. What was read is\n"
+        "printed once it is committed. Exit code 1: nothing was changed; 3: it may have been\n"
+        "committed.",
     .examples = "  lightcone txn run bank transfer.txn\n"
                 "  printf 'assert a 5\\nput a 4\\nincr b\\n' | lightcone txn run bank -\n"
                 "  lightcone --format json txn run bank sums.txn | jq '.results[0].rows'\n",

@@ -19,7 +19,8 @@ const struct statement_help statement_helps[] = {
     {"delete-range", "START END", "delete the keys from START up to, not including, END"},
     {"incr", "KEY [N]", "add to a counter (1, or N, which may be negative)"},
     {"scan", "[START [END]] [limit N]", "print rows in key order"},
-    {"assert", "KEY VALUE | KEY absent | KEY exists", "stop here unless it holds"},
+    {"assert", "KEY VALUE", "stop here unless the key has this value"},
+    {"assert-absent", "KEY", "stop here if the key has a value"},
     {"begin", "", "what follows is one transaction"},
     {"commit", "", "make it happen, all of it or nothing"},
     {"rollback", "", "give it up"},
@@ -44,6 +45,7 @@ static const struct form forms[] = {
     {"incr", STATEMENT_INCR, 1, 2},
     {"scan", STATEMENT_SCAN, 0, 4},
     {"assert", STATEMENT_ASSERT, 2, 2},
+    {"assert-absent", STATEMENT_ASSERT_ABSENT, 1, 1},
     {"begin", STATEMENT_BEGIN, 0, 0},
     {"commit", STATEMENT_COMMIT, 0, 0},
     {"rollback", STATEMENT_ROLLBACK, 0, 0},
@@ -226,7 +228,7 @@ void statement_free(struct statement *self) {
 }
 
 bool statement_is_data(enum statement_kind kind) {
-    return kind >= STATEMENT_GET && kind <= STATEMENT_ASSERT;
+    return kind >= STATEMENT_GET && kind <= STATEMENT_ASSERT_ABSENT;
 }
 
 bool statement_writes(enum statement_kind kind) {
@@ -241,67 +243,75 @@ static enum status failed(const struct lc_reply *reply, enum status st, struct e
     return err_set(err, st, "%.*s", (int)message.size, (const char *)message.data);
 }
 
-static void add_value(struct buf *out, const struct lc_row *row) {
-    if (row->found) {
-        text_escape(out, row->value, TEXT_LINE);
-    } else {
-        text_add_string(out, "(no value)");
-    }
-    text_add_string(out, "\n");
-}
-
-static enum status run_get(const struct statement *self, struct lc_txn *txn, struct buf *out,
-                           struct err *err) {
+static enum status run_get(const struct statement *self, struct lc_txn *txn,
+                           const struct statement_sink *sink, struct err *err) {
     const struct lc_txn_read read = {.keys = self->words + 1, .key_count = self->word_count - 1};
     struct lc_reply reply = {0};
     enum status st = lc_txn_read(txn, &read, &reply);
     if (st != STATUS_OK) { st = failed(&reply, st, err); }
     for (uint32_t i = 0; st == STATUS_OK && i < reply.result.row_count; i++) {
-        add_value(out, &reply.result.rows[i]);
+        sink->row(sink->ctx, self, read.keys[i], &reply.result.rows[i]);
     }
     lc_reply_free(&reply);
     return st;
 }
 
-static enum status run_scan(const struct statement *self, struct lc_txn *txn, struct buf *out,
-                            struct err *err) {
-    const struct lc_txn_scan scan = {.start = self->word_count > 1 ? self->words[1] : SLICE_EMPTY,
-                                     .end = self->word_count > 2 ? self->words[2] : SLICE_EMPTY,
-                                     .limit = self->limit};
-    struct lc_reply reply = {0};
-    enum status st = lc_txn_scan(txn, &scan, &reply);
-    if (st != STATUS_OK) { st = failed(&reply, st, err); }
-    for (uint32_t i = 0; st == STATUS_OK && i < reply.result.row_count; i++) {
-        text_escape(out, reply.result.rows[i].key, TEXT_LINE);
-        text_add_string(out, "\t");
-        add_value(out, &reply.result.rows[i]);
+static enum status run_scan(const struct statement *self, struct lc_txn *txn,
+                            const struct statement_sink *sink, struct err *err) {
+    struct lc_txn_scan scan = {.end = self->word_count > 2 ? self->words[2] : SLICE_EMPTY,
+                               .limit = self->limit};
+    struct buf start;
+    buf_init(&start, TEXT_BUF_MAX);
+    if (self->word_count > 1) { text_add(&start, self->words[1]); }
+    enum status st = STATUS_OK;
+    bool more = true;
+    while (st == STATUS_OK && more) {
+        struct lc_reply reply = {0};
+        scan.start = buf_slice(&start);
+        st = lc_txn_scan(txn, &scan, &reply);
+        if (st != STATUS_OK) { st = failed(&reply, st, err); }
+        for (uint32_t i = 0; st == STATUS_OK && i < reply.result.row_count; i++) {
+            const struct lc_row *row = &reply.result.rows[i];
+            sink->row(sink->ctx, self, row->key, row);
+        }
+        more = reply.result.more && self->limit == 0;
+        buf_reset(&start);
+        text_add(&start, reply.result.resume);
+        lc_reply_free(&reply);
     }
-    if (st == STATUS_OK && reply.result.more && self->limit == 0) {
-        text_add_string(out, "... and more: scan from \"");
-        text_escape(out, reply.result.resume, TEXT_LINE);
-        text_add_string(out, "\"\n");
-    }
-    lc_reply_free(&reply);
+    buf_deinit(&start);
+    return st;
+}
+
+static enum status refuse(const struct statement *self, const struct lc_row *row, struct err *err) {
+    enum { SHOWN = 80 };
+    struct buf key;
+    struct buf value;
+    buf_init(&key, TEXT_BUF_MAX);
+    buf_init(&value, TEXT_BUF_MAX);
+    text_escape(&key, self->words[1], TEXT_LINE);
+    text_add(&key, slice_make("", 1));
+    if (row != NULL) { text_escape(&value, row->value, TEXT_LINE); }
+    text_add(&value, slice_make("", 1));
+    const enum status st = err_set(err, STATUS_CONDITION_FAILED, "'%.*s' %s%.*s%s", SHOWN,
+                                   (const char *)key.data, row != NULL ? "holds '" : "has no value",
+                                   SHOWN, (const char *)value.data, row != NULL ? "'" : "");
+    buf_deinit(&key);
+    buf_deinit(&value);
     return st;
 }
 
 static enum status run_assert(const struct statement *self, struct lc_txn *txn, struct err *err) {
     struct lc_reply reply = {0};
     enum status st = lc_txn_get(txn, self->words[1], &reply);
-    const bool found = st == STATUS_OK;
-    if (st == STATUS_NOT_FOUND) { st = STATUS_OK; }
-    if (st != STATUS_OK) { st = failed(&reply, st, err); }
-    bool holds = found && slice_equal(reply.result.rows[0].value, self->words[2]);
-    if (is_word(self, 2, "absent")) { holds = !found; }
-    if (is_word(self, 2, "exists")) { holds = found; }
-    if (st == STATUS_OK && !holds) {
-        struct buf value;
-        buf_init(&value, TEXT_BUF_MAX);
-        if (found) { text_escape(&value, reply.result.rows[0].value, TEXT_LINE); }
-        st = err_set(err, STATUS_CONDITION_FAILED, "%.80s is %s%.*s%s, not %.80s", word(self, 1),
-                     found ? "\"" : "absent", (int)(value.size < 80 ? value.size : 80),
-                     found ? (const char *)value.data : "", found ? "\"" : "", word(self, 2));
-        buf_deinit(&value);
+    const struct lc_row *row = st == STATUS_OK ? &reply.result.rows[0] : NULL;
+    if (st != STATUS_OK && st != STATUS_NOT_FOUND) {
+        st = failed(&reply, st, err);
+    } else {
+        const bool holds = self->kind == STATEMENT_ASSERT_ABSENT
+                               ? row == NULL
+                               : row != NULL && slice_equal(row->value, self->words[2]);
+        st = holds ? STATUS_OK : refuse(self, row, err);
     }
     lc_reply_free(&reply);
     return st;
@@ -317,41 +327,22 @@ static enum status run_delete(const struct statement *self, struct lc_txn *txn) 
 
 static enum status run_write(const struct statement *self, struct lc_txn *txn, struct err *err) {
     enum status st = STATUS_OK;
-    switch (self->kind) {
-    case STATEMENT_PUT:
+    if (self->kind == STATEMENT_PUT) {
         st = lc_txn_put(txn, self->words[1], self->words[2]);
-        break;
-    case STATEMENT_DELETE:
+    } else if (self->kind == STATEMENT_DELETE) {
         st = run_delete(self, txn);
-        break;
-    case STATEMENT_DELETE_RANGE:
+    } else if (self->kind == STATEMENT_DELETE_RANGE) {
         st = lc_txn_delete_range(txn, self->words[1], self->words[2]);
-        break;
-    case STATEMENT_INCR:
+    } else {
         st = lc_txn_add(txn, self->words[1], self->amount);
-        break;
-    case STATEMENT_EMPTY:
-    case STATEMENT_GET:
-    case STATEMENT_SCAN:
-    case STATEMENT_ASSERT:
-    case STATEMENT_BEGIN:
-    case STATEMENT_COMMIT:
-    case STATEMENT_ROLLBACK:
-    case STATEMENT_USE:
-    case STATEMENT_HELP:
-    case STATEMENT_QUIT:
-    case STATEMENT_OTHER:
-    case STATEMENT_KIND_COUNT:
-        FATAL("not a write");
     }
     return st == STATUS_OK ? st : err_set(err, st, "%s", status_text(st));
 }
 
-enum status statement_run(const struct statement *self, struct lc_txn *txn, struct buf *out,
-                          struct err *err) {
+enum status statement_run(const struct statement *self, struct lc_txn *txn,
+                          const struct statement_sink *sink, struct err *err) {
     ASSERT(statement_is_data(self->kind));
-    if (self->kind == STATEMENT_GET) { return run_get(self, txn, out, err); }
-    if (self->kind == STATEMENT_SCAN) { return run_scan(self, txn, out, err); }
-    if (self->kind == STATEMENT_ASSERT) { return run_assert(self, txn, err); }
-    return run_write(self, txn, err);
+    if (self->kind == STATEMENT_GET) { return run_get(self, txn, sink, err); }
+    if (self->kind == STATEMENT_SCAN) { return run_scan(self, txn, sink, err); }
+    return statement_writes(self->kind) ? run_write(self, txn, err) : run_assert(self, txn, err);
 }

@@ -22,6 +22,7 @@ enum statement_kind {
     STATEMENT_INCR,
     STATEMENT_SCAN,
     STATEMENT_ASSERT,
+    STATEMENT_ASSERT_ABSENT,
     STATEMENT_BEGIN,
     STATEMENT_COMMIT,
     STATEMENT_ROLLBACK,
@@ -38,7 +39,7 @@ struct statement {
     struct slice words[STATEMENT_WORDS_MAX];  // [0] names it; NUL behind each; views into text
     struct buf text;                          // private
     int64_t amount;                           // INCR
-    uint32_t limit;                           // SCAN; 0 = all that fits into one answer
+    uint32_t limit;                           // SCAN; 0 = all rows
 };
 
 // Blanks separate words, quotes of either kind hold them together, '#' at the beginning of a word
@@ -51,11 +52,17 @@ void statement_free(struct statement *self);
 bool statement_is_data(enum statement_kind kind);
 bool statement_writes(enum statement_kind kind);
 
-// One of those, within the transaction. What it has to say is appended to `out`, a line or more.
-// CONDITION_FAILED when an assert does not hold. Other errors are the transaction's, which is over
-// then; err has the sentence.
+// What was read: one call a key of get, one a row of scan. Views, for the call.
+struct statement_sink {
+    void (*row)(void *ctx, const struct statement *statement, struct slice key,
+                const struct lc_row *row);
+    void *ctx;
+};
+
+// One of those, within the transaction. CONDITION_FAILED when an assert does not hold. Other errors
+// are the transaction's, which is over then; err has the sentence.
 NODISCARD enum status statement_run(const struct statement *self, struct lc_txn *txn,
-                                    struct buf *out, struct err *err);
+                                    const struct statement_sink *sink, struct err *err);
 
 // Name, operands and meaning of each, for help and completion; terminated by a NULL name.
 struct statement_help {

@@ -200,7 +200,7 @@ class CommandTest(unittest.TestCase):
 
         def run(text, *options, code=OK):
             return self.cli("txn", "run", keyspace, "-", *options, stdin=text.encode(), code=code)
-        done = run("# money\nput a 60\nput b 40\nput ~z two words\nincr n 5\nget n\n")
+        done = run("# money\nput a 60\nput b 40\nput ~z 'two words'\nincr n 5\nget n\n")
         self.assertRegex(done.stdout.decode(), r"^n\t5\ncommitted at \S+\n$")
         done = run("assert a 60\nassert-absent c\nput a 50\nput c 10\ndelete b\nget b\nget a\nscan a d\nscan ~\n")
         self.assertEqual(done.stdout.decode().splitlines()[:-1], ["a\t50", "a\t50", "c\t10", "~z\ttwo words"])

@@ -29,6 +29,7 @@ static void test_statement_words(void **state) {
         {"put a\\ b \"say \\\"hi\\\"\"", STATEMENT_PUT, 3, {"put", "a b", "say \"hi\""}},
         {"put a\"b\"'c' \\x41\\\\\\n", STATEMENT_PUT, 3, {"put", "abc", "A\\\n"}},
         {"delete a", STATEMENT_DELETE, 2, {"delete", "a"}},
+        {"assert-absent a", STATEMENT_ASSERT_ABSENT, 2, {"assert-absent", "a"}},
         {"scan", STATEMENT_SCAN, 1, {"scan"}},
         {"scan a b limit 7", STATEMENT_SCAN, 3, {"scan", "a", "b"}},
         {"scan limit 7", STATEMENT_SCAN, 1, {"scan"}},
