@@ -112,8 +112,8 @@ static enum status data_transact_bounds(struct data_scratch *scratch, uint32_t k
                             "the limit is %u, at most %d", out->limit, COMMAND_SCAN_ROWS_MAX);
     }
     if (out->limit == 0) { out->limit = DATA_PAGE_ROWS; }
-    // What was scanned is validated later, shard by shard, and a shard's part is named by a key: the
-    // smallest key there is stands for the beginning of the keyspace.
+    // What was scanned is validated later, shard by shard, and a shard's part is named by a key:
+    // the smallest there is stands for the beginning of the keyspace.
     if (out->start.size == 0) { out->start = slice_make(&smallest, sizeof(smallest)); }
     out->start = data__full_key(scratch, keyspace, out->start);
     out->end = data_transact_end(scratch, keyspace, out->end);

@@ -14,79 +14,16 @@
 // The first read is strong, and not below this node's clock: what was acknowledged through this
 // node, or is older than the client's hlc, is in the snapshot on every shard. All that follows is
 // read at that snapshot. An error is the last answer: the transaction is over, and as nothing was
-// locked, nothing has to be undone.
-#include "api/data/data_internal.h"
+// locked but by hints that run out, nothing has to be undone.
+#include "api/data/transact_internal.h"
 #include "dataplane/base/assert.h"
 #include "dataplane/base/mark.h"
-#include "txn/interactive/interactive.h"
 
 #include <stddef.h>
 #include <stdio.h>
 #include <string.h>
 
-enum {
-    DATA_TRANSACT_KEPT_MAX = 1 << 16,
-    DATA_TRANSACT_HINT = 100,
-    DATA_TRANSACT_ERROR = 1,  // fields of TransactResponse
-    DATA_TRANSACT_BEGUN = 2,
-    DATA_TRANSACT_ROWS = 3,
-    DATA_TRANSACT_WRITTEN = 4,
-    DATA_TRANSACT_COMMITTED = 5,
-    DATA_TRANSACT_ROLLED_BACK = 6,
-    DATA_MARGIN_PARTS = 10,
-};
 #define DATA_MARGIN_NS_MAX UINT64_C(50000000)
-
-enum data_transact_end {
-    DATA_TRANSACT_HALF_CLOSED,
-    DATA_TRANSACT_CANCELLED,
-    DATA_TRANSACT_DRAIN,
-    DATA_TRANSACT_END_COUNT
-};
-
-struct data_transact;
-
-struct data_transact_end_task {
-    struct loop_task task;
-    struct data_transact *state;
-    enum data_transact_end end;
-};
-
-// State of a call.
-struct data_transact {
-    struct data *data;
-    struct loop_task task;  // the request at hand
-    struct data_transact_end_task ends[DATA_TRANSACT_END_COUNT];
-    struct session_call call;
-    atomic_bool stopped;  // nothing is read any more
-    uint64_t deadline_ns;
-    // Of the transaction.
-    uint32_t keyspace;  // 0 = not begun
-    struct txn_id txn;
-    struct hlc_ts begin;
-    struct hlc_ts snapshot;  // zero = not chosen yet
-    struct interactive buffer;
-    uint64_t charged;  // of data->transact_bytes
-    // Of the request at hand.
-    struct data_scratch *scratch;
-    struct data_transact_request request;
-    struct data_refusal refusal;  // status OK = to be done
-    uint32_t asked;               // get: keys that the shards are asked for
-    struct interactive_scan scan;
-    struct proto_writer reply;
-    size_t rows_mark;
-    struct buf out;
-    struct buf fold;
-    // The loop's.
-    bool running;
-    bool ended[DATA_TRANSACT_END_COUNT];
-    bool overflow;  // an answer found no room
-    bool finished;
-};
-
-static struct data_transact *data_transact_of(void *member, size_t offset) {
-    return (struct data_transact *)(void *)((uint8_t *)member - offset);
-}
 
 // --- Answers, on the loop ---
 
@@ -99,9 +36,10 @@ static void data_transact_done_with_request(struct data_transact *state) {
 static void data_transact_finish(struct data_transact *state) {
     struct rpc_call *call = rpc_call_of(state);
     struct rpc_error error = {.status = STATUS_OK};
-    ASSERT(!state->finished && !state->running);
+    ASSERT(!state->finished && !state->running && !state->holding);
     state->finished = true;
     atomic_store(&state->stopped, true);
+    gateway_hold_end(&state->hold);
     if (state->overflow) {
         error.status = STATUS_RESOURCE_EXHAUSTED;
         error.message = SLICE_LITERAL("the answer is larger than a stream takes");
@@ -118,13 +56,13 @@ static void data_transact_finish(struct data_transact *state) {
     }
 }
 
-static void data_transact_writer(struct data_transact *state) {
+void data__transact_writer(struct data_transact *state) {
     buf_reset(&state->out);
     proto_writer_init(&state->reply, &state->out);
 }
 
 // Sends what was written; the last answer ends the stream.
-static void data_transact_send(struct data_transact *state, bool last) {
+void data__transact_send(struct data_transact *state, bool last) {
     struct rpc_call *call = rpc_call_of(state);
     ASSERT(state->reply.status == STATUS_OK);
     // One answer is at most DATA_RESPONSE_SIZE_MAX, and the one before has gone.
@@ -151,36 +89,35 @@ static void data_transact_send(struct data_transact *state, bool last) {
     }
 }
 
-static void data_transact_fail(struct data_transact *state, const struct rpc_error *error) {
-    data_transact_writer(state);
+void data__transact_fail(struct data_transact *state, const struct rpc_error *error) {
+    data__transact_writer(state);
     size_t mark = proto_open(&state->reply, DATA_TRANSACT_ERROR, DATA_TRANSACT_HINT);
     rpc_error_encode(&state->reply, error);
     proto_close(&state->reply, mark);
-    data_transact_send(state, true);
+    data__transact_send(state, true);
 }
 
-static void data_transact_fail_status(struct data_transact *state, enum status st,
-                                      const char *text) {
+void data__transact_fail_status(struct data_transact *state, enum status st, const char *text) {
     const struct rpc_error error = {.status = st, .message = slice_from_string(text)};
-    data_transact_fail(state, &error);
+    data__transact_fail(state, &error);
 }
 
-static void data_transact_refuse(struct data_transact *state) {
+void data__transact_refuse(struct data_transact *state) {
     struct rpc_error error = data__refusal_error(&state->refusal);
     if (error.status == STATUS_OVERLOADED) { error.retry_after_ms = DATA_RETRY_AFTER_MS; }
     atomic_fetch_add_explicit(&state->data->refused, 1, memory_order_relaxed);
-    data_transact_fail(state, &error);
+    data__transact_fail(state, &error);
 }
 
-static void data_transact_refused(struct data_refusal *out, enum status st, const char *field,
-                                  const struct interactive_refusal *why) {
+void data__transact_refused(struct data_refusal *out, enum status st, const char *field,
+                            const struct interactive_refusal *why) {
     (void)data__refuse(out, st, field, why->limit, "%s", why->err.message);
 }
 
 // --- Sessions ---
 
 // A little before the client's own clock, so that it still hears how its commit stands.
-static uint64_t data_transact_deadline(const struct data_transact *state) {
+uint64_t data__transact_deadline(const struct data_transact *state) {
     const uint64_t now = data__now(state->data);
     const uint64_t deadline = data__deadline(now, state->deadline_ns);
     if (deadline <= now) { return deadline; }
@@ -188,20 +125,20 @@ static uint64_t data_transact_deadline(const struct data_transact *state) {
     return deadline - (part < DATA_MARGIN_NS_MAX ? part : DATA_MARGIN_NS_MAX);
 }
 
-static void data_transact_start(struct data_transact *state, enum command_kind kind,
-                                struct slice key, struct slice key_high) {
+void data__transact_start(struct data_transact *state, enum command_kind kind, struct slice key,
+                          struct slice key_high) {
     state->call.kind = kind;
     state->call.key = key;
     state->call.key_high = key_high;
     state->call.payload = buf_slice(&state->scratch->encoded);
     state->call.begin = state->begin;
-    state->call.deadline_ns = data_transact_deadline(state);
+    state->call.deadline_ns = data__transact_deadline(state);
     state->running = true;
     data__count(state->data, kind);
     gateway_start(state->data->config.gateway, &state->call);
 }
 
-static struct command_snapshot data_transact_snapshot(const struct data_transact *state) {
+struct command_snapshot data__transact_snapshot(const struct data_transact *state) {
     const struct data *data = state->data;
     if (state->snapshot.v != 0) {
         return (struct command_snapshot){.consistency = COMMAND_AT, .at = state->snapshot};
@@ -218,7 +155,7 @@ static void data_transact_take_snapshot(struct data_transact *state,
 }
 
 // What is read and written counts against the node's memory.
-static bool data_transact_charge(struct data_transact *state) {
+bool data__transact_charge(struct data_transact *state) {
     struct data *data = state->data;
     const uint64_t bytes = state->buffer.bytes;
     const uint64_t before = atomic_fetch_add_explicit(&data->transact_bytes, bytes - state->charged,
@@ -229,7 +166,7 @@ static bool data_transact_charge(struct data_transact *state) {
     return fits;
 }
 
-static enum status data_transact_overloaded(struct data_refusal *out, const struct data *data) {
+enum status data__transact_overloaded(struct data_refusal *out, const struct data *data) {
     MARK("data.transact.overloaded");
     return data__refuse(out, STATUS_OVERLOADED, NULL, data->config.transact_bytes_max,
                         "the transactions of this node keep too many bytes");
@@ -246,7 +183,7 @@ static void data_transact_begin(struct data_transact *state) {
         const enum status st = data__observe(data, given[i]);
         if (st == STATUS_OK) { continue; }
         const struct rpc_error error = {.status = st, .field = names[i]};
-        data_transact_fail(state, &error);
+        data__transact_fail(state, &error);
         return;
     }
     state->keyspace = request->keyspace;
@@ -256,205 +193,16 @@ static void data_transact_begin(struct data_transact *state) {
     if (state->begin.v == 0) {
         state->begin = hlc_now(data->config.hlc, env_wall_us(data->config.env));
     }
-    data_transact_writer(state);
+    gateway_hold_init(&state->hold, data->config.gateway);
+    state->hold.txn = state->txn;
+    state->hold.begin = state->begin;
+    state->hold.done = data__transact_held;
+    data__transact_writer(state);
     size_t mark = proto_open(&state->reply, DATA_TRANSACT_BEGUN, DATA_TRANSACT_HINT);
     proto_put_bytes(&state->reply, 1, slice_make(state->txn.v, sizeof(state->txn.v)));
     proto_put_fixed64(&state->reply, 2, state->begin.v);
     proto_close(&state->reply, mark);
-    data_transact_send(state, false);
-}
-
-// --- Rows ---
-
-static void data_transact_open_rows(struct data_transact *state) {
-    data_transact_writer(state);
-    state->rows_mark = proto_open(&state->reply, DATA_TRANSACT_ROWS, DATA_TRANSACT_HINT);
-}
-
-// Fields may come in any order: the header stands behind the rows.
-static void data_transact_send_rows(struct data_transact *state,
-                                    const struct command_certificate *certificate) {
-    struct proto_writer *w = &state->reply;
-    data__put_header(state->data, w, certificate);
-    proto_put_fixed64(w, 6, state->snapshot.v);
-    proto_close(w, state->rows_mark);
-    if (w->status != STATUS_OK) {
-        data_transact_fail_status(state, STATUS_RESOURCE_EXHAUSTED,
-                                  "the values read exceed 16 MiB together; read fewer keys");
-    } else if (!data_transact_charge(state)) {
-        (void)data_transact_overloaded(&state->refusal, state->data);
-        data_transact_refuse(state);
-    } else {
-        data_transact_send(state, false);
-    }
-}
-
-// --- Get ---
-
-// Whether the shard of the key has to be asked.
-static bool data_transact_asks(const struct data_transact *state, struct slice key) {
-    struct slice value;
-    const enum interactive_found found = interactive_find(&state->buffer, key, &value);
-    return found == INTERACTIVE_UNTOUCHED || found == INTERACTIVE_MERGED;
-}
-
-// One row: what the transaction did, or what the shard says, or both.
-static enum status data_transact_put_row(struct data_transact *state, struct slice key,
-                                         struct codec_reader *rows) {
-    struct command_row row = {0};
-    struct slice value;
-    const enum interactive_found found = interactive_find(&state->buffer, key, &value);
-    enum status st = STATUS_OK;
-    if (found == INTERACTIVE_PUT) { row = (struct command_row){.found = true, .value = value}; }
-    if (found == INTERACTIVE_UNTOUCHED || found == INTERACTIVE_MERGED) {
-        st = command_read_row_decode(rows, &row);
-    }
-    if (st == STATUS_OK && found == INTERACTIVE_MERGED) {
-        buf_reset(&state->fold);
-        st = interactive_fold(value, row.value, row.found, &state->fold);
-        row = (struct command_row){.found = true, .value = buf_slice(&state->fold)};
-    }
-    if (st == STATUS_OK) { data__put_read_row(&state->reply, 2, &row); }
-    return st;
-}
-
-static void data_transact_fail_rows(struct data_transact *state, enum status st) {
-    data_transact_fail_status(state, st,
-                              st == STATUS_FAILED_PRECONDITION
-                                  ? "merge: the key holds a value of another type, or one that is "
-                                    "full"
-                                  : "the rows do not decode");
-}
-
-static void data_transact_put_rows(struct data_transact *state, struct slice payload,
-                                   const struct command_certificate *certificate) {
-    struct codec_reader rows;
-    struct interactive_refusal why = {0};
-    codec_reader_init(&rows, payload);
-    data_transact_open_rows(state);
-    for (uint32_t i = 0; i < state->request.key_count; i++) {
-        const struct slice key = state->scratch->keys[i];
-        enum status st = data_transact_put_row(state, key, &rows);
-        if (st != STATUS_OK) {
-            data_transact_fail_rows(state, st);
-            return;
-        }
-        if (!data_transact_asks(state, key)) { continue; }
-        st = interactive_note_key(&state->buffer, key, &why);
-        if (st != STATUS_OK) {
-            data_transact_refused(&state->refusal, st, "get.keys", &why);
-            data_transact_refuse(state);
-            return;
-        }
-    }
-    data_transact_send_rows(state, certificate);
-}
-
-// Asks the shards for what the transaction has not written itself.
-static void data_transact_get(struct data_transact *state) {
-    struct data_scratch *scratch = state->scratch;
-    struct slice asked[COMMAND_READ_KEYS_MAX];
-    struct slice low = SLICE_EMPTY;
-    struct slice high = SLICE_EMPTY;
-    uint32_t count = 0;
-    for (uint32_t i = 0; i < state->request.key_count; i++) {
-        const struct slice key = scratch->keys[i];
-        if (!data_transact_asks(state, key)) { continue; }
-        if (count == 0 || slice_compare(key, low) < 0) { low = key; }
-        if (count == 0 || slice_compare(key, high) > 0) { high = key; }
-        asked[count++] = key;
-    }
-    if (count == 0) {
-        const struct command_certificate none = {0};
-        data_transact_put_rows(state, SLICE_EMPTY, &none);
-        return;
-    }
-    const struct command_read read = {
-        .snapshot = data_transact_snapshot(state), .key_count = count, .keys = asked};
-    struct codec_writer w;
-    buf_reset(&scratch->encoded);
-    codec_writer_init(&w, &scratch->encoded);
-    command_read_encode(&w, &read);
-    if (w.status != STATUS_OK) {
-        data_transact_fail_status(state, w.status, "no memory to read");
-        return;
-    }
-    data_transact_start(state, COMMAND_READ, low, high);
-}
-
-// --- Scan ---
-
-static void data_transact_scan_row(void *ctx, const struct command_row *row) {
-    struct data_transact *state = ctx;
-    data__put_scan_row(&state->reply, 3, row);
-}
-
-static void data_transact_scan_page(struct data_transact *state) {
-    const struct command_scan scan = {.snapshot = data_transact_snapshot(state),
-                                      .start = state->scan.start,
-                                      .end = state->scan.end,
-                                      .row_limit = state->scan.rows_left,
-                                      .reverse = state->scan.reverse};
-    struct codec_writer w;
-    buf_reset(&state->scratch->encoded);
-    codec_writer_init(&w, &state->scratch->encoded);
-    command_scan_encode(&w, &scan);
-    if (w.status != STATUS_OK) {
-        data_transact_fail_status(state, w.status, "no memory to scan");
-        return;
-    }
-    data_transact_start(state, COMMAND_SCAN, scan.start, SLICE_EMPTY);
-}
-
-static void data_transact_scan(struct data_transact *state) {
-    state->scan = (struct interactive_scan){.reverse = state->request.reverse,
-                                            .start = state->request.start,
-                                            .end = state->request.end,
-                                            .rows_left = state->request.limit,
-                                            .bytes_left = COMMAND_SCAN_BYTES_MAX,
-                                            .row = data_transact_scan_row,
-                                            .ctx = state};
-    data_transact_open_rows(state);
-    data_transact_scan_page(state);
-}
-
-static struct slice data_transact_user_key(struct slice key) {
-    ASSERT(key.size >= SHARD_KEYSPACE_PREFIX_SIZE);
-    return slice_make(key.data + SHARD_KEYSPACE_PREFIX_SIZE, key.size - SHARD_KEYSPACE_PREFIX_SIZE);
-}
-
-// The transaction depends on all that it has seen, empty stretches included.
-static void data_transact_scan_end(struct data_transact *state,
-                                   const struct command_certificate *certificate) {
-    const struct interactive_scan *scan = &state->scan;
-    struct interactive_refusal why = {0};
-    const struct slice low = scan->reverse ? scan->end : state->request.start;
-    const struct slice high = scan->reverse ? state->request.end : scan->start;
-    const enum status st = interactive_note_span(&state->buffer, low, high, &why);
-    if (st != STATUS_OK) {
-        data_transact_refused(&state->refusal, st, "scan", &why);
-        data_transact_refuse(state);
-        return;
-    }
-    if (scan->more) {
-        proto_put_uint(&state->reply, 4, 1);
-        proto_put_bytes(&state->reply, 5,
-                        data_transact_user_key(scan->reverse ? scan->end : scan->start));
-    }
-    data_transact_send_rows(state, certificate);
-}
-
-static void data_transact_scanned(struct data_transact *state,
-                                  const struct session_result *result) {
-    struct interactive_scan *scan = &state->scan;
-    const enum status st = interactive_scan_page(&state->buffer, scan, result->payload);
-    if (st != STATUS_OK) {
-        data_transact_fail_rows(state, st);
-    } else if (scan->more && scan->rows_left > 0 && scan->bytes_left > 0) {
-        data_transact_scan_page(state);
-    } else {
-        data_transact_scan_end(state, &result->certificate);
-    }
+    data__transact_send(state, false);
 }
 
 // --- Commit ---
@@ -462,14 +210,14 @@ static void data_transact_scanned(struct data_transact *state,
 static void data_transact_put_committed(struct data_transact *state,
                                         const struct session_result *result) {
     const struct data_answer answer = {COMMAND_COMMIT, state->txn, result};
-    data_transact_writer(state);
+    data__transact_writer(state);
     size_t mark = proto_open(&state->reply, DATA_TRANSACT_COMMITTED, DATA_TRANSACT_HINT);
     const enum status st = data__encode(state->data, &state->reply, &answer);
     proto_close(&state->reply, mark);
     if (st != STATUS_OK) {
-        data_transact_fail_status(state, st, "the outcome does not decode");
+        data__transact_fail_status(state, st, "the outcome does not decode");
     } else {
-        data_transact_send(state, true);
+        data__transact_send(state, true);
     }
 }
 
@@ -482,7 +230,7 @@ static void data_transact_commit_reads(struct data_transact *state) {
     codec_writer_init(&w, &state->scratch->encoded);
     command_outcome_encode(&w, &outcome);
     if (w.status != STATUS_OK) {
-        data_transact_fail_status(state, w.status, "no memory");
+        data__transact_fail_status(state, w.status, "no memory");
         return;
     }
     const struct session_result result = {.status = STATUS_OK,
@@ -526,12 +274,12 @@ static void data_transact_commit(struct data_transact *state) {
         return;
     }
     if (data_transact_encode_commit(state) != STATUS_OK) {
-        data_transact_refuse(state);
+        data__transact_refuse(state);
         return;
     }
     const enum status st = command_commit_span(buf_slice(&state->scratch->encoded), &low, &high);
     ASSERT(st == STATUS_OK);
-    data_transact_start(state, COMMAND_COMMIT, low, high);
+    data__transact_start(state, COMMAND_COMMIT, low, high);
 }
 
 // --- One request, on the loop ---
@@ -540,11 +288,11 @@ static void data_transact_answer_error(struct data_transact *state, enum command
                                        const struct session_result *result) {
     const struct data_answer answer = {kind, state->txn, result};
     const struct rpc_error error = data__result_error(&answer);
-    data_transact_fail(state, &error);
+    data__transact_fail(state, &error);
 }
 
 static void data_transact_done(struct session_call *call, const struct session_result *result) {
-    struct data_transact *state = data_transact_of(call, offsetof(struct data_transact, call));
+    struct data_transact *state = data__transact_of(call, offsetof(struct data_transact, call));
     const struct data_answer answer = {call->kind, state->txn, result};
     state->running = false;
     if (state->ended[DATA_TRANSACT_CANCELLED]) {
@@ -563,24 +311,24 @@ static void data_transact_done(struct session_call *call, const struct session_r
     }
     data_transact_take_snapshot(state, result);
     if (call->kind == COMMAND_READ) {
-        data_transact_put_rows(state, result->payload, &result->certificate);
+        data__transact_put_rows(state, result->payload, &result->certificate);
     } else {
-        data_transact_scanned(state, result);
+        data__transact_scanned(state, result);
     }
 }
 
 static void data_transact_written(struct data_transact *state) {
-    data_transact_writer(state);
+    data__transact_writer(state);
     const uint32_t count = interactive_mutations(&state->buffer);
     ASSERT(count > 0);
     proto_put_uint(&state->reply, DATA_TRANSACT_WRITTEN, count);
-    data_transact_send(state, false);
+    data__transact_send(state, false);
 }
 
 static void data_transact_rollback(struct data_transact *state) {
-    data_transact_writer(state);
+    data__transact_writer(state);
     proto_put_uint(&state->reply, DATA_TRANSACT_ROLLED_BACK, 1);
-    data_transact_send(state, true);
+    data__transact_send(state, true);
 }
 
 static void data_transact_act(struct data_transact *state) {
@@ -589,10 +337,14 @@ static void data_transact_act(struct data_transact *state) {
         data_transact_begin(state);
         return;
     case DATA_TRANSACT_GET:
-        data_transact_get(state);
+        if (state->request.for_update) {
+            data__transact_get_for_update(state);
+        } else {
+            data__transact_get(state);
+        }
         return;
     case DATA_TRANSACT_SCAN:
-        data_transact_scan(state);
+        data__transact_scan(state);
         return;
     case DATA_TRANSACT_WRITE:
         data_transact_written(state);
@@ -611,12 +363,12 @@ static void data_transact_act(struct data_transact *state) {
 }
 
 static void data_transact_run(struct loop_task *task) {
-    struct data_transact *state = data_transact_of(task, offsetof(struct data_transact, task));
+    struct data_transact *state = data__transact_of(task, offsetof(struct data_transact, task));
     struct rpc_call *call = rpc_call_of(state);
     if (state->finished) {
         data_transact_done_with_request(state);
     } else if (state->refusal.status != STATUS_OK) {
-        data_transact_refuse(state);
+        data__transact_refuse(state);
     } else {
         data_transact_act(state);
     }
@@ -633,7 +385,11 @@ static void data_transact_end_run(struct loop_task *task) {
     if (state->running && end->end == DATA_TRANSACT_CANCELLED) {
         MARK("data.transact.cancelled");
         gateway_cancel(state->data->config.gateway, &state->call);
-    } else if (!state->running && !state->finished) {
+    } else if (state->holding && end->end == DATA_TRANSACT_CANCELLED) {
+        state->holding = false;
+        data_transact_done_with_request(state);
+        data_transact_finish(state);
+    } else if (!state->running && !state->holding && !state->finished) {
         data_transact_finish(state);
     }
     rpc_call_unref(call);
@@ -671,8 +427,8 @@ static void data_transact_write(struct data_transact *state) {
     for (uint32_t i = 0; i < state->scratch->operation_count; i++) {
         if (data_transact_write_one(state, i) != STATUS_OK) { return; }
     }
-    if (!data_transact_charge(state)) {
-        (void)data_transact_overloaded(&state->refusal, state->data);
+    if (!data__transact_charge(state)) {
+        (void)data__transact_overloaded(&state->refusal, state->data);
     }
 }
 
@@ -683,10 +439,7 @@ static void data_transact_message(void *ctx, struct rpc_call *call, struct slice
     state->scratch = data__scratch_take(data);
     const enum status st = data__decode_transact(state->scratch, state->keyspace, message,
                                                  &state->request, &state->refusal);
-    if (st == STATUS_OK && state->request.for_update) {
-        (void)data__refuse(&state->refusal, STATUS_NOT_SUPPORTED, "get.for_update", 0,
-                           "this version does not lock keys that are read");
-    } else if (st == STATUS_OK && state->request.kind == DATA_TRANSACT_WRITE) {
+    if (st == STATUS_OK && state->request.kind == DATA_TRANSACT_WRITE) {
         data_transact_write(state);
     }
     rpc_call_ref(call);

@@ -293,6 +293,100 @@ class TransactTest(unittest.TestCase):
         self.assertEqual((status.known, status.result), (True, pb.COMMIT_RESULT_COMMITTED))
         self.assertEqual(self.value(names[0]), self.value(names[1]))
 
+    def count_up(self, name, for_update, threads=6, each=12):
+        """Increments by transactions that read first; how often they were refused."""
+        self.store((name, b"0"))
+        refused = []
+
+        def work(number):
+            for _ in range(each):
+                txn_id, begin = b"", 0
+                while True:
+                    txn = Transaction(self.data[number % 3], txn_id=txn_id, begin=begin)
+                    txn_id, begin = txn.txn_id, txn.begin
+                    try:
+                        rows = txn.ask(get=pb.TransactGet(keys=[name], for_update=for_update)).rows.rows
+                        txn.put(name, b"%d" % (int(rows[0].value) + 1))
+                        txn.commit()
+                        break
+                    except example.Failed as failed:
+                        if failed.error.status != ABORTED:
+                            raise
+                        refused.append(number)
+                    finally:
+                        txn.close()
+        workers = [threading.Thread(target=work, args=(number,)) for number in range(threads)]
+        for worker in workers:
+            worker.start()
+        for worker in workers:
+            worker.join()
+        self.assertEqual(self.value(name), b"%d" % (threads * each))
+        return len(refused)
+
+    def test_for_update_spares_retries(self):
+        without = self.count_up(SPREAD[2] + b"without", False)
+        held = self.count_up(SPREAD[2] + b"held", True)
+        print(f"refused: {without} without locks, {held} with", file=sys.stderr)
+        self.assertGreater(without, 20)
+        self.assertLess(held, without / 5)
+
+    def test_for_update_keeps_others_waiting_for_a_while(self):
+        name, far = SPREAD[3] + b"wait", SPREAD[6] + b"wait"
+        self.store((name, b"1"), (far, b"1"))
+        for end in ("commit", "rollback", "cancel"):
+            txn = self.begin(node=1)
+            txn.ask(get=pb.TransactGet(keys=[name, far], for_update=True))
+            done = []
+            writer = threading.Thread(target=lambda: done.append(self.store((name, b"other"), node=2)))
+            writer.start()
+            time.sleep(0.5)
+            self.assertEqual(done, [])  # it waits
+            self.assertEqual(self.value(name), b"1")  # who reads does not
+            txn.put(name, b"mine")
+            if end == "commit":
+                self.assertEqual(txn.commit().result, pb.COMMIT_RESULT_COMMITTED)  # its own hold is in no way
+            elif end == "rollback":
+                txn.rollback()
+            else:
+                txn.answers.cancel()
+            started = time.monotonic()
+            writer.join()
+            self.assertLess(time.monotonic() - started, 1.5)
+            self.assertEqual(self.value(name), b"other")
+            self.store((name, b"1"))
+
+    def test_a_held_key_is_only_a_hint(self):
+        """Who writes does not wait for ever, and then it is the holder who is refused."""
+        name = SPREAD[4] + b"hint"
+        self.store((name, b"1"))
+        txn = self.begin()
+        txn.ask(get=pb.TransactGet(keys=[name], for_update=True))
+        started = time.monotonic()
+        self.store((name, b"2"), node=1)  # while the lock is renewed
+        self.assertGreater(time.monotonic() - started, 0.5)
+        txn.put(name, b"mine")
+        self.conflict(txn)
+        self.assertEqual(self.value(name), b"2")
+
+    def test_for_update_of_keys_in_a_circle(self):
+        """Two that lock two keys in opposite orders: the younger one is refused, at once."""
+        one, other = SPREAD[1] + b"circle", SPREAD[5] + b"circle"
+        self.store((one, b"1"), (other, b"1"))
+        old, young = self.begin(node=0), self.begin(node=1)
+        old.ask(get=pb.TransactGet(keys=[one], for_update=True))
+        young.ask(get=pb.TransactGet(keys=[other], for_update=True))
+        started = time.monotonic()
+        error = self.refused(ABORTED, "", lambda: young.ask(get=pb.TransactGet(keys=[one], for_update=True)))
+        self.assertLess(time.monotonic() - started, 2)
+        self.assertEqual((error.key, error.holder), (one, old.txn_id))
+        old.ask(get=pb.TransactGet(keys=[other], for_update=True))
+        old.put(one, b"2")
+        old.commit()
+        many = self.begin()
+        error = self.refused("INVALID_ARGUMENT", "get.for_update", lambda: many.ask(
+            get=pb.TransactGet(keys=[b"k%d" % i for i in range(101)], for_update=True)))
+        self.assertEqual(error.limit, 100)
+
     def test_the_order_of_requests(self):
         stub = self.data[0]
         for request, field in ((dict(get=pb.TransactGet(keys=[b"k"])), "begin"), (dict(commit=pb.TransactCommit()), "begin"),

@@ -238,6 +238,7 @@ enum command_kind {
     COMMAND_PREPARE,     // payload: command_prepare; answered by a command_txn_answer
     COMMAND_RESOLVE,     // payload: resolutions; answered by one command_txn_answer each
     COMMAND_VERSIONS,    // payload: command_versions; answered by rows of versions
+    COMMAND_HOLD,        // payload: command_hold; changes no shard, and is never certified
     COMMAND_KIND_COUNT
 };
 

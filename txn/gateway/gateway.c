@@ -8,6 +8,7 @@
 //   gateway_read.c   reads over several shards
 //   gateway_split.c  which operation lies where
 //   gateway_held.c   what waits for a verdict about the clock
+//   gateway_hold.c   keys that interactive transactions hold
 #include "txn/gateway/gateway.h"
 
 #include "dataplane/base/assert.h"
@@ -31,6 +32,7 @@ struct gateway *gateway_create(const struct gateway_config *config) {
     heap_init(&self->txn_timers);
     heap_init(&self->read_timers);
     heap_init(&self->batch_timers);
+    heap_init(&self->hold_timers);
     self->txns = mem_alloc_array((size_t)config->txns_max + config->recoveries_max,
                                  sizeof(struct gateway_txn *));
     self->reads = mem_alloc_array(config->txns_max, sizeof(struct gateway_read *));
@@ -63,6 +65,7 @@ void gateway_destroy(struct gateway *self) {
     heap_deinit(&self->txn_timers);
     heap_deinit(&self->read_timers);
     heap_deinit(&self->batch_timers);
+    heap_deinit(&self->hold_timers);
     buf_deinit(&self->scratch);
     buf_deinit(&self->told);
     mem_free(self->txns);
@@ -159,7 +162,8 @@ static uint64_t first_key(const struct heap *heap) {
 
 uint64_t gateway_deadline_ns(const struct gateway *self) {
     const uint64_t timers = smaller(first_key(&self->txn_timers), first_key(&self->read_timers));
-    return smaller(smaller(gateway__batch_deadline(self), self->held.deadline_ns), timers);
+    const uint64_t waits = smaller(self->held.deadline_ns, first_key(&self->hold_timers));
+    return smaller(smaller(gateway__batch_deadline(self), waits), timers);
 }
 
 static void fire_txns(struct gateway *self, uint64_t now_ns) {
@@ -189,6 +193,7 @@ void gateway_on_time(struct gateway *self) {
     fire_txns(self, now);
     fire_reads(self, now);
     (void)gateway__batch_flush(self, now);
+    gateway__holds_on_time(self, now);
     self->may_start = before;
 }
 

@@ -229,6 +229,10 @@ bool gateway__held_turn(struct gateway *self);
 void gateway__held_on_time(struct gateway *self, uint64_t now_ns);
 void gateway__held_close(struct gateway *self);
 
+// --- Keys held for interactive transactions: gateway_hold.c ---
+
+void gateway__holds_on_time(struct gateway *self, uint64_t now_ns);
+
 // --- All of it ---
 
 struct gateway {
@@ -247,6 +251,7 @@ struct gateway {
     uint32_t reads_used;
     struct gateway_read *reads_free;
     struct heap batch_timers;
+    struct heap hold_timers;
     struct gateway_batch *open[GATEWAY_BUCKETS];
     struct gateway_batch *batches_free;
     struct gateway_batch *batches_sent;

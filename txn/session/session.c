@@ -58,6 +58,7 @@ void session__free_if_closed(struct session *self) {
         buf_deinit(&self->spares[i]);
     }
     session_windows_deinit(&self->windows);
+    session_holds_deinit(&self->holds);
     heap_deinit(&self->timers);
     buf_deinit(&self->message);
     buf_deinit(&self->descriptors);

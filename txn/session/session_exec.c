@@ -98,6 +98,7 @@ bool session__exec_again(struct session_exec *self, struct command_response *out
     if (self->kind == COMMAND_COMMIT) { return session__exec_commit(self, replica, out); }
     if (self->kind == COMMAND_PREPARE) { return session__exec_prepare(self, replica, out); }
     if (self->kind == COMMAND_RESOLVE) { return session__exec_resolve(self, replica, out); }
+    if (self->kind == COMMAND_HOLD) { return session__exec_hold(self, replica, out); }
     return session__exec_read(self, replica, out);
 }
 
@@ -129,6 +130,9 @@ bool session__exec(struct session_exec *self, const struct command_request *requ
     self->begin = hlc_peek(session->config.hlc, session__wall(session));
     self->arrived_ns = session__now(session);
     self->patient_ns = patience(self, request->budget_us);
+    self->deadline_ns = request->budget_us < (UINT64_MAX - self->arrived_ns) / 1000
+                            ? self->arrived_ns + request->budget_us * 1000
+                            : UINT64_MAX;
     self->hasty = false;
     self->contact = HLC_ZERO;
     self->waiter.txn = (struct txn_id){{0}};

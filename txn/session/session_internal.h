@@ -14,6 +14,7 @@
 #include "dataplane/base/heap.h"
 #include "dataplane/replica/replica_room.h"
 #include "txn/session/session.h"
+#include "txn/session/session_hold.h"
 #include "txn/session/session_route.h"
 #include "txn/session/session_window.h"
 
@@ -34,8 +35,9 @@ struct session_exec {
     struct buf kept;       // the payload of a request that waits and is nobody's call
     struct hlc_ts begin;   // the clock when the request came
     uint64_t arrived_ns;
-    uint64_t patient_ns;  // it waits until then
-    bool hasty;           // it waited long enough: the answer is what is known now
+    uint64_t patient_ns;   // it waits until then
+    uint64_t deadline_ns;  // of the call, as far as is known here
+    bool hasty;            // it waited long enough: the answer is what is known now
     struct participant_waiter waiter;
     bool pending;  // the table of replicas holds proposal or read
     struct replica_proposal proposal;
@@ -107,6 +109,7 @@ struct session {
     uint32_t spare_count;
     uint32_t pending;  // executions that the table of replicas holds
     struct participant *room;
+    struct session_holds holds;
     size_t kept_bytes;  // payloads of requests that wait
     bool closing;
     uint64_t boot;
@@ -158,6 +161,17 @@ NODISCARD bool session__exec_prepare(struct session_exec *self, struct replica *
                                      struct command_response *out);
 NODISCARD bool session__exec_resolve(struct session_exec *self, struct replica *replica,
                                      struct command_response *out);
+
+// --- session_lease.c: keys held for interactive transactions ---
+
+NODISCARD bool session__exec_hold(struct session_exec *self, struct replica *replica,
+                                  struct command_response *out);
+// A commit (verified) that writes what another transaction holds waits a while and is then executed
+// again. False when it does not.
+// *out_ended: it was answered instead, to come again.
+NODISCARD bool session__waits_for_hold(struct session_exec *self, struct txn_id txn,
+                                       struct slice commit, struct command_response *out,
+                                       bool *out_ended);
 
 // --- session_read.c ---
 

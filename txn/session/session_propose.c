@@ -240,6 +240,8 @@ bool session__exec_commit(struct session_exec *self, struct replica *replica,
         self->waiter.txn = reader.txn;
         return session__park(self, conflict.holder->txn, out);
     }
+    bool ended = false;
+    if (session__waits_for_hold(self, reader.txn, self->payload, out, &ended)) { return ended; }
     return propose(self, replica, out);
 }
 
@@ -276,6 +278,8 @@ bool session__exec_prepare(struct session_exec *self, struct replica *replica,
         self->begin = prepare.begin;
         return session__park(self, conflict.holder->txn, out);
     }
+    bool ended = false;
+    if (session__waits_for_hold(self, prepare.txn, prepare.part, out, &ended)) { return ended; }
     return propose(self, replica, out);
 }
 

@@ -8,6 +8,7 @@
 #include "dataplane/base/mem.h"
 #include "dataplane/loop/clock.h"
 #include "dataplane/loop/loop.h"
+#include "txn/gateway/gateway_hold.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -47,6 +48,7 @@ struct gateway {
     atomic_uint cancelled;
     atomic_uint applied;
     atomic_uint_fast64_t begin;  // of the last commit
+    atomic_uint keys_held;
     atomic_uint border;
     atomic_uint fail_kind;
     atomic_int fail_status;
@@ -481,6 +483,33 @@ void gateway_cancel(struct gateway *self, struct session_call *call) {
     ASSERT(call == NULL);  // a call that has ended must not be cancelled
 }
 
+// Keys are held at once, or not at all: one transaction does not meet another here.
+void gateway_hold_init(struct gateway_hold *self, struct gateway *gateway) {
+    self->gateway = gateway;
+}
+
+enum status gateway_hold_take(struct gateway_hold *self, const struct slice *keys, uint32_t count,
+                              uint64_t deadline_ns) {
+    struct gateway *gateway = self->gateway;
+    struct session_result result = {.status = STATUS_OK};
+    const struct session_call call = {.kind = COMMAND_HOLD};
+    ASSERT(!self->taking && keys[0].size > 0 && deadline_ns > 0);
+    if (count > GATEWAY_HOLD_KEYS_MAX) { return STATUS_RESOURCE_EXHAUSTED; }
+    atomic_fetch_add(&gateway->keys_held, count - self->held);
+    self->held = count;
+    self->taking = atomic_load(&gateway->hold);
+    if (self->taking) { return STATUS_OK; }
+    (void)fake_fails(gateway, &call, &result);
+    self->done(self, &result);
+    return STATUS_OK;
+}
+
+void gateway_hold_end(struct gateway_hold *self) {
+    if (self->gateway == NULL) { return; }
+    atomic_fetch_sub(&self->gateway->keys_held, self->held);
+    self->gateway = NULL;
+}
+
 static void fake_release(struct loop_task *task) {
     struct fake_node *self =
         (struct fake_node *)(void *)((uint8_t *)task - offsetof(struct fake_node, release));
@@ -652,6 +681,10 @@ void fake_node_hold(struct fake_node *self, bool hold) {
     if (before && !hold) { loop_post_completion(self->loop, &self->release); }
 }
 
+bool fake_node_is_holding(const struct fake_node *self) {
+    return atomic_load(&self->session.hold);
+}
+
 uint32_t fake_node_held(const struct fake_node *self) {
     return atomic_load(&self->session.held_now);
 }
@@ -666,6 +699,10 @@ uint32_t fake_node_cancelled(const struct fake_node *self) {
 
 uint32_t fake_node_applied(const struct fake_node *self) {
     return atomic_load(&self->session.applied);
+}
+
+uint32_t fake_node_keys_held(const struct fake_node *self) {
+    return atomic_load(&self->session.keys_held);
 }
 
 uint64_t fake_node_begin(const struct fake_node *self) {

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // fake_node.h - a node for tests of api/data and api/client: the real server, handlers and loop
 // over a session that keeps its rows in memory.
-// Invariants: the functions gateway_start and gateway_cancel are this fake's: a program that links
-//             it must not link txn/gateway.
+// Invariants: gateway_start, gateway_cancel and gateway_hold_* are this fake's: a program that
+//             links it must not link txn/gateway.
 // Ownership:  the test owns the node.
 // Thread:     create and destroy: the test's thread. Knobs are atomics, to be set at any time.
 // See:        tests/unit/api/data/data_test.c
@@ -39,12 +39,15 @@ void fake_node_fail(struct fake_node *self, uint32_t kind, enum status status, u
 void fake_node_lose(struct fake_node *self, uint32_t count);
 // Session calls are held back until released or cancelled.
 void fake_node_hold(struct fake_node *self, bool hold);
+bool fake_node_is_holding(const struct fake_node *self);
 uint32_t fake_node_held(const struct fake_node *self);
 // Of this node's life.
 uint32_t fake_node_started(const struct fake_node *self);
 uint32_t fake_node_cancelled(const struct fake_node *self);
 // Commits that changed something.
 uint32_t fake_node_applied(const struct fake_node *self);
+// Keys that transactions hold (TransactGet.for_update).
+uint32_t fake_node_keys_held(const struct fake_node *self);
 // When the first try of the last commit began, as the gateway was told.
 uint64_t fake_node_begin(const struct fake_node *self);
 // Pages end after this many rows although more follow; 0 = no such border.

@@ -118,7 +118,8 @@ static void begin(struct world *world, const char *id, uint64_t first) {
     if (first != 0) { assert_int_equal(response->begun->begin, first); }
 }
 
-static response_type *get(struct world *world, const char *const *keys, size_t count) {
+static response_type *get_as(struct world *world, const char *const *keys, size_t count,
+                             bool for_update) {
     request_type request = LIGHTCONE__V1__TRANSACT_REQUEST__INIT;
     Lightcone__V1__TransactGet body = LIGHTCONE__V1__TRANSACT_GET__INIT;
     ProtobufCBinaryData names[KEYS_MAX + 1];
@@ -129,7 +130,13 @@ static response_type *get(struct world *world, const char *const *keys, size_t c
     request.get = &body;
     body.n_keys = count;
     body.keys = names;
-    return ask(world, &request);
+    body.for_update = for_update;
+    send_only(world, &request);
+    return fake_node_is_holding(world->node) ? NULL : receive(world);
+}
+
+static response_type *get(struct world *world, const char *const *keys, size_t count) {
+    return get_as(world, keys, count, false);
 }
 
 static void assert_bytes(ProtobufCBinaryData data, const char *expected) {
@@ -525,6 +532,40 @@ static void test_transact_memory_of_the_node_is_bounded(void **state) {
     mem_free(large);
 }
 
+static void test_transact_holds_keys_for_update(void **state) {
+    struct world *world = *state;
+    const char *const keys[] = {"a", "b", "a"};
+    const char *many[101];
+    for (size_t i = 0; i < 101; i++) {
+        many[i] = "k";
+    }
+    store(world, "a", "1");
+    begin(world, NULL, 0);
+    const response_type *response = get_as(world, keys, 3, true);
+    assert_int_equal(response->rows->n_rows, 3);
+    assert_bytes(response->rows->rows[2]->value, "1");
+    assert_int_equal(fake_node_keys_held(world->node), 3);
+    assert_written(put(world, "a", "2"), 1);
+    assert_int_equal(fake_node_keys_held(world->node), 3);
+    assert_committed(world);
+    assert_int_equal(fake_node_keys_held(world->node), 0);
+    begin(world, NULL, 0);
+    fake_node_fail(world->node, COMMAND_HOLD, STATUS_ABORTED_RETRY, 1);
+    assert_error(world, get_as(world, keys, 2, true), "ABORTED_RETRY", "");
+    begin(world, NULL, 0);
+    response = get_as(world, many, 101, true);
+    assert_int_equal(response->error->limit, 100);
+    assert_error(world, response, "INVALID_ARGUMENT", "get.for_update");
+    begin(world, NULL, 0);
+    fake_node_hold(world->node, true);
+    assert_null(get_as(world, keys, 2, true));  // it waits for them
+    WAIT_UNTIL(fake_node_keys_held(world->node) == 2);
+    test_stream_cancel(world->stream);
+    world->stream = NULL;
+    WAIT_UNTIL(fake_node_keys_held(world->node) == 0);
+    fake_node_hold(world->node, false);
+}
+
 static void test_transact_answers_in_order(void **state) {
     struct world *world = *state;
     request_type request = LIGHTCONE__V1__TRANSACT_REQUEST__INIT;
@@ -565,6 +606,7 @@ int main(void) {
         cmocka_unit_test_setup_teardown(test_transact_ends_with_the_node, setup, teardown),
         cmocka_unit_test_setup_teardown(test_transact_memory_of_the_node_is_bounded, setup,
                                         teardown),
+        cmocka_unit_test_setup_teardown(test_transact_holds_keys_for_update, setup, teardown),
         cmocka_unit_test_setup_teardown(test_transact_answers_in_order, setup, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -456,6 +456,14 @@ void world_resolve(struct world_node *node, struct world_call *call, const struc
     start(node, call);
 }
 
+void world_hold(struct world_node *node, struct world_call *call, const struct command_hold *hold,
+                uint64_t ms) {
+    struct codec_writer w = prepare(node, call, COMMAND_HOLD, ms);
+    command_hold_encode(&w, hold);
+    call->call.key = hold->key;
+    start(node, call);
+}
+
 struct command_txn_answer world_answer(const struct world_call *call) {
     struct codec_reader r;
     struct command_txn_answer answer;

@@ -11,6 +11,7 @@
 #include "dataplane/base/prng.h"
 #include "tests/lib/fake_log.h"
 #include "tests/sim/disk/sim_engine.h"
+#include "txn/command/command_hold.h"
 #include "txn/session/session.h"
 
 enum { WORLD_NODES = 4, WORLD_REPLICAS = 3, WORLD_QUEUE_MAX = 8192, WORLD_EPOCH = 2 };
@@ -122,6 +123,8 @@ void world_prepare(struct world_node *node, struct world_call *call, const struc
 // Of the part's attempt, to the shard of its key.
 void world_resolve(struct world_node *node, struct world_call *call, const struct world_part *part,
                    enum command_decision decision, struct hlc_ts commit);
+void world_hold(struct world_node *node, struct world_call *call, const struct command_hold *hold,
+                uint64_t ms);
 // The one answer that a prepare or a resolve ended with.
 struct command_txn_answer world_answer(const struct world_call *call);
 void world_txn_status(struct world_node *node, struct world_call *call, uint64_t id,

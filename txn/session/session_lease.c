@@ -1,0 +1,135 @@
+// SPDX-License-Identifier: Apache-2.0
+// Held keys at the leader (session_hold.h): who takes one waits for who has it; whoever writes one
+// waits too, for a while. Nothing here is replicated, and nothing is refused for good: a leader
+// that changes forgets them, and a conflict shows at the commit as ever.
+//
+// Who holds nothing waits for anybody. Who holds a key waits for younger ones only, and is told
+// ABORTED_RETRY otherwise (wait-die): there is no circle of holders that wait.
+#include "dataplane/base/assert.h"
+#include "dataplane/base/mark.h"
+#include "txn/command/command_hold.h"
+#include "txn/session/session_internal.h"
+
+#include <string.h>
+
+#define AGAIN_NS        UINT64_C(2000000)     // look again after this
+#define COMMIT_WAIT_NS  UINT64_C(3000000000)  // commits wait no longer for one hold
+#define RESERVE_NS      UINT64_C(1000000000)  // nor beyond this before their deadline
+#define PREPARE_WAIT_NS UINT64_C(100000000)   // a prepare: others may wait for its other parts
+
+// --- Taking and giving back ---
+
+static bool is_older(const struct command_hold *hold, const struct session_hold *other) {
+    if (!hlc_equal(hold->begin, other->begin)) { return hlc_before(hold->begin, other->begin); }
+    return memcmp(hold->txn.v, other->txn.v, sizeof(other->txn.v)) < 0;
+}
+
+// As a shard tells what is in the way of a commit.
+static void answer_held(struct session_exec *self, const struct session_hold *other,
+                        struct slice key, struct command_response *out) {
+    MARK("session.hold_dies");
+    const struct command_txn_answer answer = {.state = COMMAND_TXN_ABORTED,
+                                              .reason = COMMAND_REASON_LOCKED,
+                                              .holder = other->txn,
+                                              .key = key};
+    struct codec_writer w;
+    self->rows = session__buf_take(self->session);
+    codec_writer_init(&w, &self->rows);
+    command_txn_answer_encode(&w, &answer);
+    session__refuse(out, STATUS_ABORTED_RETRY, "an older transaction has locked the key");
+    if (w.status == STATUS_OK) { out->payload = buf_slice(&self->rows); }
+}
+
+// Nothing happened, and this node still leads: the gateway comes again.
+static void answer_later(struct session_exec *self, struct command_response *out) {
+    session__refuse(out, STATUS_UNAVAILABLE, "another transaction has locked the key");
+    out->leader = self->session->config.self;
+}
+
+static bool take(struct session_exec *self, const struct command_hold *hold,
+                 struct command_response *out) {
+    struct session *session = self->session;
+    const struct session_hold *other =
+        session_holds_take(&session->holds, hold, session__now(session));
+    if (other == NULL || hold->kind == COMMAND_HOLD_RENEW) { return true; }
+    if (hold->holds_others && !is_older(hold, other)) {
+        answer_held(self, other, hold->key, out);
+        return true;
+    }
+    if (session__park_for(self, AGAIN_NS, UINT64_MAX)) {
+        MARK("session.hold_waits");
+        return false;
+    }
+    answer_later(self, out);
+    return true;
+}
+
+bool session__exec_hold(struct session_exec *self, struct replica *replica,
+                        struct command_response *out) {
+    struct command_hold hold;
+    if (command_hold_decode(self->payload, &hold) != STATUS_OK ||
+        !shard_descriptor_contains(replica_descriptor(replica), hold.key)) {
+        session__refuse(out, STATUS_INVALID_ARGUMENT, "the request to hold a key makes no sense");
+        return true;
+    }
+    if (hold.kind != COMMAND_HOLD_RELEASE) { return take(self, &hold, out); }
+    session_holds_release(&self->session->holds, hold.key, hold.txn);
+    return true;
+}
+
+// --- Writers ---
+
+// What another transaction holds. Ranges pass: they are rare, and this is a hint.
+static const struct session_hold *foreign_hold(struct session_exec *self, struct txn_id txn,
+                                               struct slice commit) {
+    struct session *session = self->session;
+    struct command_commit_reader reader;
+    enum status st = command_commit_open(&reader, commit);
+    for (uint32_t i = 0; st == STATUS_OK && i < reader.read_count; i++) {
+        struct command_span span;
+        st = command_commit_next_read(&reader, &span);
+    }
+    for (uint32_t i = 0; st == STATUS_OK && i < reader.condition_count; i++) {
+        struct command_condition condition;
+        st = command_commit_next_condition(&reader, &condition);
+    }
+    for (uint32_t i = 0; st == STATUS_OK && i < reader.mutation_count; i++) {
+        struct command_mutation mutation;
+        st = command_commit_next_mutation(&reader, &mutation);
+        if (st != STATUS_OK || mutation.kind == COMMAND_DELETE_RANGE) { continue; }
+        const struct session_hold *hold =
+            session_holds_find(&session->holds, mutation.key, session__now(session));
+        if (hold != NULL && !txn_id_equal(hold->txn, txn)) { return hold; }
+    }
+    return NULL;
+}
+
+// Bounded by the hold, for the request may have come again and again; and nobody misses a deadline
+// for a hint.
+static uint64_t wait_until(const struct session_exec *self, const struct session_hold *hold) {
+    const uint64_t reserve = self->deadline_ns > RESERVE_NS ? self->deadline_ns - RESERVE_NS : 0;
+    const uint64_t most = self->kind == COMMAND_PREPARE ? self->arrived_ns + PREPARE_WAIT_NS
+                                                        : hold->since_ns + COMMIT_WAIT_NS;
+    return most < reserve ? most : reserve;
+}
+
+bool session__waits_for_hold(struct session_exec *self, struct txn_id txn, struct slice commit,
+                             struct command_response *out, bool *out_ended) {
+    if (self->session->holds.count == 0) { return false; }
+    const struct session_hold *hold = foreign_hold(self, txn, commit);
+    *out_ended = false;
+    if (hold == NULL) { return false; }
+    const uint64_t until = wait_until(self, hold);
+    if (session__now(self->session) + AGAIN_NS > until) {
+        MARK("session.write_passes_hold");
+        return false;
+    }
+    if (session__park_for(self, AGAIN_NS, until)) {
+        MARK("session.write_waits_for_hold");
+        return true;
+    }
+    if (self->kind == COMMAND_PREPARE) { return false; }
+    answer_later(self, out);
+    *out_ended = true;
+    return true;
+}
