@@ -27,7 +27,7 @@ from txn_stream import Stream
 from txn_workloads import Aborted, Again, key_bytes
 from workloads import BUGS, reason
 
-CALL_TIMEOUT = 2
+CALL_TIMEOUT = 1
 READ_DEADLINE = 8     # with all its repeats, at whatever gateway
 COMMIT_DEADLINE = 5
 SETTLE_DEADLINE = 3

@@ -20,6 +20,7 @@ SECONDS = 15           # of faults, a pair of the matrix
 SHORT_SECONDS = 6
 SHORT_LIMIT = 75       # no further pair begins after that
 SHORT_PAIRS = 4
+CALM = 0.8             # at most, before a round: harm that comes while all is busy
 PAUSE = 0.004          # between transactions of a client: histories that are judged in seconds
 
 LOADS = {
@@ -86,6 +87,7 @@ def attack(nemesis, cluster, load, seconds):
     nemeses.progress([load])
     rounds, end = 0, time.monotonic() + seconds
     while time.monotonic() < end:
+        time.sleep(nemesis.chance.uniform(0, CALM))
         nemesis.round(cluster, [load])
         rounds += 1
     return rounds

@@ -14,7 +14,7 @@ from stubs import pb
 from txn_history import OK
 from txn_workloads import Aborted, Again, key_bytes
 
-STREAM_TIMEOUT = 4
+STREAM_TIMEOUT = 3
 DEADLINE = 10        # with all tries
 SETTLE_DEADLINE = 3
 TRIES = 12
