@@ -44,6 +44,8 @@ static const struct admin_method ADMIN_METHODS[] = {
      false},
     {"/lightcone.v1.Admin/TxnWhy", &lightcone__v1__txn_why_request__descriptor, admin__txn_why,
      false},
+    {"/lightcone.v1.Admin/TxnTrace", &lightcone__v1__txn_trace_request__descriptor,
+     admin__txn_trace, false},
     {"/lightcone.v1.Admin/KeyHistory", &lightcone__v1__key_history_request__descriptor,
      admin__key_history, false},
     {"/lightcone.v1.Admin/MapGet", &lightcone__v1__map_get_request__descriptor, admin__map_get,

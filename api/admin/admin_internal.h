@@ -100,8 +100,13 @@ Lightcone__V1__TxnDriven *admin__txn_driven(struct admin_call *call,
                                             const struct gateway_view *view);
 // False when the request was for another node: it has failed.
 bool admin__txn_is_asked_here(struct admin_call *call, uint32_t node);
+// The id of a request; false when it is none: the call has failed.
+bool admin__txn_id_of(struct admin_call *call, ProtobufCBinaryData id, struct txn_id *out);
+Lightcone__V1__TxnState admin__txn_state(enum command_txn_state state);
 // admin_why.c
 void admin__txn_why(struct admin_call *call);
+// admin_trace.c
+void admin__txn_trace(struct admin_call *call);
 // admin_history.c
 void admin__key_history(struct admin_call *call);
 // admin_place.c

@@ -19,6 +19,38 @@ enum {
     KEY_SHOWN_SIZE_MAX = 256,
 };
 
+// --- Ids and states ---
+
+bool admin__txn_id_of(struct admin_call *call, ProtobufCBinaryData id, struct txn_id *out) {
+    if (id.len != sizeof(out->v)) {
+        admin__fail(call, STATUS_INVALID_ARGUMENT, "txn_id", "a transaction id has 16 bytes");
+        return false;
+    }
+    memcpy(out->v, id.data, sizeof(out->v));
+    if (txn_id_is_zero(*out)) {
+        admin__fail(call, STATUS_INVALID_ARGUMENT, "txn_id", "a transaction id is not all zero");
+        return false;
+    }
+    return true;
+}
+
+Lightcone__V1__TxnState admin__txn_state(enum command_txn_state state) {
+    switch (state) {
+    case COMMAND_TXN_PREPARED:
+        return LIGHTCONE__V1__TXN_STATE__TXN_STATE_PREPARED;
+    case COMMAND_TXN_COMMITTED:
+        return LIGHTCONE__V1__TXN_STATE__TXN_STATE_COMMITTED;
+    case COMMAND_TXN_ABORTED:
+        return LIGHTCONE__V1__TXN_STATE__TXN_STATE_ABORTED;
+    case COMMAND_TXN_BUSY:
+        return LIGHTCONE__V1__TXN_STATE__TXN_STATE_BUSY;
+    case COMMAND_TXN_NONE:
+    case COMMAND_TXN_STATE_COUNT:
+        break;
+    }
+    return LIGHTCONE__V1__TXN_STATE__TXN_STATE_NONE;
+}
+
 // --- Locks of a holder ---
 
 static ProtobufCBinaryData bytes_of(struct admin_call *call, struct slice bytes) {

@@ -20,23 +20,6 @@ struct why {
     Lightcone__V1__TxnWhyResponse response;
 };
 
-static Lightcone__V1__TxnState state_of(enum command_txn_state state) {
-    switch (state) {
-    case COMMAND_TXN_PREPARED:
-        return LIGHTCONE__V1__TXN_STATE__TXN_STATE_PREPARED;
-    case COMMAND_TXN_COMMITTED:
-        return LIGHTCONE__V1__TXN_STATE__TXN_STATE_COMMITTED;
-    case COMMAND_TXN_ABORTED:
-        return LIGHTCONE__V1__TXN_STATE__TXN_STATE_ABORTED;
-    case COMMAND_TXN_BUSY:
-        return LIGHTCONE__V1__TXN_STATE__TXN_STATE_BUSY;
-    case COMMAND_TXN_NONE:
-    case COMMAND_TXN_STATE_COUNT:
-        break;
-    }
-    return LIGHTCONE__V1__TXN_STATE__TXN_STATE_NONE;
-}
-
 // --- Participants ---
 
 static Lightcone__V1__TxnParticipant *participant_of(struct why *self, struct slice anchor) {
@@ -124,7 +107,7 @@ static bool add_driven(void *ctx, const struct gateway_view *view) {
         const struct slice anchor = gateway_view_anchor(view, i);
         if (anchor.size == 0) { break; }
         Lightcone__V1__TxnParticipant *participant = participant_of(self, anchor);
-        participant->state = state_of(view->participants[i].state);
+        participant->state = admin__txn_state(view->participants[i].state);
         participant->prepared = view->participants[i].prepared.v;
         driven->participants[driven->n_participants++] = participant;
     }
@@ -155,7 +138,7 @@ static void look_at(struct why *self, struct shard_id shard) {
     Lightcone__V1__TxnRecord *record = admin__alloc(self->call, sizeof(*record));
     lightcone__v1__txn_record__init(record);
     record->shard = shard.v;
-    record->state = state_of(view.state);
+    record->state = admin__txn_state(view.state);
     record->attempt = view.attempt.number;
     record->attempt_tag = view.attempt.tag;
     record->begin = view.begin.v;
@@ -204,15 +187,7 @@ void admin__txn_why(struct admin_call *call) {
     struct why *self = admin__alloc(call, sizeof(*self));
     struct replica_table *table = node_core_table(admin__core(call));
     self->call = call;
-    if (request->txn_id.len != sizeof(self->txn.v)) {
-        admin__fail(call, STATUS_INVALID_ARGUMENT, "txn_id", "a transaction id has 16 bytes");
-        return;
-    }
-    memcpy(self->txn.v, request->txn_id.data, sizeof(self->txn.v));
-    if (txn_id_is_zero(self->txn)) {
-        admin__fail(call, STATUS_INVALID_ARGUMENT, "txn_id", "a transaction id is not all zero");
-        return;
-    }
+    if (!admin__txn_id_of(call, request->txn_id, &self->txn)) { return; }
     lightcone__v1__txn_why_response__init(&self->response);
     self->shards = admin__alloc(call, replica_table_count(table) * sizeof(self->shards[0]));
     replica_table_each(table, note_led, self);

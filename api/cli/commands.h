@@ -75,6 +75,7 @@ extern const struct cli_command commands_txn_run;
 extern const struct cli_command commands_txn_status;
 extern const struct cli_command commands_history;
 extern const struct cli_command commands_shell;
+extern const struct cli_command commands_trace;
 extern const struct cli_command commands_bench;
 extern const struct cli_command commands_completion_bash;
 extern const struct cli_command commands_help;

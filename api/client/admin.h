@@ -38,6 +38,7 @@ NODISCARD enum status lc_admin(struct lc_client *self, const struct lc_admin_cal
     X(ShardTransferLeader, shard_transfer_leader) \
     X(TxnList, txn_list)                          \
     X(TxnWhy, txn_why)                            \
+    X(TxnTrace, txn_trace)                        \
     X(KeyHistory, key_history)                    \
     X(MapGet, map_get)                            \
     X(DevBlock, dev_block)                        \

@@ -21,7 +21,8 @@
 enum {
     NODE_DEFAULT_CACHE = 256 << 20,
     NODE_DEFAULT_WRITE_BUFFER = 64 << 20,
-    NODE_LOG_WRITE_BUFFER = 64 << 20
+    NODE_LOG_WRITE_BUFFER = 64 << 20,
+    NODE_TRACE_EVENTS = 1 << 16,  // 2.6 MB
 };
 
 // --- env
@@ -231,6 +232,7 @@ enum status node__start_core(struct node *self, struct err *err) {
         config.members[i] = self->cluster.members[i].id;
     }
     config.env = &self->machine;
+    config.trace_events = NODE_TRACE_EVENTS;
     config.clock_floor = self->mark.mark;
     if (hlc_before(hlc_from_wall(env_wall_us(&self->machine)), self->mark.mark)) {
         LOG_WARN("node.clock.behind", LOG_U64("mark_us", hlc_wall_us(self->mark.mark)));

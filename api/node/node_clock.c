@@ -101,6 +101,23 @@ void node_core__clock_init(struct node_core *self) {
     if (hlc_before(self->hlc.last, self->clock_mark)) { hlc_adopt(&self->hlc, self->clock_mark); }
 }
 
+// Reads on from where the wall clock was read last, since reading it again may take note of a step.
+// A microsecond less than that, for it was rounded: no event may lie beyond what the next message
+// will carry.
+static struct hlc_ts trace_now(void *ctx) {
+    const struct node_core *self = ctx;
+    const struct node_clock *clock = &self->clock;
+    const uint64_t now_ns = outer_now(self);
+    const uint64_t elapsed_us = now_ns > clock->read_ns ? (now_ns - clock->read_ns) / 1000 : 0;
+    const uint64_t wall_us = clock->wall_us + elapsed_us;
+    return hlc_larger(self->hlc.last, hlc_from_wall(wall_us > 0 ? wall_us - 1 : 0));
+}
+
+void node_core__trace_init(struct node_core *self) {
+    if (self->config.trace_events == 0) { return; }
+    self->trace = trace_create(self->config.trace_events, (struct trace_clock){self, trace_now});
+}
+
 uint64_t node_core_wall_us(struct node_core *self) {
     return env_wall_us(&self->env);
 }

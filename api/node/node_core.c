@@ -36,6 +36,7 @@ void node_core_config_defaults(struct node_core_config *config) {
         .served_max = 16384,
         .txns_max = 8192,
         .recoveries_max = 4096,
+        .trace_events = 1 << 12,
         .shard_pending_max = 4096,
         .shard_pending_size_max = 64 << 20,
         .trim_lag_max = REPLICA_TRIM_LAG_MAX,
@@ -153,6 +154,7 @@ static void create_session(struct node_core *self) {
         .catalog_nodes = catalog_nodes,
         .ctx = self,
         .recover = on_recover,
+        .trace = self->trace,
     };
     self->session = session_create(&session);
     struct gateway_config gateway = {
@@ -165,6 +167,7 @@ static void create_session(struct node_core *self) {
         .recoveries_max = self->config.recoveries_max,
         .may_coordinate = may_coordinate,
         .ctx = self,
+        .trace = self->trace,
     };
     self->gateway = gateway_create(&gateway);
 }
@@ -213,7 +216,9 @@ enum status node_core_create(const struct node_core_config *config, struct node_
     init_support(self);
     node_core__skew_init(self);
     node_watchdog_init(&self->watchdog, &config->disk);
+    node_core__trace_init(self);
     self->apply = apply_create(config->data);
+    apply_set_trace(self->apply, self->trace);
     enum status st = create_catalog(self, err);
     if (st != STATUS_OK) { goto fail; }
     create_table(self);
@@ -249,6 +254,7 @@ void node_core_destroy(struct node_core *self) {
     if (self->catalog_machine != NULL) { catalog_machine_destroy(self->catalog_machine); }
     if (self->catalog != NULL) { catalog_destroy(self->catalog); }
     apply_destroy(self->apply);
+    trace_destroy(self->trace);
     buf_deinit(&self->scratch);
     buf_deinit(&self->register_payload);
     buf_deinit(&self->report_payload);
@@ -368,6 +374,10 @@ struct catalog *node_core_catalog(struct node_core *self) {
 struct replica_table *node_core_table(struct node_core *self) {
     return self->table;
 }
+struct trace *node_core_trace(struct node_core *self) {
+    return self->trace;
+}
+
 struct apply *node_core_apply(struct node_core *self) {
     return self->apply;
 }

@@ -19,6 +19,7 @@
 #include "txn/apply/apply.h"
 #include "txn/gateway/gateway.h"
 #include "txn/session/session.h"
+#include "txn/trace/trace.h"
 
 struct node_core;
 
@@ -42,6 +43,7 @@ struct node_core_config {
     uint32_t served_max;         // calls in flight for other gateways
     uint32_t txns_max;           // transactions over several shards, coordinated here at once
     uint32_t recoveries_max;     // transactions of others that are brought to an end here at once
+    uint32_t trace_events;       // how many the trace keeps, a power of two; 0 = no trace
     uint32_t shard_pending_max;  // proposals in flight per shard
     uint64_t shard_pending_size_max;
     // Entries that logs keep for replicas that lag or are away; beyond that they get snapshots.
@@ -115,6 +117,8 @@ struct gateway *node_core_gateway(struct node_core *self);
 struct catalog *node_core_catalog(struct node_core *self);
 struct replica_table *node_core_table(struct node_core *self);
 struct apply *node_core_apply(struct node_core *self);
+// What happened lately to transactions here; NULL when nothing is noted.
+struct trace *node_core_trace(struct node_core *self);
 struct support *node_core_support(struct node_core *self);
 struct hlc_clock *node_core_hlc(struct node_core *self);
 // True once this node stands in the catalogue as it describes itself.

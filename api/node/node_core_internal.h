@@ -48,6 +48,7 @@ struct node_core {
     struct catalog *catalog;
     struct catalog_machine *catalog_machine;  // NULL when this node is no member
     struct apply *apply;
+    struct trace *trace;  // NULL = nothing is noted
     struct replica_table *table;
     struct session *session;
     struct gateway *gateway;
@@ -102,6 +103,7 @@ void node_core__disk_turn(struct node_core *self);
 // node_clock.c
 // The clock's HLC must be initialized.
 void node_core__clock_init(struct node_core *self);
+void node_core__trace_init(struct node_core *self);
 
 // node_skew.c
 // Support must be initialized.

@@ -289,6 +289,118 @@ class TxnCommandTest(unittest.TestCase):
         self.cli("history", "t", "k" * 4097, code=FAILED)
         self.cli("history", "t", "", code=FAILED)
 
+    # --- how it went
+
+    def one_shard_a_node(self):
+        """A key led by each node, and its shard, by the node's id."""
+        found = {}
+        for shard in Cluster.shards("t", self.cluster.nodes[0]):
+            found.setdefault(shard.leader, (shard.start[4:] + b"\x01k", shard.id))
+        self.assertEqual(len(found), 3)
+        return found
+
+    def traced(self, txn, *kinds):
+        """The trace once it has events of these kinds."""
+        def has():
+            done = cli("--format", "json", "trace", txn, address=self.cluster.addresses, check=False)
+            self.told = json.loads(done.stdout) if done.returncode == OK else {"events": []}
+            return set(kinds) <= {event["event"] for event in self.told["events"]}
+        wait(has, 15, f"a trace with {kinds}")
+        return self.told["events"]
+
+    def test_the_trace_of_a_commit_over_two_shards(self):
+        self.cluster.create("t", shards=SHARDS)
+        found = self.one_shard_a_node()
+        ids = {node: number for number, node in self.cluster.node_ids().items()}
+        gateway = ids[self.cluster.nodes[0]]
+        leaders = [number for number in found if number != gateway]
+        shards = [found[number][1] for number in leaders]
+        txn = os.urandom(16)
+        request = pb.CommitRequest(keyspace="t", txn_id=txn, mutations=[put(found[number][0], b"v") for number in leaders])
+        answer = self.cluster.nodes[0].data_service.Commit(request, timeout=10)
+        events = self.traced(txn.hex(), "ended")
+        times = [int(event["at"]) for event in events]
+        self.assertEqual(times, sorted(times))
+
+        def place(kind, what=None, **more):
+            places = [i for i, event in enumerate(events) if event["event"] == kind and event["what"] == what and
+                      all(event[name] == value for name, value in more.items())]
+            self.assertTrue(places, (kind, what, more, events))
+            return places[0]
+        begun = place("begun", node=gateway)
+        decided = place("decided", node=gateway, state="committed")
+        told = place("told", node=gateway, status="OK")
+        self.assertEqual(events[decided]["timestamp"], str(answer.timestamp))
+        self.assertLess(decided, told)
+        prepared = []
+        for leader, shard in zip(leaders, shards):
+            steps = [begun, place("sent", "prepare", node=gateway, shard=shard),
+                     place("proposed", "prepare", node=leader, shard=shard),
+                     place("applied", "prepare", node=leader, shard=shard, state="prepared"),
+                     place("answered", "prepare", node=gateway, shard=shard, state="prepared"), decided,
+                     place("sent", "commit", node=gateway, shard=shard),
+                     place("proposed", "commit", node=leader, shard=shard),
+                     place("applied", "commit", node=leader, shard=shard, state="committed"),
+                     place("answered", "commit", node=gateway, shard=shard, state="committed"),
+                     place("ended", node=gateway)]
+            self.assertEqual(steps, sorted(steps), (leader, shard, events))
+            prepared.append(int(events[steps[3]]["timestamp"]))
+            followers = {event["node"] for event in events if event["shard"] == shard and event["follower"]}
+            self.assertNotIn(leader, followers)
+        self.assertEqual(max(prepared), answer.timestamp)
+        self.assertEqual(len({event["attempt_tag"] for event in events if event["event"] != "told" and event["attempt_tag"]}), 1)
+        self.assertEqual({event["node"] for event in events}, set(found))
+        shown = self.cli("trace", txn.hex()).stdout.splitlines()
+        self.assertEqual(shown[0][:32], txn.hex())
+        self.assertEqual(len(shown), 3 + len(events))
+        self.assertLessEqual(max(len(line) for line in shown), 80)
+        self.assertTrue(all(f"NODE {number}" in shown[2] for number in found))
+        for text in ("prepare -> shard", "proposes prepare", "prepared, p +", "decided: committed, c +", "told the client: OK"):
+            self.assertTrue(any(text in line for line in shown), (text, shown))
+        one = os.urandom(16)
+        request = pb.CommitRequest(keyspace="t", txn_id=one, mutations=[put(found[leaders[0]][0], b"w")])
+        self.cluster.nodes[0].data_service.Commit(request, timeout=10)
+        events = self.traced(one.hex(), "told", "applied")
+        self.assertEqual([event["event"] for event in events][:2], ["begun", "proposed"])
+        self.assertEqual({event["what"] for event in events}, {"one-phase"})
+
+    def test_the_trace_of_what_waits_and_is_refused(self):
+        stuck = Stuck(self.cluster)
+        stuck.begin()
+        waiter = os.urandom(16)
+        waiting = stuck.write(waiter)
+        witness = stuck.witness.rpc
+        wait(lambda: self.json("txn", "list", address=witness)["waiting_count"] > 0, 10, "a waiter")
+        waits = [event for event in self.json("trace", waiter.hex(), address=witness)["events"] if event["event"] == "waits"]
+        self.assertEqual((waits[0]["holder"], waits[0]["shard"]), (stuck.txn.hex()[:16] + "...", stuck.shard.id))
+        def recovers():
+            events = self.json("trace", stuck.txn.hex(), address=witness)["events"]
+            return [event for event in events if event["event"] == "recovering"]
+        wait(recovers, 10, "a recovery in the trace")
+        # Younger than the holder: refused where it is locked.
+        younger = os.urandom(16)
+        request = pb.CommitRequest(keyspace="one", txn_id=younger, mutations=[put(stuck.held, b"y"), put(stuck.held + b"2", b"y"),
+                                                                              put(stuck.gone, b"y")])
+        future = stuck.witness.data_service.Commit.future(request, timeout=3)
+        def refused():
+            done = cli("--format", "json", "trace", younger.hex(), address=witness, check=False)
+            events = json.loads(done.stdout)["events"] if done.returncode == OK else []
+            return any(event["state"] == "aborted" and event["reason"] == "LOCKED" for event in events)
+        wait(refused, 10, "a refusal in the trace")
+        self.assertIn("aborted (LOCKED)", self.cli("trace", younger.hex(), address=witness).stdout)
+        stuck.end()
+        self.assertEqual(waiting.result().result, pb.COMMIT_RESULT_COMMITTED)
+        future.exception()
+
+    def test_the_trace_of_nothing(self):
+        for bad in ("12", "0" * 32, "x" * 32):
+            self.assertIn("transaction id", self.cli("trace", bad, code=USAGE).stderr)
+        self.cli("trace", code=USAGE)
+        unknown = self.cli("trace", os.urandom(16).hex(), code=FAILED)
+        self.assertIn("remembers anything", unknown.stderr)
+        error = self.cli("--format", "json", "trace", os.urandom(16).hex(), code=FAILED)
+        self.assertEqual(json.loads(error.stdout or error.stderr)["error"]["status"], "NOT_FOUND")
+
 
 if __name__ == "__main__":
     unittest.main(verbosity=2)

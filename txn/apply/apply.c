@@ -89,6 +89,10 @@ const struct lock_table *apply_locks(struct apply *self, struct shard_id shard) 
     return apply__shard(self, shard)->locks;
 }
 
+void apply_set_trace(struct apply *self, struct trace *trace) {
+    self->trace = trace;
+}
+
 void apply_set_kept(struct apply *self, uint64_t kept_us) {
     self->kept_us = kept_us;
 }

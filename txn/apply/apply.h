@@ -16,6 +16,7 @@
 #include "txn/command/command.h"
 #include "txn/command/command_txn.h"
 #include "txn/lock/lock_table.h"
+#include "txn/trace/trace.h"
 
 struct apply;
 
@@ -59,6 +60,8 @@ const struct lock_table *apply_locks(struct apply *self, struct shard_id shard);
 void apply_on_resolved(struct apply *self,
                        void (*resolved)(void *ctx, struct shard_id shard, struct txn_id txn),
                        void *ctx);
+// Where what is applied is noted; NULL = nowhere.
+void apply_set_trace(struct apply *self, struct trace *trace);
 // How long outcomes and records are kept; the same on all replicas, before anything is applied.
 // Default APPLY_OUTCOME_KEPT_US. Shorter in tests.
 void apply_set_kept(struct apply *self, uint64_t kept_us);

@@ -305,6 +305,14 @@ static bool is_repeat(struct apply *self, struct apply_shard *shard, const struc
     return true;
 }
 
+static void trace_commit(const struct apply *self, const struct apply_shard *shard,
+                         const struct txn_id *txn, struct trace_event event) {
+    event.kind = TRACE_APPLIED;
+    event.what = TRACE_ONE_PHASE;
+    event.shard = shard->id.v;
+    trace_note(self->trace, txn, event);
+}
+
 // True when *out is the answer: a lock is in the way. An attempt of the same transaction that is
 // prepared here has to be resolved first, too.
 static bool is_locked(struct apply *self, const struct apply_shard *shard, struct txn_id txn,
@@ -318,8 +326,15 @@ static bool is_locked(struct apply *self, const struct apply_shard *shard, struc
                                               .reason = COMMAND_REASON_LOCKED,
                                               .holder = conflict.holder->txn,
                                               .key = conflict.key};
+    trace_commit(self, shard, &txn, (struct trace_event){.reason = COMMAND_REASON_LOCKED});
     give_retry(self, &answer, out);
     return true;
+}
+
+static enum command_txn_reason reason_of(enum status verdict) {
+    if (verdict == STATUS_CONDITION_FAILED) { return COMMAND_REASON_CONDITION; }
+    if (verdict == STATUS_RESOURCE_EXHAUSTED) { return COMMAND_REASON_TOO_MANY; }
+    return verdict == STATUS_OK ? COMMAND_REASON_NONE : COMMAND_REASON_TYPE;
 }
 
 static void commit_at_once(struct apply *self, struct apply_shard *shard,
@@ -344,6 +359,10 @@ static void commit_at_once(struct apply *self, struct apply_shard *shard,
                                                   .reason = COMMAND_REASON_READ,
                                                   .timestamp = verdict.newer,
                                                   .key = verdict.key};
+        trace_commit(self, shard, &reader.txn,
+                     (struct trace_event){.state = COMMAND_TXN_ABORTED,
+                                          .reason = COMMAND_REASON_READ,
+                                          .value = verdict.newer.v});
         give_retry(self, &answer, out);
         return;
     }
@@ -354,6 +373,13 @@ static void commit_at_once(struct apply *self, struct apply_shard *shard,
                                             .timestamp = entry->timestamp,
                                             .failed_condition = verdict.failed_condition,
                                             .request_hash = hash64(entry->payload, 0)};
+    const bool committed = verdict.status == STATUS_OK;
+    trace_commit(self, shard, &reader.txn,
+                 (struct trace_event){
+                     .state = committed ? COMMAND_TXN_COMMITTED : COMMAND_TXN_ABORTED,
+                     .reason = (uint8_t)reason_of(verdict.status),
+                     .value = entry->timestamp.v,
+                 });
     apply__outcome_put(self, shard->id, reader.txn, &outcome);
     give_outcome(self, &outcome, out);
 }

@@ -51,6 +51,7 @@ struct apply {
     struct buf resolved;             // shard and id of each whose locks went in this turn
     void (*on_resolved)(void *ctx, struct shard_id shard, struct txn_id txn);
     void *on_resolved_ctx;
+    struct trace *trace;         // may be NULL
     uint64_t kept_us;            // APPLY_OUTCOME_KEPT_US
     struct slice collect_after;  // view into collect_key: where apply_collect stopped
     uint8_t collect_key[APPLY_OUTCOME_KEY_SIZE];

@@ -150,6 +150,14 @@ void apply__prepare(struct apply *self, struct apply_shard *shard, const struct 
             prepare_anew(self, shard, &prepare, entry, &answer);
         }
     }
+    trace_note(self->trace, &prepare.txn,
+               (struct trace_event){.kind = TRACE_APPLIED,
+                                    .what = TRACE_PREPARE,
+                                    .state = (uint8_t)answer.state,
+                                    .reason = (uint8_t)answer.reason,
+                                    .attempt = prepare.attempt.tag,
+                                    .shard = shard->id.v,
+                                    .value = answer.timestamp.v});
     buf_reset(&self->result);
     apply__answer(self, &answer);
     *out = (struct apply_result){.status = STATUS_OK, .payload = buf_slice(&self->result)};

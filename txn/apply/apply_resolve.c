@@ -300,6 +300,14 @@ void apply__resolve(struct apply *self, struct apply_shard *shard, const struct 
         struct resolving resolving = {
             .apply = self, .shard = shard, .item = &item, .now = entry->timestamp};
         resolve_one(&resolving);
+        trace_note(self->trace, &item.txn,
+                   (struct trace_event){.kind = TRACE_APPLIED,
+                                        .what = (uint8_t)trace_of_decision(item.decision),
+                                        .state = (uint8_t)resolving.answer.state,
+                                        .reason = (uint8_t)resolving.answer.reason,
+                                        .attempt = item.attempt.tag,
+                                        .shard = shard->id.v,
+                                        .value = resolving.answer.timestamp.v});
         apply__answer(self, &resolving.answer);
     }
     apply_decided_close(&self->decided);

@@ -13,6 +13,7 @@
 #include "txn/coordinator/coordinator.h"
 #include "txn/lock/lock_table.h"
 #include "txn/session/session.h"
+#include "txn/trace/trace.h"
 
 struct gateway;
 struct gateway_txn;
@@ -38,6 +39,7 @@ struct gateway_config {
     // ask (may be NULL: always). What any replica can serve is served.
     enum gateway_verdict (*may_coordinate)(void *ctx, char out_text[GATEWAY_TEXT_SIZE]);
     void *ctx;
+    struct trace *trace;  // may be NULL
 };
 
 struct gateway *gateway_create(const struct gateway_config *config);

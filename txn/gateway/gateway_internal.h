@@ -107,6 +107,16 @@ void gateway__txn_close(struct gateway_txn *txn);
 void gateway__txn_free(struct gateway_txn *txn);
 void gateway__txn_check(const struct gateway_txn *txn);
 
+// --- What the trace tells: gateway_trace.c ---
+
+void gateway__trace(const struct gateway_txn *txn, struct trace_event event);
+void gateway__trace_sent(const struct gateway_txn *txn, uint32_t member,
+                         enum coordinator_send send);
+void gateway__trace_answer(const struct gateway_txn *txn, enum coordinator_send sent,
+                           const struct command_txn_answer *answer, struct shard_id shard);
+// After an answer: whether it decided.
+void gateway__trace_decided(const struct gateway_txn *txn, enum coordinator_phase before);
+
 // --- What the client is told: gateway_tell.c ---
 
 // The coordinator may tell. False when another attempt may follow instead.

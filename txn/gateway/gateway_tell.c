@@ -47,6 +47,10 @@ static void end(struct gateway_txn *txn, const struct session_result *result) {
     self->stats.committed += committed ? 1 : 0;
     self->stats.unknown += unknown ? 1 : 0;
     self->stats.aborted += committed || unknown ? 0 : 1;
+    gateway__trace(txn,
+                   (struct trace_event){.kind = TRACE_TOLD,
+                                        .state = (uint8_t)result->status,
+                                        .value = committed ? result->certificate.timestamp.v : 0});
     call->done(call, result);
 }
 

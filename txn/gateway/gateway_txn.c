@@ -273,6 +273,7 @@ static void begin_attempt(struct gateway_txn *txn, const struct gateway_split *s
     if (txn->begin.v == 0) { txn->begin = now; }
     txn->request_hash = hash64(txn->call->payload, 0);
     gateway__txn_begin(txn, split->part_count);
+    gateway__trace(txn, (struct trace_event){.kind = TRACE_BEGUN, .value = txn->begin.v});
     const enum status st = encode_parts(txn, split);
     if (st == STATUS_OK) {
         gateway__txn_drive(txn);
@@ -369,8 +370,11 @@ static void take_answer(struct gateway_txn *txn, uint32_t i, enum coordinator_se
                         const struct command_certificate *certificate) {
     struct gateway *self = txn->gateway;
     struct gateway_member *member = &txn->members[i];
-    note_answer(txn, i, txn->coordinator.phase, answer, certificate);
+    const enum coordinator_phase before = txn->coordinator.phase;
+    note_answer(txn, i, before, answer, certificate);
     coordinator_on_answer(&txn->coordinator, i, sent, answer);
+    gateway__trace_answer(txn, sent, answer, certificate->shard);
+    gateway__trace_decided(txn, before);
     if (answer->state == COMMAND_TXN_BUSY) {
         MARK("gateway.busy");
         member->at_ns = gateway__now(self) + gateway__backoff_ns(self, member->waits++);
@@ -435,6 +439,7 @@ static void send_prepare(struct gateway_txn *txn, uint32_t i) {
     struct gateway_member *member = &txn->members[i];
     ASSERT(!member->calling && member->batched == COORDINATOR_SEND_NOTHING);
     coordinator_sent(&txn->coordinator, i);
+    gateway__trace_sent(txn, i, COORDINATOR_SEND_PREPARE);
     member->calling = true;
     member->call = (struct session_call){
         .kind = COMMAND_PREPARE,
@@ -455,6 +460,7 @@ static void send_resolution(struct gateway_txn *txn, uint32_t i, enum coordinato
         return;
     }
     coordinator_sent(&txn->coordinator, i);
+    gateway__trace_sent(txn, i, send);
     member->batched = send;
 }
 
@@ -494,6 +500,7 @@ static void tell(struct gateway_txn *txn, uint64_t now_ns) {
 static void finish(struct gateway_txn *txn, uint64_t now_ns) {
     struct gateway *self = txn->gateway;
     if (txn->recovering) { self->stats.recovered++; }
+    gateway__trace(txn, (struct trace_event){.kind = TRACE_ENDED});
     if (txn->call == NULL) {
         gateway__txn_release(txn);
         return;
@@ -568,6 +575,7 @@ void gateway__txn_on_timer(struct gateway_txn *txn) {
     if (txn->call == NULL && now >= txn->linger_ns) {
         MARK("gateway.left_to_recovery");
         self->stats.left++;
+        gateway__trace(txn, (struct trace_event){.kind = TRACE_LEFT});
         gateway__txn_release(txn);
         return;
     }
@@ -610,6 +618,9 @@ void gateway_recover(struct gateway *self, struct shard_id shard,
     txn->request_hash = view.request_hash;
     txn->linger_ns = gateway__now(self) + GATEWAY_LINGER_NS;
     gateway__txn_begin(txn, view.participant_count);
+    gateway__trace(txn, (struct trace_event){.kind = TRACE_RECOVERING,
+                                             .value = holder->prepared.v,
+                                             .shard = shard.v});
     struct slice rest = buf_slice(&txn->anchors);
     for (uint32_t i = 0; i < view.participant_count; i++) {
         const bool found = command_anchors_next(&rest, &txn->members[i].anchor);

@@ -118,6 +118,7 @@ void session_start(struct session *self, struct session_call *call) {
     call->id = (uint64_t)(slot - self->slots) + 1;
     self->stats.in_flight++;
     heap_put(&self->timers, &slot->timer, call->deadline_ns);
+    session__trace_commit(slot, (struct trace_event){.kind = TRACE_BEGUN});
     session__drive(slot);
 }
 

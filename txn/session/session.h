@@ -18,6 +18,7 @@
 #include "txn/command/command_txn.h"
 #include "txn/lock/lock_table.h"
 #include "txn/participant/participant.h"
+#include "txn/trace/trace.h"
 
 struct session;
 
@@ -45,7 +46,8 @@ struct session_config {
     // A prepared transaction of a shard led here is silent or in somebody's way (may be NULL).
     void (*recover)(void *ctx, struct shard_id shard, const struct lock_holder *holder);
     uint64_t recovery_after_us;  // txn_recovery_after; 0 = SESSION_RECOVERY_AFTER_US
-    uint32_t waits_max;  // requests that wait for prepared transactions; 0 = SESSION_WAITS_MAX
+    uint32_t waits_max;   // requests that wait for prepared transactions; 0 = SESSION_WAITS_MAX
+    struct trace *trace;  // may be NULL
 };
 
 enum { SESSION_WAITS_MAX = 4096, SESSION_RECOVERY_AFTER_US = 500000 };

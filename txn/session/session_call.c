@@ -98,12 +98,28 @@ static void back_off(struct session_slot *slot) {
 
 // --- The end ---
 
+// Of a commit on one shard, as its gateway.
+void session__trace_commit(const struct session_slot *slot, struct trace_event event) {
+    struct trace *trace = slot->exec.session->config.trace;
+    struct command_commit_reader reader;
+    if (trace == NULL || slot->call->kind != COMMAND_COMMIT ||
+        command_commit_open(&reader, slot->call->payload) != STATUS_OK) {
+        return;
+    }
+    event.what = TRACE_ONE_PHASE;
+    trace_note(trace, &reader.txn, event);
+}
+
 void session__finish(struct session_slot *slot, const struct session_result *result) {
     struct session *self = slot->exec.session;
     struct session_call *call = slot->call;
     ASSERT(call != NULL);
     leave_waiters(slot);
     heap_remove(&self->timers, &slot->timer);
+    session__trace_commit(slot, (struct trace_event){.kind = TRACE_TOLD,
+                                                     .state = (uint8_t)result->status,
+                                                     .shard = result->certificate.shard.v,
+                                                     .value = result->certificate.timestamp.v});
     slot->call = NULL;
     slot->maybe_applied = false;
     slot->state = SESSION_SLOT_ENDED;

@@ -222,6 +222,8 @@ struct slice session__scan_key(const struct command_scan *scan, uint8_t out[SHAR
 
 struct session_slot *session__slot_of_call(const struct session *self,
                                            const struct session_call *call);
+// Notes an event of a commit of one shard; of other calls, nothing.
+void session__trace_commit(const struct session_slot *slot, struct trace_event event);
 // One attempt after the other until the call ended, waits, or is under way.
 void session__drive(struct session_slot *slot);
 // Ends the call; the slot is free, or ENDED while its execution is pending.

@@ -129,6 +129,20 @@ static enum status wait_until(struct session_exec *self, struct txn_id holder, u
     return participant_wait(self->session->room, &self->waiter, session__now(self->session));
 }
 
+static void trace_wait(const struct session_exec *self, struct txn_id holder) {
+    if (txn_id_is_zero(self->waiter.txn)) { return; }
+    uint64_t first = 0;
+    for (uint32_t i = 0; i < sizeof(first); i++) {
+        first = first << 8 | holder.v[i];
+    }
+    const bool prepares = self->kind == COMMAND_PREPARE;
+    trace_note(self->session->config.trace, &self->waiter.txn,
+               (struct trace_event){.kind = TRACE_WAITS,
+                                    .what = prepares ? TRACE_PREPARE : TRACE_ONE_PHASE,
+                                    .shard = self->shard.v,
+                                    .value = first});
+}
+
 bool session__park(struct session_exec *self, struct txn_id holder, struct command_response *out) {
     ASSERT(!txn_id_is_zero(holder) && !self->pending);
     if (session__now(self->session) >= self->patient_ns) {
@@ -141,6 +155,7 @@ bool session__park(struct session_exec *self, struct txn_id holder, struct comma
         return true;
     }
     MARK("session.waits_for_lock");
+    trace_wait(self, holder);
     return false;
 }
 

@@ -178,6 +178,19 @@ static bool propose(struct session_exec *self, struct replica *replica,
     return false;
 }
 
+// The same, of one transaction, which shows in its trace.
+static bool propose_of(struct session_exec *self, struct replica *replica, const struct txn_id *txn,
+                       struct trace_event event, struct command_response *out) {
+    const struct txn_id id = *txn;
+    const bool ended = propose(self, replica, out);
+    if (!ended) {
+        event.kind = TRACE_PROPOSED;
+        event.shard = self->shard.v;
+        trace_note(self->session->config.trace, &id, event);
+    }
+    return ended;
+}
+
 // --- Commits of one shard ---
 
 static bool span_fits(const struct command_span *span, const struct shard_descriptor *descriptor) {
@@ -242,7 +255,8 @@ bool session__exec_commit(struct session_exec *self, struct replica *replica,
     }
     bool ended = false;
     if (session__waits_for_hold(self, reader.txn, self->payload, out, &ended)) { return ended; }
-    return propose(self, replica, out);
+    return propose_of(self, replica, &reader.txn, (struct trace_event){.what = TRACE_ONE_PHASE},
+                      out);
 }
 
 bool session__exec_catalog(struct session_exec *self, struct replica *replica,
@@ -280,7 +294,19 @@ bool session__exec_prepare(struct session_exec *self, struct replica *replica,
     }
     bool ended = false;
     if (session__waits_for_hold(self, prepare.txn, prepare.part, out, &ended)) { return ended; }
-    return propose(self, replica, out);
+    return propose_of(self, replica, &prepare.txn,
+                      (struct trace_event){.what = TRACE_PREPARE, .attempt = prepare.attempt.tag},
+                      out);
+}
+
+static void trace_resolution(const struct session_exec *self,
+                             const struct command_resolution *resolution) {
+    trace_note(self->session->config.trace, &resolution->txn,
+               (struct trace_event){.kind = TRACE_PROPOSED,
+                                    .what = (uint8_t)trace_of_decision(resolution->decision),
+                                    .shard = self->shard.v,
+                                    .attempt = resolution->attempt.tag,
+                                    .value = resolution->commit.v});
 }
 
 // Entries of this shard shall lie above all that they resolve. False for bytes that mean nothing.
@@ -292,6 +318,7 @@ static bool adopt_decided(struct session_exec *self) {
     for (uint32_t i = 0; st == STATUS_OK && i < reader.count; i++) {
         struct command_resolution resolution = {0};
         st = command_resolve_next(&reader, &resolution);
+        if (st == STATUS_OK) { trace_resolution(self, &resolution); }
         if (st == STATUS_OK && resolution.decision == COMMAND_DECIDE_COMMIT) {
             largest = hlc_larger(largest, resolution.commit);
         }
