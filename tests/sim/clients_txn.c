@@ -83,6 +83,7 @@ static void begin_record(struct sim_txn_client *self, struct list_append_history
     // Ranges are read one after the other: at one snapshot, but which is as old as the first.
     bool late = self->kind == SIM_TXN_RANGES && self->range_count > 1;
     bool weak = !command_consistency_is_strong(self->snapshot.consistency);
+    bool reads = self->outcome == LIST_APPEND_OK && self->commit_ts.v == 0;
     struct list_append_txn txn = {
         .id = history->txn_count,
         .process = self->process,
@@ -91,7 +92,9 @@ static void begin_record(struct sim_txn_client *self, struct list_append_history
         .type = self->outcome,
         .commit_ts = self->outcome == LIST_APPEND_OK ? self->commit_ts.v : 0,
         .snapshot_ts = self->read_ts.v,
-        .stale = self->outcome == LIST_APPEND_OK && self->commit_ts.v == 0 && (late || weak)};
+        .stale = reads && (late || weak),
+        .apart = reads && !weak && self->snapshot.consistency != COMMAND_STRICT &&
+                 sim_txn__is_many(self)};
     list_append_begin(history, &txn);
 }
 
@@ -162,6 +165,7 @@ static void finish_commit(struct sim_txn_client *self) {
     stats->unknown += self->outcome == LIST_APPEND_INFO;
     if (self->outcome == LIST_APPEND_OK) { see(self, self->commit_ts); }
     record(self);
+    if (self->outcome == LIST_APPEND_OK) { sim_storm_committed(&self->world->storm); }
     think(self);
 }
 
@@ -248,6 +252,20 @@ static void status_done(struct sim_txn_client *self, const struct session_result
     finish_commit(self);
 }
 
+// A read is what it is, whatever becomes of the commit. That one counts from now on: what was read
+// is looked at again when it commits.
+static void record_read(struct sim_txn_client *self) {
+    if (self->kind != SIM_TXN_LISTS) { return; }
+    self->outcome = LIST_APPEND_OK;
+    self->commit_ts = HLC_ZERO;
+    begin_record(self, &load_of(self)->history);
+    for (uint32_t i = 0; i < self->item_count; i++) {
+        const struct sim_txn_item *item = &self->items[i];
+        list_append_add_read(&load_of(self)->history, item->key, item->list, item->count);
+    }
+    self->invoke = ++load_of(self)->moments;
+}
+
 static void begin_commit(struct sim_txn_client *self) {
     struct sim_node *gateway = draw_gateway(self);
     if (gateway == NULL) {
@@ -255,6 +273,7 @@ static void begin_commit(struct sim_txn_client *self) {
         think(self);
         return;
     }
+    record_read(self);
     self->phase = SIM_TXN_COMMITTING;
     self->txn = make_id(self);
     self->known = false;
@@ -482,6 +501,23 @@ static void random_step(struct sim_txn_client *self, struct sim_node *gateway) {
     begin(self, gateway);
 }
 
+void sim_txn_read_through(struct sim_txn_load *self, struct sim_node *gateway) {
+    for (uint32_t i = 0; i < self->client_count; i++) {
+        struct sim_txn_client *client = &self->clients[i];
+        const bool idle = client->phase == SIM_TXN_IDLE && !client->final;
+        if (!idle || self->world->clients_stop || !serves(client, gateway)) { continue; }
+        sim_world_cancel(self->world, &client->step);
+        client->kind = SIM_TXN_LISTS;
+        client->item_count = 0;
+        draw_lists(client);
+        for (uint32_t k = 0; k < client->item_count; k++) {
+            client->items[k].append = false;
+        }
+        client->snapshot = (struct command_snapshot){.consistency = COMMAND_STRONG};
+        begin(client, gateway);
+    }
+}
+
 // Lists of every generation, as many at a time as fit; their number.
 // LIMIT: where clocks were hours ahead, one at a time: what spans shards may be refused until the
 // walls have caught up (CLOCK_AHEAD), since a snapshot above one leader's clock leads its wall.
@@ -533,7 +569,7 @@ static void final_step(struct sim_txn_client *self, struct sim_node *gateway) {
 static void on_step(struct sim_world *world, struct sim_event *event) {
     struct sim_txn_client *self =
         (struct sim_txn_client *)((char *)event - offsetof(struct sim_txn_client, step));
-    if (world->clients_stop && !self->final) { return; }
+    if ((world->clients_stop || self->watches) && !self->final) { return; }
     struct sim_node *gateway = draw_gateway(self);
     if (gateway == NULL) {
         sim_world_put(world, &self->step, world->now_ns + AGAIN_NS);
@@ -555,6 +591,8 @@ void sim_txn_init(struct sim_txn_load *self, struct sim_world *world) {
         struct sim_txn_client *client = &self->clients[i];
         *client = (struct sim_txn_client){
             .world = world, .index = i, .process = ++self->last_process, .step = {.fire = on_step}};
+        // Clients 1 and 2, for the first one does the last reads.
+        client->watches = world->plan.storm == SIM_STORM_COMMITS && (i == 1 || i == 2);
         prng_init(&client->prng, hash64_u64(world->plan.seed ^ UINT64_C(0x74786e)) + i);
         for (uint32_t c = 0; c < SIM_TXN_CALLS; c++) {
             sim_call_init(&client->calls[c].call, world);
@@ -614,11 +652,8 @@ void sim_txn_stats_add(struct sim_txn_stats *self, const struct sim_txn_stats *m
 
 static void audit_history(struct sim_txn_load *self, const struct list_append_history *history,
                           const char *what) {
-    struct list_append_config config = {.model = LIST_APPEND_STRICT_SERIALIZABLE,
-                                        .final_reads = true};
-    struct list_append_result result;
     char text[TEXT_SIZE];
-    if (list_append_check(history, &config, &result, text, sizeof(text))) { return; }
+    if (txn_judge_lists(history, (struct txn_judge_text){text, sizeof(text)})) { return; }
     sim_fail(self->world, "%s: %s", what, text);
 }
 

@@ -93,6 +93,7 @@ struct sim_txn_client {
     struct hlc_ts commit_ts;
     enum list_append_type outcome;
     struct sim_txn_call calls[SIM_TXN_CALLS];
+    bool watches;  // reads when it is told to
     bool final;
     uint32_t final_at;  // what was read so far: lists, ranges, then accounts
     uint32_t final_tries;
@@ -134,6 +135,8 @@ void sim_txn_init(struct sim_txn_load *self, struct sim_world *world);
 void sim_txn_deinit(struct sim_txn_load *self);
 // Begins; ends by itself when the world's clients_stop is set.
 void sim_txn_start(struct sim_txn_load *self);
+// Whoever has nothing to do reads lists at this node, now. Some do nothing else (watches).
+void sim_txn_read_through(struct sim_txn_load *self, struct sim_node *gateway);
 // Everything is quiet: reads every list and every account, each must succeed.
 void sim_txn_finish(struct sim_txn_load *self);
 bool sim_txn_is_idle(const struct sim_txn_load *self);

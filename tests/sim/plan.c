@@ -195,13 +195,14 @@ static void draw_commits_world(struct sim_plan *self, struct prng *prng) {
     self->shard_count = (uint32_t)prng_between(prng, 2, 5);
     self->client_count = (uint32_t)prng_between(prng, 2, 3);
     self->fault_ns = prng_between(prng, 10000, 25000) * MS;
-    self->think_ns_max = prng_between(prng, 2, 40) * MS;
+    self->think_ns_max = prng_between(prng, 2, 10) * MS;
+    self->delay_ns_max = self->delay_ns_min + prng_between(prng, 100, 3000) * 1000;
     self->deadline_ns_max = prng_between(prng, 500, 3000) * MS;
     self->support_ns = prng_between(prng, 500, 1000) * MS;
     self->repeat_percent = (uint32_t)prng_between(prng, 20, 60);
     // No clock is so far off that its node takes no part.
     self->wall_us_max = prng_between(prng, 20000, 110000);
-    self->txn_client_count = (uint32_t)prng_between(prng, 3, 5);
+    self->txn_client_count = (uint32_t)prng_between(prng, 5, 6);
     // Longer than a client asks again for what it began, shorter than the world.
     if (prng_chance(prng, 1, 2)) { self->kept_us = prng_between(prng, 5000000, 8000000); }
 }

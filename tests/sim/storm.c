@@ -372,6 +372,8 @@ void sim_storm_init(struct sim_storm_state *self, struct sim_world *world) {
     self->strike = (struct sim_event){.fire = on_strike};
     self->heal = (struct sim_event){.fire = on_heal};
     self->wake = (struct sim_event){.fire = on_wake};
+    self->dull = (struct sim_event){.fire = sim_storm__on_dull};
+    self->glance = (struct sim_event){.fire = sim_storm__on_glance};
 }
 
 void sim_storm_deinit(struct sim_storm_state *self) {
@@ -395,5 +397,7 @@ void sim_storm_stop(struct sim_storm_state *self) {
     sim_world_cancel(self->world, &self->tick);
     sim_world_cancel(self->world, &self->strike);
     sim_world_cancel(self->world, &self->wake);
+    sim_world_cancel(self->world, &self->dull);
+    sim_world_cancel(self->world, &self->glance);
     open_links(self);
 }

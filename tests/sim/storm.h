@@ -46,6 +46,11 @@ struct sim_storm_state {
     // Nothing that resolves this transaction arrives until then.
     struct txn_id cursed;
     uint64_t cursed_until_ns;
+    // When a prepare that was held comes, this node hears late; whatever commits then is read there.
+    struct sim_event dull;
+    uint32_t dull_position;
+    uint64_t dull_until_ns;
+    struct sim_event glance;
 };
 
 void sim_storm_init(struct sim_storm_state *self, struct sim_world *world);
@@ -53,6 +58,8 @@ void sim_storm_start(struct sim_storm_state *self);
 void sim_storm_stop(struct sim_storm_state *self);
 // A node has come to lead a shard.
 void sim_storm_leads(struct sim_storm_state *self, struct sim_node *node, struct shard_id shard);
+// A client was told of a commit.
+void sim_storm_committed(struct sim_storm_state *self);
 // A message is about to leave: true when it is lost.
 bool sim_storm_sent(struct sim_storm_state *self, struct sim_node *from, struct sim_node *to,
                     enum peer_message_type type, struct slice body);

@@ -36,18 +36,70 @@ static bool is_cursed(struct sim_storm_state *self, const struct command_request
     return cursed;
 }
 
+static void hear_late(struct sim_storm_state *self, uint32_t position, uint64_t most_ns) {
+    struct sim_world *world = self->world;
+    const uint64_t late_ns = prng_between(&self->prng, 20, 300) * MS;
+    const uint64_t until_ns = world->now_ns + prng_between(&self->prng, 100 * MS, most_ns);
+    SIM_NOTE(world, &world->nodes[position], SIM_TRACE_FAULT, "storm delays", late_ns, until_ns, 0);
+    for (uint32_t from = 0; from < world->plan.node_count; from++) {
+        world->net.slower_ns[from][position] = late_ns;
+        world->net.slower_until_ns[from][position] = until_ns;
+    }
+}
+
+void sim_storm__on_dull(struct sim_world *world, struct sim_event *event) {
+    (void)event;
+    hear_late(&world->storm, world->storm.dull_position, 400 * MS);
+    world->storm.dull_until_ns = world->now_ns + 400 * MS;
+}
+
+void sim_storm__on_glance(struct sim_world *world, struct sim_event *event) {
+    (void)event;
+    struct sim_storm_state *self = &world->storm;
+    const bool dull = world->now_ns < self->dull_until_ns;
+    const uint32_t any = (uint32_t)prng_below(&self->prng, world->plan.node_count);
+    sim_txn_read_through(&world->txns, &world->nodes[dull ? self->dull_position : any]);
+}
+
+void sim_storm_committed(struct sim_storm_state *self) {
+    if (!self->on || self->world->plan.storm != SIM_STORM_COMMITS) { return; }
+    if (heap_has(&self->glance.heap)) { return; }
+    sim_world_put(self->world, &self->glance,
+                  self->world->now_ns + prng_between(&self->prng, 1000, 8 * MS));
+}
+
+// Who neither sent the prepare nor receives it knows nothing of the timestamp that it gets; a read
+// there, right after the commit, must find it all the same.
+static void dull_another(struct sim_storm_state *self, const struct sim_net_seen *seen,
+                         uint64_t after_ns) {
+    struct sim_world *world = self->world;
+    if (heap_has(&self->dull.heap)) { return; }
+    uint32_t position = (uint32_t)prng_below(&self->prng, world->plan.node_count);
+    while (position == seen->from->position || position == seen->to->position) {
+        position = (position + 1) % world->plan.node_count;
+    }
+    self->dull_position = position;
+    sim_world_put(world, &self->dull, world->now_ns + after_ns);
+}
+
 // Whether it is lost; 0 in *out_again when it comes no more.
 static bool draw_fate(struct sim_storm_state *self, const struct command_request *request,
                       uint64_t *out_again) {
     const uint64_t dice = prng_below(&self->prng, 16);
     if (request->kind == COMMAND_PREPARE && dice < 4) {
-        const bool once = dice < 2;
-        *out_again = prng_between(&self->prng, 20, once ? 2000 : 5000) * MS;
+        // Rarely so late that recovery has refused it.
+        const bool once = dice < 3;
+        const uint64_t most = once ? 100 : 5000;
+        const bool long_after = prng_chance(&self->prng, 1, 4);
+        *out_again = prng_between(&self->prng, 5, long_after ? 2000 : most) * MS;
         return once;
     }
     if (request->kind != COMMAND_RESOLVE) { return false; }
     if (is_cursed(self, request)) { return true; }
-    if (dice < 3) { *out_again = prng_between(&self->prng, 5, 600) * MS; }
+    if (dice < 3) {
+        const bool long_after = prng_chance(&self->prng, 1, 4);
+        *out_again = prng_between(&self->prng, 5, long_after ? 600 : 100) * MS;
+    }
     return dice < 3;
 }
 
@@ -62,31 +114,21 @@ bool sim_storm__commits_sent(struct sim_storm_state *self, struct sim_node *from
     if (again_ns > 0) {
         const struct sim_net_seen seen = {from, to, type, bytes_copy(body)};
         come(self, &seen, again_ns);
+        if (lost && request.kind == COMMAND_PREPARE) { dull_another(self, &seen, again_ns); }
         bytes_unref(seen.body);
     }
     return lost;
 }
 
-static void hear_late(struct sim_storm_state *self, uint32_t position) {
-    struct sim_world *world = self->world;
-    const uint64_t late_ns = prng_between(&self->prng, 20, 300) * MS;
-    const uint64_t until_ns = world->now_ns + prng_between(&self->prng, 100, 1500) * MS;
-    SIM_NOTE(world, &world->nodes[position], SIM_TRACE_FAULT, "storm delays", late_ns, until_ns, 0);
-    for (uint32_t from = 0; from < world->plan.node_count; from++) {
-        world->net.slower_ns[from][position] = late_ns;
-        world->net.slower_until_ns[from][position] = until_ns;
-    }
-}
-
 void sim_storm__strike_commits(struct sim_storm_state *self) {
     struct sim_world *world = self->world;
     const uint32_t position = (uint32_t)prng_below(&self->prng, world->plan.node_count);
-    const uint64_t dice = prng_below(&self->prng, 800);
+    const uint64_t dice = prng_below(&self->prng, 4000);
     if (dice < 1) {
         sim_storm__crash(self, &world->nodes[position], 400 * MS);
     } else if (dice < 3 && !heap_has(&self->heal.heap)) {
         sim_storm__part(self, UINT32_C(1) << position, prng_between(&self->prng, 50, 2000) * MS);
-    } else if (dice < 20) {
-        hear_late(self, position);
+    } else if (dice < 60) {
+        hear_late(self, position, 1500 * MS);
     }
 }

@@ -18,4 +18,6 @@ void sim_storm__crash(struct sim_storm_state *self, struct sim_node *node, uint6
 // True when the message is lost; what is held comes later.
 bool sim_storm__commits_sent(struct sim_storm_state *self, struct sim_node *from,
                              struct sim_node *to, enum peer_message_type type, struct slice body);
+void sim_storm__on_dull(struct sim_world *world, struct sim_event *event);
+void sim_storm__on_glance(struct sim_world *world, struct sim_event *event);
 void sim_storm__strike_commits(struct sim_storm_state *self);

@@ -26,6 +26,88 @@ static bool good(struct txn_judge_text text) {
     return true;
 }
 
+// --- Lists ---
+
+static const uint64_t *list_of(const struct list_append_history *history,
+                               const struct list_append_op *op) {
+    return op->list_count == 0 ? NULL : &history->elements[op->list_first];
+}
+
+static bool holds(const struct list_append_history *history, const struct list_append_op *read,
+                  uint64_t value) {
+    for (uint32_t i = 0; i < read->list_count; i++) {
+        if (list_of(history, read)[i] == value) { return true; }
+    }
+    return false;
+}
+
+// Versions are prefixes of each other, or the other checks say so: a length tells one from another.
+static bool misses(const struct list_append_history *history, const struct list_append_op *read,
+                   const struct list_append_op *known) {
+    if (known->key != read->key) { return false; }
+    return known->is_read ? known->list_count > read->list_count
+                          : !holds(history, read, known->value);
+}
+
+// Whether the read shows all that `before`, which had ended, had written or seen.
+static bool shows_all(const struct list_append_history *history, const struct list_append_txn *txn,
+                      const struct list_append_txn *before, struct txn_judge_text text) {
+    for (uint32_t r = txn->op_first; r < txn->op_first + txn->op_count; r++) {
+        for (uint32_t k = before->op_first; k < before->op_first + before->op_count; k++) {
+            const struct list_append_op *read = &history->ops[r];
+            const struct list_append_op *known = &history->ops[k];
+            if (!read->is_read || !misses(history, read, known)) { continue; }
+            return bad(text,
+                       "missed: T%" PRIu64 " read %" PRIu32 " elements of key %" PRIu64
+                       " at %" PRIu64 ", without what T%" PRIu64 " had %s before it began",
+                       txn->id, read->list_count, read->key, txn->snapshot_ts, before->id,
+                       known->is_read ? "read" : "appended");
+        }
+    }
+    return true;
+}
+
+static bool misses_nothing(const struct list_append_history *history, struct txn_judge_text text) {
+    for (uint32_t t = 0; t < history->txn_count; t++) {
+        const struct list_append_txn *txn = &history->txns[t];
+        if (!txn->apart || txn->type != LIST_APPEND_OK) { continue; }
+        for (uint32_t b = 0; b < history->txn_count; b++) {
+            const struct list_append_txn *before = &history->txns[b];
+            const bool ended = before->type == LIST_APPEND_OK && before->ret < txn->invoke;
+            if (ended && !shows_all(history, txn, before, text)) { return false; }
+        }
+    }
+    return true;
+}
+
+static void copy_txn(const struct list_append_history *from, const struct list_append_txn *txn,
+                     struct list_append_history *to) {
+    list_append_begin(to, txn);
+    for (uint32_t i = txn->op_first; i < txn->op_first + txn->op_count; i++) {
+        const struct list_append_op *op = &from->ops[i];
+        if (op->is_read) {
+            list_append_add_read(to, op->key, list_of(from, op), op->list_count);
+        } else {
+            list_append_add(to, op->key, op->value);
+        }
+    }
+}
+
+bool txn_judge_lists(const struct list_append_history *history, struct txn_judge_text text) {
+    struct list_append_config config = {.model = LIST_APPEND_SERIALIZABLE, .final_reads = true};
+    struct list_append_result result;
+    if (!list_append_check(history, &config, &result, text.data, text.size)) { return false; }
+    struct list_append_history others;
+    list_append_init(&others);
+    for (uint32_t t = 0; t < history->txn_count; t++) {
+        if (!history->txns[t].apart) { copy_txn(history, &history->txns[t], &others); }
+    }
+    config = (struct list_append_config){.model = LIST_APPEND_STRICT_SERIALIZABLE};
+    const bool strict = list_append_check(&others, &config, &result, text.data, text.size);
+    list_append_deinit(&others);
+    return strict && misses_nothing(history, text) && good(text);
+}
+
 // --- Bank ---
 
 bool txn_judge_bank(const struct txn_judge_bank *bank, const struct txn_judge_balances *snapshots,

@@ -20,6 +20,14 @@ struct txn_judge_text {
     size_t size;
 };
 
+// --- Lists: what is promised of reads over several shards ---
+
+// A history with final reads. All of it is serializable in the order of commit timestamps; without
+// the reads that stand `apart` it is strictly so; and those miss nothing that was acknowledged, or
+// read by anybody, before they began. Not more: of two transactions that follow each other while
+// such a read is under way it may show the second alone (docs/GUARANTEES.md, "Causal reverse").
+bool txn_judge_lists(const struct list_append_history *history, struct txn_judge_text text);
+
 // --- Bank: transfers keep the total ---
 
 struct txn_judge_balances {

@@ -16,6 +16,71 @@ static char words[TEXT_SIZE];
 static const struct txn_judge_text text = {words, sizeof(words)};
 #define COUNT(items) ((uint32_t)(sizeof(items) / sizeof((items)[0])))
 
+// --- Lists ---
+
+static void add_list(struct list_append_history *history, uint64_t key, uint32_t count) {
+    static const uint64_t list[] = {1, 2, 3};
+    list_append_add_read(history, key, list, count);
+}
+
+// Alice (T1) appends to key 1, then Bob (T2) to key 2, both while Carol (T0) reads. Then all is
+// read.
+static void causal_reverse(struct list_append_history *history, bool apart) {
+    list_append_init(history);
+    const struct list_append_txn carol = {.id = 0, .invoke = 1, .ret = 8, .apart = apart};
+    list_append_begin(history, &carol);
+    add_list(history, 1, 0);
+    add_list(history, 2, 1);
+    list_append_begin(history, &(struct list_append_txn){.id = 1, .invoke = 2, .ret = 3});
+    list_append_add(history, 1, 1);
+    list_append_begin(history, &(struct list_append_txn){.id = 2, .invoke = 4, .ret = 5});
+    list_append_add(history, 2, 1);
+    list_append_begin(history, &(struct list_append_txn){.id = 3, .invoke = 9, .ret = 10});
+    add_list(history, 1, 1);
+    add_list(history, 2, 1);
+}
+
+static void test_lists_causal_reverse_of_a_strong_read_good(void **state) {
+    (void)state;
+    struct list_append_history history;
+    causal_reverse(&history, true);
+    assert_true(txn_judge_lists(&history, text));
+    list_append_deinit(&history);
+    causal_reverse(&history, false);
+    assert_false(txn_judge_lists(&history, text));
+    list_append_deinit(&history);
+}
+
+static void test_lists_what_was_acknowledged_is_missed_bad(void **state) {
+    (void)state;
+    struct list_append_history history;
+    causal_reverse(&history, true);
+    list_append_begin(&history,
+                      &(struct list_append_txn){.id = 4, .invoke = 6, .ret = 7, .apart = true});
+    add_list(&history, 1, 0);
+    assert_false(txn_judge_lists(&history, text));
+    assert_non_null(strstr(words, "without what T1 had appended before it began"));
+    list_append_deinit(&history);
+}
+
+static void test_lists_what_somebody_saw_is_missed_bad(void **state) {
+    (void)state;
+    struct list_append_history history;
+    list_append_init(&history);
+    list_append_begin(&history, &(struct list_append_txn){.id = 1, .invoke = 1, .ret = 9});
+    list_append_add(&history, 1, 1);
+    list_append_begin(&history, &(struct list_append_txn){.id = 2, .invoke = 2, .ret = 3});
+    add_list(&history, 1, 1);
+    list_append_begin(&history,
+                      &(struct list_append_txn){.id = 3, .invoke = 4, .ret = 5, .apart = true});
+    add_list(&history, 1, 0);
+    list_append_begin(&history, &(struct list_append_txn){.id = 4, .invoke = 10, .ret = 11});
+    add_list(&history, 1, 1);
+    assert_false(txn_judge_lists(&history, text));
+    assert_non_null(strstr(words, "without what T2 had read before it began"));
+    list_append_deinit(&history);
+}
+
 // --- Bank ---
 
 static void test_bank_transfers_good(void **state) {
@@ -267,6 +332,9 @@ static void test_sessions_write_below_read_bad(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_lists_causal_reverse_of_a_strong_read_good),
+        cmocka_unit_test(test_lists_what_was_acknowledged_is_missed_bad),
+        cmocka_unit_test(test_lists_what_somebody_saw_is_missed_bad),
         cmocka_unit_test(test_bank_transfers_good),
         cmocka_unit_test(test_bank_half_a_transfer_bad),
         cmocka_unit_test(test_bank_overdraft_bad_unless_allowed),
