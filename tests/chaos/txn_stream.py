@@ -2,7 +2,7 @@
 """A transaction as one interactive stream (Data.Transact), for the clients of txn_client.py.
 
 Until its commit has been sent, nothing of a stream can happen: whatever breaks it, it begins again at another gateway,
-under the same id. A commit that was not answered is in doubt.
+under the same id. A commit that was not answered is in doubt. Some streams hold what they read (`for_update`).
 """
 import os
 import queue
@@ -27,6 +27,7 @@ class Stream:
         self.txn_id, self.begin = os.urandom(16), 0
         self.tries, self.begun = 0, time.monotonic()
         self.at_once = read_only or self.chance.random() < 0.5
+        self.holds = not read_only and self.chance.random() < 0.4
         self.call, self.requests = None, queue.SimpleQueue()
         self._clear()
 
@@ -101,7 +102,7 @@ class Stream:
             return self.rows[key]
         missing = [item for item in self.wanted if item not in self.rows] if self.at_once else []
         keys = missing if key in missing and key not in self.changes else [key]
-        rows = self._ask(get=pb.TransactGet(keys=[key_bytes(item) for item in keys])).rows
+        rows = self._ask(get=pb.TransactGet(keys=[key_bytes(item) for item in keys], for_update=self.holds)).rows
         self._take(rows)
         found = {item: row.value.decode() if row.found else None for item, row in zip(keys, rows.rows)}
         if key in self.changes and found[key] != self.changes[key]:
