@@ -182,7 +182,7 @@ static void test_client_txn_with_many_bytes(void **state) {
     char *value = mem_alloc(SIZE + 1);
     memset(value, 'v', SIZE);
     struct lc_txn *txn = begin(world);
-    char key[8];
+    char key[16];
     for (int i = 0; i < COUNT; i++) {
         (void)snprintf(key, sizeof(key), "k%02d", i);
         put(txn, key, value);
