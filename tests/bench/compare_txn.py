@@ -36,6 +36,7 @@ class Part:
 
     def __init__(self, arguments):
         self.seconds, self.rounds = arguments.seconds, arguments.rounds
+        self.outstanding = [int(count) for count in (arguments.outstanding or "1,64").split(",")]
         self.rows, self.goals = [], []
 
     def measure(self, peer, command, **labels):
@@ -98,7 +99,7 @@ def two(arguments):
         fill(part, peer, "two")
         ratios = {}
         for _ in range(part.rounds):
-            for count in (1, 64):
+            for count in part.outstanding:
                 for mode in ("unary", "library"):
                     p50 = {}
                     for op, name in (("put1", "put"), ("put2", "put2")):
@@ -361,7 +362,7 @@ def cost(arguments):
         time.sleep(3)
         last = counters(peer, "cost")
         idle = {name: (last[name] - first[name]) / (last["time"] - first["time"]) for name in first}
-        for count in (1, 64):
+        for count in part.outstanding:
             for op in ("put1", "put2", "transfer"):
                 first = counters(peer, "cost")
                 result = part.txn(peer, op, count, "cost")
