@@ -258,14 +258,13 @@ class OneNode:
 
 
 class Background:
-    """Transactions over two shards, 16 at a time, while inside `with`."""
+    """16 puts of one key (put1) or transactions over two shards (put2) at a time, while inside `with`; None: nothing."""
 
-    def __init__(self, part, peer, keyspace, wanted):
+    def __init__(self, part, peer, keyspace, op):
         self.thread, self.result = None, None
-        if wanted:
-            seconds = part.seconds + 2
-            command = [TXN_LOAD, "--address", peer.address, "--op", "put2", "--outstanding", "16", "--keyspace", keyspace, "--keys",
-                       str(ACCOUNTS), "--seconds", str(seconds)]
+        if op:
+            command = [TXN_LOAD, "--address", peer.address, "--op", op, "--outstanding", "16", "--keyspace", keyspace, "--keys",
+                       str(ACCOUNTS), "--seconds", str(part.seconds + 2)]
             self.thread = threading.Thread(target=self.run, args=(command,))
 
     def run(self, command):
@@ -297,23 +296,25 @@ def stale(arguments):
         fill(part, peer, "stale")
         node = peer.cluster.nodes[0]
         for _ in range(part.rounds):
-            for busy in (False, True):
+            for beside, text in ((None, "nothing"), ("put1", "puts"), ("put2", "two-shard transactions")):
                 for name, consistency, limit in (("any", ANY, 0), ("bounded", BOUNDED, 50)):
-                    with Background(part, peer, "stale", busy) as background:
-                        time.sleep(1 if busy else 0)
+                    with Background(part, peer, "stale", beside) as background:
+                        time.sleep(1 if beside else 2)
                         reader = OneNode(peer, node.rpc)
                         more = ["--consistency", str(consistency), "--staleness-ms", str(limit), "--only",
                                 str(followed(peer, "stale", node)), "--pace-us", "1000"]
-                        result = part.txn(reader, "read", 1, "stale", ACCOUNTS, more, consistency=name, busy=busy)
+                        result = part.txn(reader, "read", 1, "stale", ACCOUNTS, more, consistency=name, beside=text)
                     methods = ", ".join(f"{count} {text}" for text, count in zip(CERTIFICATES, result["certificates"]) if count)
-                    beside = f", beside {background.result['ops_s']:.0f} transactions/s" if busy else ""
+                    rate = f" ({background.result['ops_s']:.0f}/s)" if beside else ""
                     print(f"  {name:<8} age p50 {result['age_p50_us'] / 1000:.1f} ms  p99 {result['age_p99_us'] / 1000:.1f} ms"
-                          f"  max {result['age_max_us'] / 1000:.1f} ms  by {methods}{beside}  others {100 * result['others']:.0f} %",
-                          flush=True)
-                    ages.setdefault((name, busy), []).append(result["age_p99_us"] / 1000)
-    for (name, busy), values in sorted(ages.items()):
-        part.goal(f"age of a follower's read, p99, ms, {name}, {'with' if busy else 'without'} transactions", statistics.median(values),
-                  "<= 50", statistics.median(values) <= 50)
+                          f"  max {result['age_max_us'] / 1000:.1f} ms  by {methods}, beside {text}{rate}"
+                          f"  others {100 * result['others']:.0f} %", flush=True)
+                    ages.setdefault((name, text), []).append(result["age_p99_us"] / 1000)
+    for (name, text), values in sorted(ages.items()):
+        # An idle shard closes nothing more: whoever takes "any" is told how old it is.
+        has_goal = (name, text) != ("any", "nothing")
+        part.goal(f"age of a follower's read, p99, ms, {name}, beside {text}", statistics.median(values),
+                  "<= 50" if has_goal else "stated", statistics.median(values) <= 50 if has_goal else None)
     return part
 
 

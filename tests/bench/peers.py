@@ -92,8 +92,9 @@ class Etcd:
                        "--advertise-client-urls", client, "--listen-peer-urls", peer, "--initial-advertise-peer-urls", peer,
                        "--initial-cluster", peers, "--initial-cluster-state", "new", "--log-level", "error",
                        "--quota-backend-bytes", str(4 << 30)]
+            # A session each, as our nodes have: the kernel shares processors between sessions.
             self.processes.append(subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-                                                   stdin=subprocess.DEVNULL))
+                                                   stdin=subprocess.DEVNULL, start_new_session=True))
         self.address = ",".join(f"127.0.0.1:{ports[i]}" for i in range(3))
         self.pids = [process.pid for process in self.processes]
         time.sleep(3)
@@ -147,7 +148,7 @@ class Postgres:
             self.process = subprocess.Popen(
                 [self.bin / "postgres", "-D", data, "-k", self.directory, "-p", str(self.port), "-c", "listen_addresses=127.0.0.1",
                  "-c", "fsync=on", "-c", "synchronous_commit=on", "-c", "max_connections=300", "-c", "shared_buffers=256MB"],
-                cwd=self.directory, stdin=subprocess.DEVNULL, stdout=log, stderr=log, **self.options)
+                cwd=self.directory, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True, **self.options)
         end = time.monotonic() + 20
         while subprocess.run([self.bin / "pg_isready", "-q", "-h", "127.0.0.1", "-p", str(self.port)], check=False).returncode != 0:
             if self.process.poll() is not None or time.monotonic() > end:
