@@ -5,6 +5,7 @@
 #include "api/admin/admin_internal.h"
 #include "dataplane/base/assert.h"
 
+#include <assert.h>
 #include <string.h>
 
 enum { ADMIN_SHARDS_DEFAULT = 1000, ADMIN_SHARDS_MAX = 10000 };
@@ -119,6 +120,10 @@ static Lightcone__V1__ReplicaStatus *status_of(struct admin_call *call, uint32_t
     out->commit = f->commit;
     out->trim = f->trim;
     out->closed = f->closed.v;
+    static_assert((int)REPLICA_HELD_BY_SILENCE ==
+                      (int)LIGHTCONE__V1__CLOSED_HOLD__CLOSED_HOLD_SILENCE,
+                  "the names of the interface follow those of the replica");
+    out->closed_hold = (Lightcone__V1__ClosedHold)f->closed_hold;
     out->ceiling = f->ceiling.v;
     out->lease_remaining_us = f->lease_remaining_us;
     out->pending = f->pending;

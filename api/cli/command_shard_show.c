@@ -20,6 +20,13 @@ static uint64_t age_us(uint64_t hlc, uint64_t timestamp) {
     return now > then ? now - then : 0;
 }
 
+static const char *hold_text(Lightcone__V1__ClosedHold hold) {
+    static const char *const texts[] = {
+        "-",          "an entry in flight", "a prepared transaction", "being idle",
+        "a new term", "entries to apply",   "no leader known"};
+    return (size_t)hold < sizeof(texts) / sizeof(texts[0]) ? texts[hold] : "?";
+}
+
 // --- JSON
 
 static json_t *replica_json(const Lightcone__V1__ReplicaStatus *replica, uint64_t hlc) {
@@ -37,6 +44,7 @@ static json_t *replica_json(const Lightcone__V1__ReplicaStatus *replica, uint64_
     cli_json_u64(object, "trim", replica->trim);
     cli_json_timestamp(object, "closed", replica->closed);
     cli_json_u64(object, "closed_age_us", replica->closed == 0 ? 0 : age_us(hlc, replica->closed));
+    cli_json_string(object, "closed_held_by", hold_text(replica->closed_hold));
     cli_json_timestamp(object, "ceiling", replica->ceiling);
     cli_json_u64(object, "lease_remaining_us", replica->lease_remaining_us);
     cli_json_u64(object, "pending", replica->pending);
@@ -246,6 +254,7 @@ static void print_times(struct cli *cli, const struct showing *self) {
         {.title = "NODE", .right = true},
         {.title = "CLOSED"},
         {.title = "AGE", .right = true},
+        {.title = "HELD BY"},
         {.title = "CEILING"},
     };
     char text[TEXT_SIZE];
@@ -258,6 +267,7 @@ static void print_times(struct cli *cli, const struct showing *self) {
         uint64_t age = age_us(self->hlc, replica->closed);
         table_cell(&table, "%s",
                    replica->closed == 0 ? "-" : text_format_duration(age * 1000, text));
+        table_cell(&table, "%s", hold_text(replica->closed_hold));
         table_cell(&table, "%s", text_format_timestamp(replica->ceiling, text));
     }
     table_print(&table, cli->out, cli_style(cli));
@@ -322,8 +332,8 @@ const struct cli_command commands_shard_show = {
         "INCARNATION other than 1 tells that the replica was added later. LAST, DURABLE, COMMIT,\n"
         "APPLIED, TRIM are log indexes. HEALTH: a hollow replica waits for a snapshot, a damaged\n"
         "one lost log entries and does not vote. Nothing will commit at or below CLOSED any more;\n"
-        "AGE is how far that is behind the cluster's clock. No timestamp above CEILING is served\n"
-        "or assigned.",
+        "AGE is how far that is behind the cluster's clock, HELD BY what keeps it there. No\n"
+        "timestamp above CEILING is served or assigned.",
     .examples = "  lightcone shard show 16\n"
                 "  watch -n1 lightcone shard show 16\n",
     .operand_min = 1,

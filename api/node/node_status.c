@@ -35,6 +35,7 @@ static void encode_frontiers(struct codec_writer *w, const struct replica_fronti
     codec_put_u8(w, (uint8_t)f->role);
     codec_put_u8(w, (uint8_t)f->health);
     codec_put_u8(w, f->snapshot_in);
+    codec_put_u8(w, (uint8_t)f->closed_hold);
 }
 
 static void decode_frontiers(struct codec_reader *r, struct replica_frontiers *f) {
@@ -64,6 +65,9 @@ static void decode_frontiers(struct codec_reader *r, struct replica_frontiers *f
     f->role = (enum raft_role)role;
     f->health = (enum raft_health)health;
     f->snapshot_in = codec_get_u8(r) != 0;
+    uint8_t hold = codec_get_u8(r);
+    if (hold >= REPLICA_HOLD_COUNT) { codec_fail(r); }
+    f->closed_hold = (enum replica_hold)hold;
 }
 
 // --- What a leader says about the members

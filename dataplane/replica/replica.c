@@ -72,6 +72,7 @@ void replica_frontiers(const struct replica *self, struct replica_frontiers *out
         .incarnation = self->incarnation,
         .config_epoch = raft_members(self->raft)->config_epoch,
         .health = raft_health_of(self->raft),
+        .closed_hold = replica__closed_hold(self),
         .digest_index = self->digest_index,
         .digest = self->digest,
     };

@@ -21,6 +21,18 @@
 struct replica;
 struct replica_table;
 
+// What keeps `closed` from following the clock.
+enum replica_hold {
+    REPLICA_HELD_BY_NOTHING,    // leader: it follows; follower: it is what its leader told last
+    REPLICA_HELD_BY_IN_FLIGHT,  // an entry that is not applied yet
+    REPLICA_HELD_BY_PREPARED,   // a transaction that is prepared and not resolved
+    REPLICA_HELD_BY_CEILING,    // the committed ceiling: the shard is idle
+    REPLICA_HELD_BY_TERM,       // the leader has not applied an entry of its own term
+    REPLICA_HELD_BY_APPLYING,   // follower: entries that it has yet to get or to apply
+    REPLICA_HELD_BY_SILENCE,    // it knows of no leader
+    REPLICA_HOLD_COUNT
+};
+
 struct replica_frontiers {
     uint64_t last;     // E
     uint64_t durable;  // D
@@ -45,6 +57,7 @@ struct replica_frontiers {
     uint32_t snapshots_out;
     uint64_t snapshot_out_bytes;
     uint64_t snapshot_out_total;
+    enum replica_hold closed_hold;
     uint64_t digest_index;  // of the latest digest computed here; 0 = none
     uint64_t digest;
 };

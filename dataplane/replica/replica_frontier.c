@@ -99,3 +99,20 @@ void replica__adopt_frontier(struct replica *self) {
         self->closed = hlc_larger(self->closed, self->frontier_closed);
     }
 }
+
+enum replica_hold replica__closed_hold(const struct replica *self) {
+    if (!raft_is_leader(self->raft)) {
+        if (raft_leader(self->raft).v == 0) { return REPLICA_HELD_BY_SILENCE; }
+        return self->applied < self->frontier_commit ? REPLICA_HELD_BY_APPLYING
+                                                     : REPLICA_HELD_BY_NOTHING;
+    }
+    if (!replica__ready(self)) { return REPLICA_HELD_BY_TERM; }
+    const struct hlc_ts open = min_open(self);
+    if (hlc_before(open, self->ceiling_committed)) {
+        return hlc_equal(open, replica__min_in_flight(self)) ? REPLICA_HELD_BY_IN_FLIGHT
+                                                             : REPLICA_HELD_BY_PREPARED;
+    }
+    const struct hlc_ts now = hlc_from_wall(replica__wall(self));
+    return hlc_before(self->ceiling_committed, now) ? REPLICA_HELD_BY_CEILING
+                                                    : REPLICA_HELD_BY_NOTHING;
+}

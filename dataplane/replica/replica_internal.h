@@ -270,6 +270,7 @@ struct hlc_ts replica__ceiling_at(const struct replica *self, struct hlc_ts now,
 void replica__stamp(struct replica *self, struct log_entry *entry, bool writes);
 void replica__note_appended(struct replica *self, const struct log_entry *entry);
 void replica__advance_closed(struct replica *self);
+enum replica_hold replica__closed_hold(const struct replica *self);
 void replica__adopt_frontier(struct replica *self);
 bool replica__ready(const struct replica *self);
 

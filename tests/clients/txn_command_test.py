@@ -117,6 +117,10 @@ class TxnCommandTest(unittest.TestCase):
         self.assertIn(stuck.txn.hex(), shown.stdout)
         self.assertIn("write one/", shown.stdout)
         self.assertIn("1 prepared", shown.stderr)
+        # It is what holds the closed timestamp of its shard back.
+        replicas = self.json("shard", "show", str(stuck.shard.id), address=witness)["replicas"]
+        holds = {item["node"]: item["closed_held_by"] for item in replicas if item["reachable"]}
+        self.assertEqual(holds[stuck.ids[stuck.witness]], "a prepared transaction")
         stuck.end()
         self.assertEqual(waiting.result().result, pb.COMMIT_RESULT_COMMITTED)
         wait(lambda: self.json("txn", "list")["prepared_count"] == 0, 30, "an end of it")

@@ -469,6 +469,21 @@ static void test_replica_closed_follows_on_an_idle_shard(void **state) {
     assert_false(hlc_before(leader.closed, follower.closed));
     assert_int_equal(follower.applied, leader.applied);
     assert_false(hlc_before(leader.ceiling, leader.closed));
+    assert_int_equal(leader.closed_hold, REPLICA_HELD_BY_CEILING);
+    assert_int_equal(follower.closed_hold, REPLICA_HELD_BY_NOTHING);
+    // Each entry brings a new ceiling, and holds closed below itself until it is applied.
+    struct put puts[2];
+    assert_int_equal(put_start(world, 1, &puts[0]), STATUS_OK);
+    run(world, 50);
+    replica_frontiers(replica_of(world, 1), &leader);
+    const enum replica_hold between = leader.closed_hold;
+    assert_int_equal(put_start(world, 1, &puts[1]), STATUS_OK);
+    replica_frontiers(replica_of(world, 1), &leader);
+    const enum replica_hold during = leader.closed_hold;
+    run(world, 50);
+    assert_true(puts[0].done && puts[1].done);
+    assert_int_equal(between, REPLICA_HELD_BY_NOTHING);
+    assert_int_equal(during, REPLICA_HELD_BY_IN_FLIGHT);
 }
 
 static void test_replica_trim_keeps_what_a_replica_needs_and_the_last_entry(void **state) {
