@@ -369,6 +369,7 @@ static void look(void *ctx, struct replica *replica) {
     check_identity(self, record, &f);
     check_whole(self, record, &f);
     check_leader(self, record, &f);
+    record->hollow[self->node->position] = f.health == RAFT_HOLLOW;
     uint64_t *commit = &record->commits[self->node->position];
     if (f.commit < *commit && f.health == RAFT_WHOLE) {
         sim_fail(self->world, "shard %" PRIu64 ": the commit index of node %u falls", record->id.v,
@@ -557,6 +558,15 @@ void sim_checks_equality(struct sim_checks *self) {
         self->node = &self->world->nodes[i];
         replica_table_each(node_core_table(self->node->core), look_at_digest, self);
     }
+}
+
+bool sim_checks_is_hollow(const struct sim_checks *self, const struct sim_node *node,
+                          struct shard_id shard) {
+    for (uint32_t i = 0; i < self->shard_count; i++) {
+        if (!shard_id_equal(self->shards[i].id, shard)) { continue; }
+        return self->shards[i].hollow[node->position];
+    }
+    return false;
 }
 
 struct sim_node *sim_checks_holder(struct sim_checks *self, struct shard_id shard) {

@@ -51,6 +51,7 @@ struct sim_shard_record {
     uint64_t commits[SIM_NODES_MAX];  // in its present boot
     uint64_t terms[SIM_NODES_MAX];    // last term seen there
     bool whole[SIM_NODES_MAX];        // also before its present boot
+    bool hollow[SIM_NODES_MAX];       // as last seen, of a node that is down, too
     bool back[SIM_NODES_MAX];         // of a boot, not looked at yet
     bool open[SIM_NODES_MAX];         // at the end of its last turn
     bool seen[SIM_NODES_MAX];         // in the look under way
@@ -90,6 +91,9 @@ void sim_checks_sent(struct sim_checks *self, const struct sim_node *node, struc
                      uint64_t incarnation);
 // All replicas of all shards hold the same, and nothing is left to apply.
 bool sim_checks_converged(struct sim_checks *self);
+// The node holds no state of the shard: a snapshot is taking its place, or was to.
+bool sim_checks_is_hollow(const struct sim_checks *self, const struct sim_node *node,
+                          struct shard_id shard);
 // A node that holds the shard as its members have it, or NULL.
 struct sim_node *sim_checks_holder(struct sim_checks *self, struct shard_id shard);
 // Where every replica stands, for people.

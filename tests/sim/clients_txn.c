@@ -330,7 +330,8 @@ static bool keeps_promise(struct sim_txn_client *self, struct hlc_ts ts) {
 }
 
 // A node whose clock was hours ahead is refused as a gateway until the others have caught up, and
-// one whose disk hung leads nothing for a while: then another one must do.
+// one whose disk hung leads nothing for a while: then another one must do. One that is full of calls
+// whose clients are gone says so, and is asked again (clients.c).
 static void read_failed(struct sim_txn_client *self, const struct session_result *result) {
     load_of(self)->stats.unread++;
     if (!self->final) {
@@ -338,7 +339,8 @@ static void read_failed(struct sim_txn_client *self, const struct session_result
         return;
     }
     bool hangs = (self->world->plan.faults >> SIM_FAULT_DISK_STALL & 1) != 0;
-    bool again = self->world->plan.clock_hours || hangs;
+    bool full = result != NULL && result->status == STATUS_OVERLOADED;
+    bool again = self->world->plan.clock_hours || hangs || full;
     if (!again || self->final_tries++ >= FINAL_TRIES_MAX) {
         sim_fail(self->world, "after healing: a read over all shards does not succeed: %s",
                  result == NULL ? "no answer" : status_name(result->status));

@@ -360,7 +360,10 @@ static void load(struct sim_world *self) {
     (void)sim_world_until(self, self->plan.fault_ns, never);
 }
 
-// Whether a set of nodes leaves a group the majority of its voters.
+// Whether a set of nodes leaves a group the majority of its voters. One that is hollow counts as
+// missed, as a damaged node does: it votes and stores and cannot lead or answer, so a group most of
+// whose voters are hollow waits for those that are not (docs/LIMITS.md), which must not be broken
+// for good then. (Seed 104886: two of three were receiving snapshots from the third.)
 static bool spares(const struct sim_world *self, const struct shard_descriptor *at,
                    uint32_t broken) {
     uint32_t voters = 0;
@@ -370,7 +373,8 @@ static bool spares(const struct sim_world *self, const struct shard_descriptor *
         voters++;
         for (uint32_t n = 0; n < self->plan.node_count; n++) {
             bool here = node_id_equal(self->nodes[n].id, at->replicas[i].node);
-            left += here && (broken >> n & 1) == 0;
+            bool holds = here && !sim_checks_is_hollow(&self->checks, &self->nodes[n], at->id);
+            left += holds && (broken >> n & 1) == 0;
         }
     }
     return left > voters / 2;
