@@ -254,6 +254,7 @@ static enum status data_transact_encode_commit(struct data_transact *state) {
         refusal->limit = COMMAND_OPS_MAX;
         return st;
     }
+    state->home = commit.mutation_count > 0 ? commit.mutations[0].key : commit.conditions[0].key;
     struct codec_writer w;
     buf_reset(&scratch->encoded);
     codec_writer_init(&w, &scratch->encoded);
@@ -287,7 +288,11 @@ static void data_transact_commit(struct data_transact *state) {
 static void data_transact_answer_error(struct data_transact *state, enum command_kind kind,
                                        const struct session_result *result) {
     const struct data_answer answer = {kind, state->txn, result};
-    const struct rpc_error error = data__result_error(&answer);
+    struct rpc_error error = data__result_error(&answer);
+    if (error.status == STATUS_UNKNOWN_OUTCOME) {
+        error.key = slice_make(state->home.data + SHARD_KEYSPACE_PREFIX_SIZE,
+                               state->home.size - SHARD_KEYSPACE_PREFIX_SIZE);
+    }
     data__transact_fail(state, &error);
 }
 

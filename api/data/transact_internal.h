@@ -59,7 +59,7 @@ struct data_transact {
     struct data_scratch *scratch;
     struct data_transact_request request;
     struct data_refusal refusal;  // status OK = to be done
-    uint32_t asked;               // get: keys that the shards are asked for
+    struct slice home;            // commit: the key whose shard keeps the outcome
     struct interactive_scan scan;
     struct proto_writer reply;
     size_t rows_mark;

@@ -387,6 +387,24 @@ class TransactTest(unittest.TestCase):
             get=pb.TransactGet(keys=[b"k%d" % i for i in range(101)], for_update=True)))
         self.assertEqual(error.limit, 100)
 
+    def test_another_try_may_be_another_transaction(self):
+        """Over several shards or one, with another first key: what was refused is over, whatever the next try is."""
+        read = SPREAD[5] + b"tries"
+        for first, second in (((1, 6), (1,)), ((1, 6), (6,)), ((1,), (1, 6)), ((6, 1), (1, 6)), ((2,), (3,)), ((1, 6), ())):
+            self.store((read, b"0"), *((SPREAD[i] + b"tries", b"old") for i in (1, 2, 3, 6)))
+            txn = self.begin()
+            txn.get(read)
+            txn.write(*(put(SPREAD[i] + b"tries", b"first") for i in first))
+            self.store((read, b"1"), node=1)
+            self.conflict(txn)
+            again = self.begin(node=1, txn_id=txn.txn_id, begin=txn.begin)
+            self.assertEqual(again.get(read), [b"1"])
+            if second:
+                again.write(*(put(SPREAD[i] + b"tries", b"second") for i in second))
+            self.assertEqual(again.commit().result, pb.COMMIT_RESULT_COMMITTED)
+            for i in (1, 2, 3, 6):
+                self.assertEqual(self.value(SPREAD[i] + b"tries"), b"second" if i in second else b"old", (first, second, i))
+
     def test_the_order_of_requests(self):
         stub = self.data[0]
         for request, field in ((dict(get=pb.TransactGet(keys=[b"k"])), "begin"), (dict(commit=pb.TransactCommit()), "begin"),
@@ -611,8 +629,9 @@ class TransactFaultTest(unittest.TestCase):
             for node in sleeping:
                 node.resume()
         self.assertEqual(caught.exception.error.status, "UNKNOWN_OUTCOME", caught.exception)
-        self.assertEqual(caught.exception.error.txn_id, txn.txn_id)
-        request = pb.TxnStatusRequest(keyspace="t", txn_id=txn.txn_id, key=SPREAD[0] + b"slow", settle=True)
+        error = caught.exception.error
+        self.assertEqual((error.txn_id, error.key), (txn.txn_id, SPREAD[0] + b"slow"))
+        request = pb.TxnStatusRequest(keyspace="t", txn_id=error.txn_id, key=error.key, settle=True)
 
         def settled():
             try:

@@ -174,6 +174,7 @@ static enum status insert(struct interactive *self, const struct command_mutatio
 // Takes `count` entries out; they are freed, so no view of them may be used any more.
 static void remove_entries(struct interactive *self, uint32_t at, uint32_t count) {
     ASSERT(at + count <= self->entry_count);
+    if (count == 0) { return; }
     for (uint32_t i = at; i < at + count; i++) {
         self->bytes -= entry_size(&self->entries[i]->mutation);
         mem_free(self->entries[i]);

@@ -90,6 +90,7 @@ static enum status insert(struct interactive *self, const struct command_span *s
 }
 
 static void remove_reads(struct interactive *self, uint32_t at, uint32_t count) {
+    if (count == 0) { return; }
     for (uint32_t i = at; i < at + count; i++) {
         self->bytes -= span_size(&self->reads[i]->span);
         mem_free(self->reads[i]);

@@ -10,7 +10,7 @@
 
 #include "txn/command/command_hold.h"
 
-enum { SESSION_HOLDS_MAX = 1 << 16, SESSION_HOLD_BUCKETS = 1024 };
+enum { SESSION_HOLDS_MAX = 1 << 14, SESSION_HOLD_BUCKETS = 1024 };
 
 struct session_hold {
     struct session_hold *next;

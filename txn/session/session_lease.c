@@ -13,9 +13,15 @@
 #include <string.h>
 
 #define AGAIN_NS        UINT64_C(2000000)     // look again after this
+#define AGAIN_EACH_NS   UINT64_C(20000)       // and so much more for each that waits
 #define COMMIT_WAIT_NS  UINT64_C(3000000000)  // commits wait no longer for one hold
 #define RESERVE_NS      UINT64_C(1000000000)  // nor beyond this before their deadline
 #define PREPARE_WAIT_NS UINT64_C(100000000)   // a prepare: others may wait for its other parts
+
+// All that wait together look at most 50 000 times a second.
+static uint64_t again_ns(const struct session_exec *self) {
+    return AGAIN_NS + participant_stats(self->session->room).waiting * AGAIN_EACH_NS;
+}
 
 // --- Taking and giving back ---
 
@@ -56,7 +62,7 @@ static bool take(struct session_exec *self, const struct command_hold *hold,
         answer_held(self, other, hold->key, out);
         return true;
     }
-    if (session__park_for(self, AGAIN_NS, UINT64_MAX)) {
+    if (session__park_for(self, again_ns(self), UINT64_MAX)) {
         MARK("session.hold_waits");
         return false;
     }
@@ -120,11 +126,12 @@ bool session__waits_for_hold(struct session_exec *self, struct txn_id txn, struc
     *out_ended = false;
     if (hold == NULL) { return false; }
     const uint64_t until = wait_until(self, hold);
-    if (session__now(self->session) + AGAIN_NS > until) {
+    const uint64_t again = again_ns(self);
+    if (session__now(self->session) + again > until) {
         MARK("session.write_passes_hold");
         return false;
     }
-    if (session__park_for(self, AGAIN_NS, until)) {
+    if (session__park_for(self, again, until)) {
         MARK("session.write_waits_for_hold");
         return true;
     }

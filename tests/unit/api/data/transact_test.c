@@ -479,6 +479,7 @@ static void test_transact_errors_of_shards_end_it(void **state) {
     commit_request(world);
     const response_type *response = receive(world);
     assert_bytes(response->error->txn_id, "0123456789abcdef");
+    assert_bytes(response->error->key, "a");
     assert_error(world, response, "UNKNOWN_OUTCOME", "");
 }
 

@@ -13,7 +13,7 @@
 
 #include <cmocka.h>
 
-enum { KEYS = 24, ROUNDS = 3000, STEPS = 40, KEY_SIZE = 6, NONE = -1000000, PAGE_MAX = 5 };
+enum { KEYS = 24, ROUNDS = 1000, STEPS = 40, KEY_SIZE = 6, NONE = -1000000, PAGE_MAX = 5 };
 
 // Numbers as values: NONE = the key is not there. Merges are counters, so values stay numbers.
 static int store[KEYS];
