@@ -84,7 +84,9 @@ static enum status transfer(struct lc_txn *txn, void *ctx) {
     struct lc_reply reply;
     struct slice keys[] = {slice_make(self->from, 5), slice_make(self->to, 5),
                            counter(self->number, count_key)};
-    const struct lc_txn_read read = {.keys = keys, .key_count = 3};
+    // Every other teller has the accounts held; what is right does not depend on it.
+    const struct lc_txn_read read = {
+        .keys = keys, .key_count = 3, .for_update = self->number % 2 == 1};
     atomic_fetch_add(&self->bank->tries, 1);
     enum status st = lc_txn_read(txn, &read, &reply);
     if (st == STATUS_OK) {
