@@ -55,6 +55,10 @@ class Stuck:
         listed = self.witness.admin.TxnList(pb.TxnListRequest(), timeout=5)
         return any(holder.txn_id == self.txn for holder in listed.holders)
 
+    def is_waited_for(self):
+        listed = self.witness.admin.TxnList(pb.TxnListRequest(), timeout=5)
+        return any(holder.txn_id == self.txn and holder.waiter_count > 0 for holder in listed.holders)
+
     def write(self, txn, timeout=60):
         """A commit of the held shard alone, which has to wait."""
         request = pb.CommitRequest(keyspace=self.keyspace, txn_id=txn, mutations=[put(self.held, b"after")])
@@ -97,7 +101,7 @@ class TxnCommandTest(unittest.TestCase):
         stuck.begin()
         witness = stuck.witness.rpc
         waiting = stuck.write(os.urandom(16))
-        wait(lambda: self.json("txn", "list", address=witness)["waiting_count"] > 0, 10, "a waiter")
+        wait(stuck.is_waited_for, 20, "a waiter")
         told = self.json("txn", "list", address=witness)
         self.assertEqual(told["prepared_count"], 1)
         listed = told["transactions"][0]
@@ -130,7 +134,7 @@ class TxnCommandTest(unittest.TestCase):
         stuck.begin()
         witness, txn, waiter = stuck.witness.rpc, stuck.txn.hex(), os.urandom(16)
         waiting = stuck.write(waiter)
-        wait(lambda: self.json("txn", "why", txn, address=witness)["holders"][0]["waiters"], 10, "a waiter")
+        wait(stuck.is_waited_for, 20, "a waiter")
         told = self.json("txn", "why", txn, address=witness)
         self.assertEqual((told["txn_id"], told["state"], told["outcome"]), (txn, "prepared", None))
         parts = {part["shard"]: part for part in told["participants"]}
@@ -205,7 +209,7 @@ class TxnCommandTest(unittest.TestCase):
                                                                   put(stuck.gone + b"%d" % number, b"v")])
             futures.append(stuck.gateway.data_service.Commit.future(request, timeout=60))
         witness = stuck.witness.rpc
-        wait(lambda: self.json("txn", "list", address=witness)["prepared_count"] == 12, 10, "twelve of them")
+        wait(lambda: stuck.witness.admin.TxnList(pb.TxnListRequest(), timeout=5).holder_count == 12, 20, "twelve of them")
         told = self.json("txn", "list", "--limit", "5", address=witness)
         self.assertEqual((len(told["transactions"]), told["more"], told["prepared_count"]), (5, True, 12))
         prepared = [int(item["prepared"]) for item in told["transactions"]]
@@ -374,23 +378,23 @@ class TxnCommandTest(unittest.TestCase):
         waiter = os.urandom(16)
         waiting = stuck.write(waiter)
         witness = stuck.witness.rpc
-        wait(lambda: self.json("txn", "list", address=witness)["waiting_count"] > 0, 10, "a waiter")
+        wait(stuck.is_waited_for, 20, "a waiter")
         waits = [event for event in self.json("trace", waiter.hex(), address=witness)["events"] if event["event"] == "waits"]
         self.assertEqual((waits[0]["holder"], waits[0]["shard"]), (stuck.txn.hex()[:16] + "...", stuck.shard.id))
         def recovers():
             events = self.json("trace", stuck.txn.hex(), address=witness)["events"]
             return [event for event in events if event["event"] == "recovering"]
-        wait(recovers, 10, "a recovery in the trace")
+        wait(recovers, 30, "a recovery in the trace")
         # Younger than the holder: refused where it is locked.
         younger = os.urandom(16)
         request = pb.CommitRequest(keyspace="one", txn_id=younger, mutations=[put(stuck.held, b"y"), put(stuck.held + b"2", b"y"),
                                                                               put(stuck.gone, b"y")])
-        future = stuck.witness.data_service.Commit.future(request, timeout=3)
+        future = stuck.witness.data_service.Commit.future(request, timeout=20)
         def refused():
             done = cli("--format", "json", "trace", younger.hex(), address=witness, check=False)
             events = json.loads(done.stdout)["events"] if done.returncode == OK else []
             return any(event["state"] == "aborted" and event["reason"] == "LOCKED" for event in events)
-        wait(refused, 10, "a refusal in the trace")
+        wait(refused, 30, "a refusal in the trace")
         self.assertIn("aborted (LOCKED)", self.cli("trace", younger.hex(), address=witness).stdout)
         stuck.end()
         self.assertEqual(waiting.result().result, pb.COMMIT_RESULT_COMMITTED)
