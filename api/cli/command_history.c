@@ -155,7 +155,11 @@ static enum cli_exit ask(struct cli *cli, struct slice key) {
         exit = show(cli, history);
         lightcone__v1__key_history_response__free_unpacked(history, NULL);
     } else {
-        exit = cli_fail_err(cli, &err, NULL);
+        const bool waited =
+            err.status == STATUS_DEADLINE_EXCEEDED || err.status == STATUS_UNAVAILABLE;
+        exit = cli_fail_err(cli, &err,
+                            waited ? "a prepared transaction may be in the way: lightcone txn list"
+                                   : NULL);
     }
     session_close(&session);
     return exit;

@@ -226,7 +226,9 @@ static void say_driver(const struct why *self) {
     if (driven == NULL && self->prepared_count > 0) {
         say(self, "No node that answers coordinates or recovers it.");
     } else if (driven != NULL && driven->recovering != 0) {
-        say(self, "Node %" PRIu32 " recovers it: %s.", driven->node, txn_show_phase(driven->phase));
+        const bool asks = driven->phase == LIGHTCONE__V1__TXN_PHASE__TXN_PHASE_PREPARING;
+        say(self, "Node %" PRIu32 " recovers it: %s.", driven->node,
+            asks ? "it asks the other shards" : txn_show_phase(driven->phase));
     } else if (driven != NULL) {
         say(self, "Node %" PRIu32 " coordinates it: %s, attempt %" PRIu32 "%s.", driven->node,
             txn_show_phase(driven->phase), driven->attempts,
