@@ -578,24 +578,30 @@ class TransactFaultTest(unittest.TestCase):
     def test_a_killed_gateway_leaves_an_outcome(self):
         """Commits under way when their gateway dies: settling says committed or aborted, and the keys say the same."""
         cluster = self.cluster()
-        sent, told = {}, {}
+        sent, told, barrier = {}, {}, threading.Barrier(6)
 
         def work(number):
+            """All written before the first is committed, so that the node dies in commits and nowhere else."""
             with channel(cluster.nodes[0].rpc) as own:
-                for i in range(1000):
-                    txn_id, name = os.urandom(16), b"settle-%d-%d" % (number, i)
-                    try:
-                        txn = Transaction(rpc.DataStub(own), txn_id=txn_id)
-                        txn.write(*(put(first + name, txn_id) for first in SPREAD))
-                        sent[txn_id] = name
+                ready = []
+                for i in range(30):
+                    txn, name = Transaction(rpc.DataStub(own), txn_id=os.urandom(16)), b"settle-%d-%d" % (number, i)
+                    txn.write(*(put(first + name, txn.txn_id) for first in SPREAD))
+                    sent[txn.txn_id] = name
+                    ready.append(txn)
+                barrier.wait()
+                try:
+                    for txn in ready:
                         txn.commit()
-                        told[txn_id] = True
-                    except (grpc.RpcError, example.Failed, StopIteration):
-                        return
-        threads = [threading.Thread(target=work, args=(number,)) for number in range(8)]
+                        told[txn.txn_id] = True
+                except (grpc.RpcError, example.Failed, StopIteration):
+                    pass
+                for txn in ready:
+                    txn.close()
+        threads = [threading.Thread(target=work, args=(number,)) for number in range(6)]
         for thread in threads:
             thread.start()
-        time.sleep(1.5)
+        wait(lambda: len(told) > 40, 30, "commits")
         cluster.nodes[0].kill()
         for thread in threads:
             thread.join()
