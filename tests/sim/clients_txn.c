@@ -93,8 +93,7 @@ static void begin_record(struct sim_txn_client *self, struct list_append_history
         .commit_ts = self->outcome == LIST_APPEND_OK ? self->commit_ts.v : 0,
         .snapshot_ts = self->read_ts.v,
         .stale = reads && (late || weak),
-        .apart = reads && !weak && self->snapshot.consistency != COMMAND_STRICT &&
-                 sim_txn__is_many(self)};
+        .apart = reads && self->snapshot.consistency != COMMAND_STRICT && sim_txn__is_many(self)};
     list_append_begin(history, &txn);
 }
 
@@ -330,8 +329,8 @@ static bool keeps_promise(struct sim_txn_client *self, struct hlc_ts ts) {
 }
 
 // A node whose clock was hours ahead is refused as a gateway until the others have caught up, and
-// one whose disk hung leads nothing for a while: then another one must do. One that is full of calls
-// whose clients are gone says so, and is asked again (clients.c).
+// one whose disk hung leads nothing for a while: then another one must do. One that is full of
+// calls whose clients are gone says so, and is asked again (clients.c).
 static void read_failed(struct sim_txn_client *self, const struct session_result *result) {
     load_of(self)->stats.unread++;
     if (!self->final) {

@@ -40,7 +40,7 @@ struct list_append_txn {
     uint64_t commit_ts;    // 0 = not known
     uint64_t snapshot_ts;  // reads show exactly what was committed at or below this; 0 = not told
     bool stale;            // its snapshot need not be recent: nothing has to come before it
-    bool apart;            // by txn_judge_lists alone: a read of several shards that is not strict
+    bool apart;            // by txn_judge_lists alone: reads several shards and is not strict
     uint32_t op_first;     // set by list_append_begin
     uint32_t op_count;
 };

@@ -70,7 +70,7 @@ static bool shows_all(const struct list_append_history *history, const struct li
 static bool misses_nothing(const struct list_append_history *history, struct txn_judge_text text) {
     for (uint32_t t = 0; t < history->txn_count; t++) {
         const struct list_append_txn *txn = &history->txns[t];
-        if (!txn->apart || txn->type != LIST_APPEND_OK) { continue; }
+        if (!txn->apart || txn->stale || txn->type != LIST_APPEND_OK) { continue; }
         for (uint32_t b = 0; b < history->txn_count; b++) {
             const struct list_append_txn *before = &history->txns[b];
             const bool ended = before->type == LIST_APPEND_OK && before->ret < txn->invoke;

@@ -23,9 +23,11 @@ struct txn_judge_text {
 // --- Lists: what is promised of reads over several shards ---
 
 // A history with final reads. All of it is serializable in the order of commit timestamps; without
-// the reads that stand `apart` it is strictly so; and those miss nothing that was acknowledged, or
-// read by anybody, before they began. Not more: of two transactions that follow each other while
-// such a read is under way it may show the second alone (docs/GUARANTEES.md, "Causal reverse").
+// the reads that stand `apart` it is strictly so; and those, unless they are stale, miss nothing
+// that was acknowledged, or read by anybody, before they began. Not more: of two transactions that
+// follow each other while such a read is under way, or after the snapshot of one that is stale, it
+// may show the second alone (docs/GUARANTEES.md, "Causal reverse"): timestamps of different shards
+// do not follow real time, and only a read of several shards can show it.
 bool txn_judge_lists(const struct list_append_history *history, struct txn_judge_text text);
 
 // --- Bank: transfers keep the total ---

@@ -51,6 +51,49 @@ static void test_lists_causal_reverse_of_a_strong_read_good(void **state) {
     list_append_deinit(&history);
 }
 
+// Carol's snapshot is old, Dora read key 2 between Alice and Bob, and all have ended before Carol
+// began: by timestamps Dora, Bob, Carol, Alice. Seed 105377.
+static void old_reverse(struct list_append_history *history, uint32_t alices, bool apart) {
+    list_append_init(history);
+    const struct list_append_txn carol = {
+        .id = 0, .invoke = 11, .ret = 12, .stale = true, .apart = apart};
+    list_append_begin(history, &carol);
+    add_list(history, 1, 0);
+    add_list(history, 2, 1);
+    list_append_begin(history, &(struct list_append_txn){.id = 1, .invoke = 1, .ret = 2});
+    list_append_add(history, 1, 1);
+    if (alices > 1) { list_append_add(history, 2, 1); }
+    list_append_begin(history, &(struct list_append_txn){.id = 4, .invoke = 3, .ret = 4});
+    add_list(history, 2, alices - 1);
+    if (alices == 1) {
+        list_append_begin(history, &(struct list_append_txn){.id = 2, .invoke = 5, .ret = 6});
+        list_append_add(history, 2, 1);
+    }
+    list_append_begin(history, &(struct list_append_txn){.id = 3, .invoke = 13, .ret = 14});
+    add_list(history, 1, 1);
+    add_list(history, 2, 1);
+}
+
+static void test_lists_causal_reverse_of_an_old_read_good(void **state) {
+    (void)state;
+    struct list_append_history history;
+    old_reverse(&history, 1, true);
+    assert_true(txn_judge_lists(&history, text));
+    list_append_deinit(&history);
+    old_reverse(&history, 1, false);
+    assert_false(txn_judge_lists(&history, text));
+    list_append_deinit(&history);
+}
+
+static void test_lists_half_of_a_transaction_in_an_old_read_bad(void **state) {
+    (void)state;
+    struct list_append_history history;
+    old_reverse(&history, 2, true);
+    assert_false(txn_judge_lists(&history, text));
+    assert_non_null(strstr(words, "G-single"));
+    list_append_deinit(&history);
+}
+
 static void test_lists_what_was_acknowledged_is_missed_bad(void **state) {
     (void)state;
     struct list_append_history history;
@@ -333,6 +376,8 @@ static void test_sessions_write_below_read_bad(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_lists_causal_reverse_of_a_strong_read_good),
+        cmocka_unit_test(test_lists_causal_reverse_of_an_old_read_good),
+        cmocka_unit_test(test_lists_half_of_a_transaction_in_an_old_read_bad),
         cmocka_unit_test(test_lists_what_was_acknowledged_is_missed_bad),
         cmocka_unit_test(test_lists_what_somebody_saw_is_missed_bad),
         cmocka_unit_test(test_bank_transfers_good),
