@@ -122,8 +122,8 @@ class Checker:
         return f"T{self.txns[txn].id}"
 
     def stale(self, txn: Txn) -> bool:
-        """Nothing has to come before it in time."""
-        if txn.stale:
+        """Nothing has to come before it in time; of what is `apart`, txn_judges.recent says what has to."""
+        if txn.stale or txn.apart:
             return True
         return self.model == FOLLOWER and txn.snapshot_ts != 0 and all(op[0] == "r" for op in txn.ops)
 

@@ -5,7 +5,8 @@ A client keeps to one gateway until that fails it, then it goes to the next. It 
 a strong read, or one by one: the first strong, the others at its timestamp) and keeps its writes until the commit, which
 carries what was read: as reads at the snapshot, or as conditions on versions; or it is an interactive stream
 (txn_stream.py). Readers that accept the past ask any node,
-`any`, `bounded`, `at` or `session`; such a read, and one that grew over several calls, is told as stale.
+`any`, `bounded`, `at` or `session`; such a read, and one that grew over several calls, is told as stale. A strong read of
+several keys is told as `apart`: it may show a causal reverse (docs/GUARANTEES.md).
 
 A commit that got no answer, or UNKNOWN_OUTCOME, is in doubt: it is sent again under its id, or settled (TxnStatus), or left
 unknown, and settled when all is over (`settle`). ABORTED_RETRY is tried again under the same id. Any other typed reason
@@ -149,7 +150,7 @@ class Transaction:
 
     def _clear(self):
         self.rows, self.spans, self.changes = {}, [], {}
-        self.snapshot, self.stale = 0, False
+        self.snapshot, self.stale, self.apart = 0, False, False
 
     def again(self):
         self._clear()
@@ -202,6 +203,7 @@ class Transaction:
             raise
         self._check(request, answer, begun)
         self.stale = self.stale or past or self.snapshot != 0
+        self.apart = request.consistency != pb.CONSISTENCY_STRICT and len(keys) > 1
         self.snapshot = answer.header.certificate.timestamp
         with self.client.shared.lock:
             self.client.shared.seen = self.snapshot  # the last one, not the largest
@@ -280,7 +282,8 @@ class Transaction:
 
     def commit(self):
         if not self.changes:
-            return OK, {"snapshot_ts": self.snapshot, "stale": self.stale, "token": max(self.token, self.snapshot)}
+            return OK, {"snapshot_ts": self.snapshot, "stale": self.stale, "apart": self.apart,
+                        "token": max(self.token, self.snapshot)}
         request = self._request()
         answer = self._send(request)
         meta = {"txn": self.txn_id.hex(), "home": self._home(request).hex()}

@@ -31,6 +31,7 @@ class Txn:
     commit_ts: int = 0  # 0 = not told
     snapshot_ts: int = 0
     stale: bool = False
+    apart: bool = False
     final: bool = False
     session: int = 0
 
@@ -66,7 +67,7 @@ def _pair(begin: dict, end: Optional[dict], fixed: bool) -> Txn:
     made = [(kind, str(key), value if kind != "r" or outcome == OK else None) for kind, key, value in ops]
     return Txn(begin["index"], begin["process"], begin["index"], end["index"] if outcome == OK else NEVER, outcome, made,
                _number(meta, "commit_ts"), _number(meta, "snapshot_ts"), bool(meta.get("stale")),
-               bool(meta.get("final")), meta.get("session", begin["process"]))
+               bool(meta.get("apart")), bool(meta.get("final")), meta.get("session", begin["process"]))
 
 
 def read(lines: Iterable[str], fixed: bool = True) -> list[Txn]:

@@ -315,3 +315,36 @@ def sums(txns: list[Txn]) -> Verdict:
                 faults.append(f"T{txn.id} saw {int(value or 0)} in {key} at {txn.snapshot_ts}, and it was {low}" +
                               (f" to {low + loose[key]}" if loose[key] else ""))
     return verdict("sums", txns, faults)
+
+
+def recent(txns: list[Txn]) -> Verdict:
+    """A read that accepts no past misses nothing that was acknowledged, or seen by a read that had ended, before it began:
+    on each of its keys. A strong read of several shards promises no more than that (`apart`)."""
+    writers: dict[tuple[str, object], Optional[int]] = {}  # None: it is not known, or several wrote the same
+    for txn in txns:
+        for kind, key, value in txn.ops if txn.type != FAIL else ():
+            if kind in ("w", "append"):
+                writers[key, value] = None if (key, value) in writers else txn.commit_ts or None
+    known: dict[str, list[tuple[float, int]]] = collections.defaultdict(list)  # by when, and of which timestamp
+    for txn in _ok(txns):
+        for kind, key, value in txn.ops:
+            ts: Optional[int] = txn.commit_ts if kind in ("w", "append", "add") else None
+            if kind == "r":
+                ts = writers.get((key, value[-1] if isinstance(value, list) and value else str(value)))
+            if ts:
+                known[key].append((txn.ret, ts))
+    floors = {key: _largest(items) for key, items in known.items()}
+    faults = []
+    for txn in _ok(txns):
+        for key, _ in _reads(txn) if txn.snapshot_ts and not txn.stale else ():
+            ends, largest = floors.get(key, ([], []))
+            place = bisect.bisect_left(ends, txn.invoke)
+            if place and largest[place - 1] > txn.snapshot_ts:
+                faults.append(f"T{txn.id} read {key} at {txn.snapshot_ts}, and a version of {largest[place - 1]} was known "
+                              "before it began")
+    return verdict("recent", txns, faults)
+
+
+def _largest(items: list[tuple[float, int]]) -> tuple[list[float], list[int]]:
+    items.sort()
+    return [at for at, _ in items], list(itertools.accumulate((ts for _, ts in items), max))

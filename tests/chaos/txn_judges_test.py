@@ -224,5 +224,23 @@ class SumsTest(JudgeTest):
         self.bad(self.judge((5, 6, "+ c=10", FAIL), (5, 6, "r c=16", {"snapshot_ts": 30})), "it was 6")
 
 
+class RecentTest(JudgeTest):
+    def judge(self, *txns):
+        return txn_judges.recent(history((1, 2, "w x=1", {"commit_ts": 10}), (3, 6, "w x=2  w y=2", {"commit_ts": 20}),
+                                         (4, 5, "r x=2", {"snapshot_ts": 21}), *txns))
+
+    def test_good(self):
+        self.good(self.judge((3, 4, "r x=1", {"snapshot_ts": 10}), (5, 8, "r x=1", {"snapshot_ts": 10})))
+        self.good(self.judge((7, 8, "r x=2  r y=2", {"snapshot_ts": 20}), (7, 8, "r x=1", {"snapshot_ts": 9, "stale": True})))
+        self.good(self.judge((6, 7, "r y=-", {"snapshot_ts": 15}), (7, 8, "r z=-", {"snapshot_ts": 1})))
+        self.good(txn_judges.recent(history((1, 2, "w x=1", INFO, {"commit_ts": 9}), (3, 4, "r x=-", {"snapshot_ts": 8}))))
+
+    def test_bad(self):
+        self.bad(self.judge((7, 8, "r y=-", {"snapshot_ts": 19})), "version of 20")
+        self.bad(self.judge((7, 8, "r z=-  r y=-", {"snapshot_ts": 19, "apart": True})), "version of 20")
+        self.bad(self.judge((6, 8, "r x=1", {"snapshot_ts": 10})), "version of 20")  # T2 saw it
+        self.bad(txn_judges.recent(history((1, 2, "+ c=1", {"commit_ts": 9}), (3, 4, "r c=-", {"snapshot_ts": 8}))), "of 9")
+
+
 if __name__ == "__main__":
     unittest.main()

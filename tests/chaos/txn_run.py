@@ -8,9 +8,9 @@ import threading
 import time
 import traceback
 
-import list_append
 import nemeses
 import txn_client
+import txn_judges
 import txn_nemeses
 import txn_workloads
 from txn_history import FAIL, INFO, OK
@@ -24,7 +24,7 @@ CALM = 0.8             # at most, before a round: harm that comes while all is b
 PAUSE = 0.004          # between transactions of a client: histories that are judged in seconds
 
 LOADS = {
-    "list-append": lambda: txn_workloads.ListAppend(list_append.FOLLOWER, follower=0.4),
+    "list-append": lambda: txn_workloads.ListAppend(follower=0.4),
     "bank": txn_workloads.Bank,
     "counter": lambda: txn_workloads.Counter(follower=0.4),
     "long-fork": txn_workloads.LongFork,
@@ -74,6 +74,9 @@ class Load:
         found = {key: None for event in self.work.recorder.events for kind, key, *_ in event["value"]
                  if kind in ("w", "append", "add")}
         return list(found)
+
+    def verdict(self):
+        return self.work.verdict().joined(txn_judges.recent(self.work.recorder.txns(self.work.fixed)))
 
     def finish(self):
         """What is done when all is healed and quiet; faults in words."""
@@ -134,7 +137,7 @@ def one(name, nemesis_name, seed, seconds, directory=None):
             return None
         with cluster:
             load, rounds, faults = _story(name, nemesis, cluster, seed, seconds)
-            verdict = load.work.verdict() if load is not None else None
+            verdict = load.verdict() if load is not None else None
             if load is not None:
                 load.shared.close()
                 faults += load.faults

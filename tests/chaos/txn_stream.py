@@ -139,7 +139,8 @@ class Stream:
             return OK, {}
         if not self.changes:
             self._clear_call()
-            return OK, {"snapshot_ts": self.snapshot, "stale": self.reads > 1, "token": max(self.token, self.snapshot)}
+            return OK, {"snapshot_ts": self.snapshot, "stale": self.reads > 1, "apart": len(self.rows) > 1,
+                        "token": max(self.token, self.snapshot)}
         home = key_bytes(next(iter(self.changes)))
         meta = {"txn": self.txn_id.hex(), "home": home.hex(), "stream": True}
         self.requests.put(pb.TransactRequest(commit=pb.TransactCommit()))

@@ -6,6 +6,7 @@ import unittest
 
 import list_append
 import txn_history
+import txn_judges
 import txn_workloads
 from list_append_db import Database, simulate
 from txn_history import FAIL, INFO, OK
@@ -45,6 +46,15 @@ class LoadTest(unittest.TestCase):
             with self.subTest(name, mode=mode):
                 for verdict in verdicts(name, mode):
                     self.assertEqual(verdict.faults, [])
+
+    def test_old_reads_that_are_not_told_as_stale_are_found(self):
+        for name in ("list-append", "bank", "counter", "long-fork", "sessions"):
+            for mode in ("ser", "stale-snapshot"):
+                with self.subTest(name, mode=mode):
+                    load = txn_workloads.ALL[name]()
+                    simulate(load, Database(mode, 1), 1, TXNS)
+                    faults = txn_judges.recent(load.recorder.txns(load.fixed)).faults
+                    self.assertEqual(bool(faults), mode == "stale-snapshot", faults[:1])
 
     def test_sessions_without_their_tokens_are_found(self):
         class Forgetful(Database):
