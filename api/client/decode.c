@@ -207,8 +207,8 @@ struct lc_result lc__result_of(const struct lc_error *error) {
                                .status = error->status,
                                .message = error->message,
                                .field = error->field,
-                               .limit = error->limit,
-                               .conflict_key = error->key};
+                               .limit = error->limit};
+    if (error->status == STATUS_ABORTED_RETRY) { result.conflict_key = error->key; }
     if (error->holder.size == LC_TXN_ID_SIZE) {
         memcpy(result.holder, error->holder.data, LC_TXN_ID_SIZE);
     }

@@ -38,8 +38,8 @@ uint64_t lc_txn_started(const struct lc_txn *self);
 struct lc_txn_read {
     const struct slice *keys;
     uint32_t key_count;
-    // A hint, of use with the first read: have the keys (at most 100 of a transaction) held, so that
-    // others wait instead of trying again.
+    // A hint, of use with the first read: have the keys (at most 100 of a transaction) held, so
+    // that others wait instead of trying again.
     bool for_update;
 };
 NODISCARD enum status lc_txn_read(struct lc_txn *self, const struct lc_txn_read *read,

@@ -162,7 +162,7 @@ enum status lc_txn_scan(struct lc_txn *self, const struct lc_txn_scan *scan, str
 
 // --- Writes ---
 
-static enum status lc_txn_set_home(struct lc_txn *self, struct slice key, bool is_range) {
+enum status lc__txn_set_home(struct lc_txn *self, struct slice key, bool is_range) {
     buf_reset(&self->home);
     self->has_home = true;
     self->home_is_range = is_range;
@@ -173,11 +173,11 @@ static enum status lc_txn_set_home(struct lc_txn *self, struct slice key, bool i
 // The outcome lies with the first key written; with the start of a range that took it in.
 static enum status lc_txn_note_home(struct lc_txn *self, const struct lc_mutation *mutation) {
     const bool is_range = mutation->kind == LC_DELETE_RANGE;
-    if (!self->has_home) { return lc_txn_set_home(self, mutation->key, is_range); }
+    if (!self->has_home) { return lc__txn_set_home(self, mutation->key, is_range); }
     struct slice home = buf_slice(&self->home);
     if (is_range && slice_compare(mutation->key, home) <= 0 &&
         slice_compare(home, mutation->value) < 0) {
-        return lc_txn_set_home(self, mutation->key, true);
+        return lc__txn_set_home(self, mutation->key, true);
     }
     if (self->home_is_range && !is_range && slice_equal(mutation->key, home)) {
         self->home_is_unsure = true;
@@ -257,7 +257,7 @@ enum status lc_txn_commit(struct lc_txn *self, const struct lc_condition *condit
     struct lc_reply memory = {.memory = NULL};
     if (self->over) { return lc_txn_over(self, out); }
     if (!self->has_home && count > 0 &&
-        lc_txn_set_home(self, conditions[0].key, false) != STATUS_OK) {
+        lc__txn_set_home(self, conditions[0].key, false) != STATUS_OK) {
         lc__txn_fail_status(self, STATUS_RESOURCE_EXHAUSTED, "the conditions are too large");
     }
     if (!lc_txn_try_commit(self, conditions, count, &result)) {

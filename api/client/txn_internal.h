@@ -93,6 +93,10 @@ bool lc__txn_receive(struct lc_txn *self, enum lc_txn_answer wanted, struct slic
 // Gives up the stream, if there is one.
 void lc__txn_hang_up(struct lc_txn *self);
 
+// --- txn.c ---
+// The key at which the outcome is kept.
+NODISCARD enum status lc__txn_set_home(struct lc_txn *self, struct slice key, bool is_range);
+
 // --- txn_outcome.c ---
 // What became of a commit that was sent and not answered, until the deadline.
 void lc__txn_find_out(struct lc_txn *self, struct lc_result *out, struct lc_reply *memory);

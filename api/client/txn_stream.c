@@ -163,6 +163,11 @@ static void lc_txn_on_error(struct lc_txn *self, struct slice detail) {
     if (error.status != STATUS_UNKNOWN_OUTCOME && error.status != STATUS_CANCELLED) {
         self->may_have_committed = false;
     }
+    // The node knows best where the outcome is kept. Without memory our own notes have to do.
+    if (error.status == STATUS_UNKNOWN_OUTCOME && error.key.size > 0 && self->has_home &&
+        lc__txn_set_home(self, error.key, false) != STATUS_OK) {
+        self->home_is_unsure = true;
+    }
     self->retry_after_ms = error.retry_after_ms;
     struct lc_result result = lc__result_of(&error);
     lc__txn_fail(self, &result);
