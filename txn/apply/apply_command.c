@@ -97,32 +97,48 @@ static bool newer_visit(void *ctx, const struct mvcc_version *version) {
     return false;
 }
 
+// Whether a span has a version above the snapshot, and the newest of the first such key.
+static bool has_newer(struct apply *self, const struct command_span *read, struct hlc_ts snapshot,
+                      struct hlc_ts *out) {
+    struct newer_pass pass = {0};
+    const struct mvcc_above above = {
+        .start = read->start, .end = read->end, .ts = snapshot, .visit = newer_visit, .ctx = &pass};
+    // A span may hold any gathered key.
+    (void)apply_reader(self);
+    const enum status st = mvcc_above(self->reader, &above);
+    if (st != STATUS_OK) { FATAL("the data store cannot be read: %s", status_text(st)); }
+    *out = pass.ts;
+    return pass.found;
+}
+
+// The same of one key: its newest version, a delete as well, is a search of its own.
+static bool key_has_newer(struct apply *self, struct slice key, struct hlc_ts snapshot,
+                          struct hlc_ts *out) {
+    struct mvcc_version newest;
+    show_key(self, key, false);
+    const enum status st = mvcc_read(self->reader, key, HLC_MAX, &newest);
+    if (st != STATUS_OK && st != STATUS_NOT_FOUND) {
+        FATAL("the data store cannot be read: %s", status_text(st));
+    }
+    *out = newest.ts;
+    return hlc_before(snapshot, newest.ts);
+}
+
 static void check_reads(struct apply *self, struct command_commit_reader *reader,
                         struct apply__verdict *verdict) {
     for (uint32_t i = 0; i < reader->read_count; i++) {
         struct command_span read;
-        enum status st = command_commit_next_read(reader, &read);
+        const enum status st = command_commit_next_read(reader, &read);
         ASSERT(st == STATUS_OK);  // the payload was verified
         if (verdict->status != STATUS_OK || MUTANT(READ_NOT_VALIDATED)) { continue; }
-        // A span may hold any gathered key.
-        if (read.end.size > 0) {
-            (void)apply_reader(self);
-        } else {
-            show_key(self, read.start, false);
-        }
-        struct newer_pass pass = {0};
-        const struct mvcc_above above = {.start = read.start,
-                                         .end = read.end,
-                                         .alone = read.end.size == 0,
-                                         .ts = reader->snapshot,
-                                         .visit = newer_visit,
-                                         .ctx = &pass};
-        st = mvcc_above(self->reader, &above);
-        if (st != STATUS_OK) { FATAL("the data store cannot be read: %s", status_text(st)); }
-        if (!pass.found) { continue; }
+        struct hlc_ts newer = HLC_ZERO;
+        const bool stale = read.end.size > 0
+                               ? has_newer(self, &read, reader->snapshot, &newer)
+                               : key_has_newer(self, read.start, reader->snapshot, &newer);
+        if (!stale) { continue; }
         verdict->status = STATUS_ABORTED_RETRY;
         verdict->key = read.start;
-        verdict->newer = pass.ts;
+        verdict->newer = newer;
     }
 }
 

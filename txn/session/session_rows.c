@@ -43,11 +43,25 @@ static bool row_fits(const struct codec_writer *w) {
     return w->status == STATUS_OK && w->buf->size <= COMMAND_READ_SIZE_MAX;
 }
 
+// The version at the snapshot, and what above it makes the snapshot uncertain. Most keys have
+// nothing above it: then the newest is the answer to both, for one search.
+static enum status read_version(struct session_exec *self, struct slice key,
+                                struct mvcc_version *out, bool *out_newest) {
+    struct mvcc_reader *reader = apply_reader(self->session->config.apply);
+    const struct hlc_ts snapshot = self->read.timestamp;
+    if (self->contact.v != 0) {
+        const enum status st = mvcc_read(reader, key, HLC_MAX, out);
+        *out_newest = !hlc_before(snapshot, out->ts);
+        if (*out_newest || (st != STATUS_OK && st != STATUS_NOT_FOUND)) { return st; }
+    }
+    return mvcc_read(reader, key, snapshot, out);
+}
+
 static enum status read_one(struct session_exec *self, struct slice key, struct codec_writer *w,
                             const char **out_detail) {
-    struct mvcc_reader *reader = apply_reader(self->session->config.apply);
     struct mvcc_version version;
-    const enum status st = mvcc_read(reader, key, self->read.timestamp, &version);
+    bool newest = false;
+    const enum status st = read_version(self, key, &version, &newest);
     if (st != STATUS_OK && st != STATUS_NOT_FOUND) {
         *out_detail = "the store cannot be read";
         return st;
@@ -60,7 +74,7 @@ static enum status read_one(struct session_exec *self, struct slice key, struct 
         return STATUS_RESOURCE_EXHAUSTED;
     }
     *out_detail = "the store cannot be read";
-    return note_uncertain(self, key, SLICE_EMPTY, true);
+    return newest ? STATUS_OK : note_uncertain(self, key, SLICE_EMPTY, true);
 }
 
 enum status session__read_rows(struct session_exec *self, const struct shard_descriptor *descriptor,
