@@ -53,7 +53,14 @@
     X(CLOSED_ABOVE_PREPARED, 26, "the closed timestamp passes a prepared transaction")         \
     X(COMMIT_TS_LOCAL, 32, "versions get the local timestamp, not that of the commit")         \
     X(PREPARED_TS_LOST, 30, "a version forgets when it was prepared here")                     \
-    X(FORGOTTEN_EARLY, 40, "a record is dropped before every participant has resolved")
+    X(FORGOTTEN_EARLY, 40, "a record is dropped before every participant has resolved")        \
+    X(CLOSED_ABOVE_IN_FLIGHT, 27, "the closed timestamp passes entries that are in flight")    \
+    X(LEAD_UNCHECKED, 29, "a clock follows another one however far it is ahead")               \
+    X(DECIDED_EARLY, 36, "a commit is decided before the last participant has prepared")       \
+    X(NO_RECOVERY, 39, "nobody resolves what a dead coordinator has left prepared")            \
+    X(UNKNOWN_TOLD_ABORTED, 41, "an unknown outcome is told as if nothing had happened")       \
+    X(LOCKS_NOT_LOADED, 43, "a replica that starts knows nothing of what is prepared")         \
+    X(WAITS_FOR_OLDER, 44, "a younger transaction waits for an older one's locks")
 
 enum mutant {
     MUTANT_NONE,

@@ -40,7 +40,8 @@ struct hlc_ts replica__min_in_flight(const struct replica *self) {
 
 // The smallest timestamp at which something may still commit: in flight, or applied and prepared.
 static struct hlc_ts min_open(const struct replica *self) {
-    const struct hlc_ts in_flight = replica__min_in_flight(self);
+    const bool blind = MUTANT(CLOSED_ABOVE_IN_FLIGHT);
+    const struct hlc_ts in_flight = blind ? HLC_MAX : replica__min_in_flight(self);
     const struct state_machine *machine = self->machine;
     if (machine->unresolved == NULL || MUTANT(CLOSED_ABOVE_PREPARED)) { return in_flight; }
     return hlc_smaller(in_flight, machine->unresolved(machine->ctx, self->descriptor.id));

@@ -46,7 +46,7 @@ struct sim_storm_state {
     // Nothing that resolves this transaction arrives until then.
     struct txn_id cursed;
     uint64_t cursed_until_ns;
-    // When a prepare that was held comes, this node hears late; whatever commits then is read there.
+    // When a prepare that was held comes, this node hears late; reads follow commits there.
     struct sim_event dull;
     uint32_t dull_position;
     uint64_t dull_until_ns;

@@ -139,7 +139,7 @@ static void load_lock(struct apply_shard *shard, struct slice key, struct slice 
         FATAL("shard %llu: the record of a transaction does not decode",
               (unsigned long long)shard->id.v);
     }
-    if (record.state != COMMAND_TXN_PREPARED) { return; }
+    if (record.state != COMMAND_TXN_PREPARED || MUTANT(LOCKS_NOT_LOADED)) { return; }
     struct lock_holder holder = {.attempt = record.attempt,
                                  .begin = record.begin,
                                  .prepared = record.prepared,

@@ -3,6 +3,7 @@
 // of one: an outcome as payload, and the home's answer as certificate.
 #include "dataplane/base/assert.h"
 #include "dataplane/base/mark.h"
+#include "dataplane/base/mutant.h"
 #include "txn/command/command_merge.h"
 #include "txn/gateway/gateway_internal.h"
 
@@ -183,7 +184,8 @@ void gateway__tell_open(struct gateway_txn *txn, enum status otherwise) {
         }
         (void)snprintf(text, sizeof(text), "%u of %u shards have answered; attempts: %u", known,
                        txn->coordinator.count, txn->attempts);
-        end_text(txn, STATUS_UNKNOWN_OUTCOME, false, text);
+        const bool lies = MUTANT(UNKNOWN_TOLD_ABORTED);
+        end_text(txn, lies ? STATUS_ABORTED_RETRY : STATUS_UNKNOWN_OUTCOME, false, text);
         return;
     }
     if (otherwise == STATUS_DEADLINE_EXCEEDED && txn->attempts > 0) {

@@ -16,6 +16,7 @@
 #include "dataplane/base/assert.h"
 #include "dataplane/base/mark.h"
 #include "dataplane/base/mem.h"
+#include "dataplane/base/mutant.h"
 
 #include <stddef.h>
 #include <string.h>
@@ -344,7 +345,7 @@ static void look(struct participant *self, struct participant_holder *holder, ui
         in_ns = report_in_ns(self, holder, lock, now_ns, wall);
         MARK("participant.reported");
         heap_put(&self->looks, &holder->timer, now_ns + in_ns);
-        if (self->config.recover != NULL) {
+        if (self->config.recover != NULL && !MUTANT(NO_RECOVERY)) {
             self->config.recover(self->config.ctx, holder->shard, lock);
         }
         return;

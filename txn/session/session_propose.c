@@ -287,7 +287,7 @@ bool session__exec_prepare(struct session_exec *self, struct replica *replica,
     }
     struct lock_conflict conflict;
     if (conflicts(self, prepare.txn, prepare.part, &conflict) &&
-        is_older(&prepare, conflict.holder)) {
+        (is_older(&prepare, conflict.holder) || MUTANT(WAITS_FOR_OLDER))) {
         self->waiter.txn = prepare.txn;
         self->begin = prepare.begin;
         return session__park(self, conflict.holder->txn, out);

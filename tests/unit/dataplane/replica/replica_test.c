@@ -323,6 +323,19 @@ static void test_replica_read_under_a_lease_sees_every_acknowledged_write(void *
     assert_int_equal(replica_read_begin(replica_of(world, 2), &read), STATUS_NOT_LEADER);
 }
 
+// The process slept between the read and its answer: somebody else may lead since then.
+static void test_replica_read_that_outlives_the_lease_needs_a_round(void **state) {
+    struct world *world = *state;
+    run(world, 500);
+    struct replica_read read = {.confirmed = read_confirmed};
+    assert_int_equal(replica_read_begin(replica_of(world, 1), &read), STATUS_OK);
+    world->now_ns += UINT64_C(10000000000);
+    assert_int_equal(replica_read_confirm(replica_of(world, 1), &read), STATUS_UNAVAILABLE);
+    assert_false(read.by_lease);
+    run(world, 2000);
+    assert_true(read.token >= 1000);
+}
+
 static void test_replica_read_below_a_write_in_flight_does_not_wait(void **state) {
     struct world *world = *state;
     run(world, 500);
@@ -515,6 +528,23 @@ static void test_replica_trim_keeps_what_a_replica_needs_and_the_last_entry(void
     assert_int_equal(world->nodes[2].applied, world->nodes[0].applied);
 }
 
+// What the store has not flushed would be gone after a crash: it has to stay in the log.
+static void test_replica_trim_stops_at_what_is_flushed(void **state) {
+    struct world *world = *state;
+    run(world, 500);
+    struct put put;
+    for (uint32_t i = 0; i < 20; i++) {
+        assert_int_equal(put_start(world, 1, &put), STATUS_OK);
+        run(world, 20);
+    }
+    const uint64_t flushed = 5;
+    replica_table_trim(world->nodes[0].table, SHARD, flushed);
+    struct replica_frontiers f;
+    replica_frontiers(replica_of(world, 1), &f);
+    assert_true(f.applied > flushed);
+    assert_int_equal(f.trim, flushed);
+}
+
 // More entries are in flight than raft's window holds: the leader must still know a safe timestamp
 // below
 // all of them.
@@ -614,6 +644,10 @@ int main(void) {
                                         teardown),
         cmocka_unit_test_setup_teardown(
             test_replica_read_under_a_lease_sees_every_acknowledged_write, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_replica_read_that_outlives_the_lease_needs_a_round,
+                                        setup, teardown),
+        cmocka_unit_test_setup_teardown(test_replica_trim_stops_at_what_is_flushed, setup,
+                                        teardown),
         cmocka_unit_test_setup_teardown(test_replica_read_below_a_write_in_flight_does_not_wait,
                                         setup, teardown),
         cmocka_unit_test_setup_teardown(test_replica_read_index_is_confirmed_by_a_round, setup,
