@@ -98,6 +98,8 @@ Lightcone__V1__TxnHolder *admin__txn_holder(struct admin_call *call, struct shar
                                             struct admin_txn_shown shown);
 Lightcone__V1__TxnDriven *admin__txn_driven(struct admin_call *call,
                                             const struct gateway_view *view);
+Lightcone__V1__TxnHeldKey *admin__txn_held(struct admin_call *call,
+                                           const struct session_held *held);
 // False when the request was for another node: it has failed.
 bool admin__txn_is_asked_here(struct admin_call *call, uint32_t node);
 // The id of a request; false when it is none: the call has failed.

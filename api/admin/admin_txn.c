@@ -286,6 +286,30 @@ static bool add_driven(void *ctx, const struct gateway_view *view) {
     return true;
 }
 
+// --- Keys held for update ---
+
+Lightcone__V1__TxnHeldKey *admin__txn_held(struct admin_call *call,
+                                           const struct session_held *held) {
+    Lightcone__V1__TxnHeldKey *out = admin__alloc(call, sizeof(*out));
+    lightcone__v1__txn_held_key__init(out);
+    out->txn_id = admin__txn_id(call, held->txn);
+    out->key = key_of(call, held->key);
+    out->shard = held->shard.v;
+    out->begin = held->begin.v;
+    out->held_us = held->held_ns / 1000;
+    out->remaining_us = held->remaining_ns / 1000;
+    return out;
+}
+
+static bool add_held(void *ctx, const struct session_held *held) {
+    struct driven *self = ctx;
+    self->out->held_count++;
+    if (self->out->n_held < self->max) {
+        self->out->held[self->out->n_held++] = admin__txn_held(self->call, held);
+    }
+    return true;
+}
+
 bool admin__txn_is_asked_here(struct admin_call *call, uint32_t node) {
     if (node == 0 || node == node_self(call->admin->node)->id.v) { return true; }
     admin__fail(call, STATUS_NOT_FOUND, "node", "ask that node at its own address");
@@ -308,5 +332,7 @@ void admin__txn_list(struct admin_call *call) {
     struct driven driven = {call, limit, &response};
     response.driven = admin__alloc(call, limit * sizeof(*response.driven));
     gateway_each(node_core_gateway(core), add_driven, &driven);
+    response.held = admin__alloc(call, limit * sizeof(*response.held));
+    session_each_held(node_core_session(core), add_held, &driven);
     admin__reply(call, &response.base);
 }

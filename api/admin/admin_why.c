@@ -9,7 +9,14 @@
 
 #include <string.h>
 
-enum { WHY_LOCKS = 64, WHY_WAITERS = 256, WHY_WAITS = 256, WHY_DRIVEN = 16, WHY_PORTION = 64 };
+enum {
+    WHY_LOCKS = 64,
+    WHY_WAITERS = 256,
+    WHY_WAITS = 256,
+    WHY_HELD = 256,
+    WHY_DRIVEN = 16,
+    WHY_PORTION = 64
+};
 
 struct why {
     struct admin_call *call;
@@ -115,6 +122,17 @@ static bool add_driven(void *ctx, const struct gateway_view *view) {
     return out->n_driven < WHY_DRIVEN;
 }
 
+// --- Keys held for update ---
+
+static bool add_held(void *ctx, const struct session_held *held) {
+    struct why *self = ctx;
+    Lightcone__V1__TxnWhyResponse *out = &self->response;
+    if (!txn_id_equal(held->txn, self->txn)) { return true; }
+    if (out->n_held == WHY_HELD) { return false; }
+    out->held[out->n_held++] = admin__txn_held(self->call, held);
+    return true;
+}
+
 // --- Records ---
 
 static void note_led(void *ctx, struct replica *replica) {
@@ -162,6 +180,8 @@ static void finish(struct why *self) {
     add_holders(self);
     out->driven = admin__alloc(self->call, WHY_DRIVEN * sizeof(*out->driven));
     gateway_each(node_core_gateway(core), add_driven, self);
+    out->held = admin__alloc(self->call, WHY_HELD * sizeof(*out->held));
+    session_each_held(node_core_session(core), add_held, self);
     admin__reply(self->call, &out->base);
 }
 

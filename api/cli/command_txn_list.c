@@ -25,6 +25,7 @@ struct listing {
     uint64_t holders;
     uint64_t waiting;
     uint64_t oldest_us;
+    uint64_t held;  // keys locked for update
 };
 
 static const Lightcone__V1__TxnListResponse *answer_at(const struct listing *self, size_t i) {
@@ -52,6 +53,7 @@ static void add_up(struct listing *self) {
         }
         self->holders += answer->holder_count;
         self->waiting += answer->waiting_count;
+        self->held += answer->held_count;
         if (answer->locks_oldest_age_us > self->oldest_us) {
             self->oldest_us = answer->locks_oldest_age_us;
         }
@@ -101,6 +103,41 @@ static void print_row(struct listing *self, struct table *table, const struct ro
     buf_deinit(&text);
 }
 
+// Locks of interactive transactions, which are no part of what is prepared.
+static void print_held(struct listing *self) {
+    static const struct table_column columns[] = {
+        {.title = "TXN"},
+        {.title = "HELD", .right = true},
+        {.title = "RUNS OUT IN", .right = true},
+        {.title = "SHARD", .right = true},
+        {.title = "LEADER", .right = true},
+        {.title = "LOCKED FOR UPDATE", .elastic = true},
+    };
+    char text[TEXT_SIZE];
+    struct table table;
+    struct buf key;
+    buf_init(&key, TEXT_BUF_MAX);
+    table_init(&table, columns, 6);
+    for (size_t i = 0; i < self->gather.count; i++) {
+        const Lightcone__V1__TxnListResponse *answer = answer_at(self, i);
+        for (size_t k = 0; answer != NULL && k < answer->n_held; k++) {
+            const Lightcone__V1__TxnHeldKey *held = answer->held[k];
+            buf_reset(&key);
+            txn_show_key(&self->names, held->key, &key);
+            table_cell(&table, "%s", txn_show_id(held->txn_id, text));
+            table_cell(&table, "%s", text_format_duration(held->held_us * 1000, text));
+            table_cell(&table, "%s", text_format_duration(held->remaining_us * 1000, text));
+            table_cell(&table, "%" PRIu64, held->shard);
+            table_cell(&table, "%" PRIu32, answer->node);
+            table_cell_bytes(&table, buf_slice(&key));
+        }
+    }
+    (void)fputc('\n', self->cli->out);
+    table_print(&table, self->cli->out, cli_style(self->cli));
+    table_deinit(&table);
+    buf_deinit(&key);
+}
+
 static void print_table(struct listing *self, size_t shown) {
     static const struct table_column columns[] = {
         {.title = "TXN"},
@@ -119,10 +156,9 @@ static void print_table(struct listing *self, size_t shown) {
     }
     if (shown > 0) { table_print(&table, self->cli->out, cli_style(self->cli)); }
     table_deinit(&table);
-    if (self->holders == 0) {
-        (void)fputs("nothing is prepared\n", self->cli->out);
-        return;
-    }
+    if (self->holders == 0) { (void)fputs("nothing is prepared\n", self->cli->out); }
+    if (self->held > 0) { print_held(self); }
+    if (self->holders == 0) { return; }
     cli_note(self->cli, "%" PRIu64 " prepared, the oldest for %s; %" PRIu64 " waiting",
              self->holders, text_format_duration(self->oldest_us * 1000, age), self->waiting);
 }
@@ -131,6 +167,7 @@ static void print_json(struct listing *self, size_t shown) {
     json_t *object = json_object();
     json_t *transactions = json_array();
     json_t *driven = json_array();
+    json_t *held = json_array();
     for (size_t i = 0; i < shown; i++) {
         (void)json_array_append_new(
             transactions,
@@ -141,9 +178,15 @@ static void print_json(struct listing *self, size_t shown) {
         for (size_t k = 0; answer != NULL && k < answer->n_driven; k++) {
             (void)json_array_append_new(driven, txn_show_driven_json(answer->driven[k]));
         }
+        for (size_t k = 0; answer != NULL && k < answer->n_held; k++) {
+            (void)json_array_append_new(
+                held, txn_show_held_json(&self->names, answer->node, answer->held[k]));
+        }
     }
     (void)json_object_set_new(object, "transactions", transactions);
     (void)json_object_set_new(object, "driven", driven);
+    (void)json_object_set_new(object, "held", held);
+    cli_json_u64(object, "held_count", self->held);
     cli_json_u64(object, "prepared_count", self->holders);
     cli_json_u64(object, "waiting_count", self->waiting);
     cli_json_u64(object, "locks_oldest_age_us", self->oldest_us);

@@ -40,6 +40,7 @@ struct why {
     const Lightcone__V1__TxnRecord *aborted;
     const Lightcone__V1__TxnDriven *driven;  // by its gateway rather than by a recovery
     size_t wait_count;
+    size_t held_count;  // keys locked for update
 };
 
 static const Lightcone__V1__TxnWhyResponse *answer_at(const struct why *self, size_t i) {
@@ -87,6 +88,7 @@ static void take_places(struct why *self) {
             if (newer) { self->holder = holder; }
         }
         self->wait_count += answer->n_waits;
+        self->held_count += answer->n_held;
     }
     if (self->holder != NULL) {
         add_places(self, self->holder->participants, self->holder->n_participants);
@@ -130,7 +132,8 @@ static void put_together(struct why *self) {
 }
 
 static bool is_known(const struct why *self) {
-    return self->part_count > 0 || self->driven != NULL || self->wait_count > 0;
+    return self->part_count > 0 || self->driven != NULL || self->wait_count > 0 ||
+           self->held_count > 0;
 }
 
 static const struct gather_answer *answer_of(const struct why *self, uint32_t node) {
@@ -155,6 +158,7 @@ static const char *state_name(const struct why *self) {
     if (self->prepared_count > 0) { return "prepared"; }
     if (self->driven != NULL) { return "under way"; }
     if (self->wait_count > 0) { return "waiting"; }
+    if (self->held_count > 0) { return "open"; }
     return "aborted";
 }
 
@@ -279,6 +283,27 @@ static void say_waits(const struct why *self) {
     }
 }
 
+static void say_held(const struct why *self) {
+    struct buf key;
+    size_t said = 0;
+    buf_init(&key, TEXT_BUF_MAX);
+    for (size_t i = 0; i < self->gather.count; i++) {
+        const Lightcone__V1__TxnWhyResponse *answer = answer_at(self, i);
+        for (size_t k = 0; answer != NULL && k < answer->n_held && said < SENTENCES_MAX; k++) {
+            struct buf text;
+            buf_init(&text, TEXT_BUF_MAX);
+            buf_reset(&key);
+            txn_show_key(&self->names, answer->held[k]->key, &key);
+            text_escape(&text, buf_slice(&key), TEXT_LINE);
+            say(self, "It has locked %.*s for update.", (int)text.size, (const char *)text.data);
+            buf_deinit(&text);
+            said++;
+        }
+    }
+    if (self->held_count > said) { say(self, "And %zu more keys.", self->held_count - said); }
+    buf_deinit(&key);
+}
+
 // --- Tables
 
 static void print_parts(const struct why *self) {
@@ -344,6 +369,7 @@ static void print_text(const struct why *self) {
     say_driver(self);
     say_obstacles(self);
     say_waits(self);
+    say_held(self);
     if (self->part_count > 0) { print_parts(self); }
     if (self->waiter_count > 0) { print_waiters(self); }
 }
@@ -384,6 +410,7 @@ static void print_json(const struct why *self) {
     json_t *holders = json_array();
     json_t *waits = json_array();
     json_t *driven = json_array();
+    json_t *held = json_array();
     session_txn_text(self->txn, id);
     cli_json_string(object, "txn_id", id);
     cli_json_string(object, "state", state_name(self));
@@ -403,11 +430,16 @@ static void print_json(const struct why *self) {
         for (size_t k = 0; answer != NULL && k < answer->n_driven; k++) {
             (void)json_array_append_new(driven, txn_show_driven_json(answer->driven[k]));
         }
+        for (size_t k = 0; answer != NULL && k < answer->n_held; k++) {
+            (void)json_array_append_new(
+                held, txn_show_held_json(&self->names, answer->node, answer->held[k]));
+        }
     }
     (void)json_object_set_new(object, "participants", parts);
     (void)json_object_set_new(object, "holders", holders);
     (void)json_object_set_new(object, "waits", waits);
     (void)json_object_set_new(object, "driven", driven);
+    (void)json_object_set_new(object, "held", held);
     (void)json_object_set_new(object, "nodes", gather_nodes_json(&self->gather));
     cli_print_json(self->cli, object);
 }

@@ -124,6 +124,20 @@ json_t *txn_show_driven_json(const Lightcone__V1__TxnDriven *driven) {
     return object;
 }
 
+json_t *txn_show_held_json(const struct txn_show_names *names, uint32_t node,
+                           const Lightcone__V1__TxnHeldKey *held) {
+    char id[TXN_SHOW_ID_SIZE];
+    json_t *object = json_object();
+    cli_json_string(object, "txn_id", txn_show_id(held->txn_id, id));
+    cli_json_u64(object, "node", node);
+    cli_json_u64(object, "shard", held->shard);
+    (void)json_object_set_new(object, "key", txn_show_key_json(names, held->key));
+    cli_json_timestamp(object, "begin", held->begin);
+    cli_json_u64(object, "held_us", held->held_us);
+    cli_json_u64(object, "remaining_us", held->remaining_us);
+    return object;
+}
+
 // --- Holders
 
 json_t *txn_show_waiter_json(const Lightcone__V1__TxnWaiter *waiter) {

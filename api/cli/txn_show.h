@@ -36,4 +36,6 @@ json_t *txn_show_waiter_json(const Lightcone__V1__TxnWaiter *waiter);
 json_t *txn_show_holder_json(const struct txn_show_names *names, uint32_t node,
                              const Lightcone__V1__TxnHolder *holder);
 json_t *txn_show_driven_json(const Lightcone__V1__TxnDriven *driven);
+json_t *txn_show_held_json(const struct txn_show_names *names, uint32_t node,
+                           const Lightcone__V1__TxnHeldKey *held);
 void txn_show_attempt_json(json_t *object, uint64_t attempt, uint32_t tag);

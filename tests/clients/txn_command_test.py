@@ -3,6 +3,7 @@
 commit went over the nodes."""
 import json
 import os
+import queue
 import unittest
 
 from cluster import Cluster, cli, wait
@@ -223,6 +224,32 @@ class TxnCommandTest(unittest.TestCase):
         stuck.silent.resume()
         for future in futures:
             self.assertEqual(future.result().result, pb.COMMIT_RESULT_COMMITTED)
+
+    def test_keys_that_are_locked_for_update(self):
+        """They show with who has them, and go with the transaction."""
+        self.cluster.create("t", shards=SHARDS)
+        name = Cluster.shards("t", self.cluster.nodes[0])[-1].start[4:] + b"\x01held"
+        asked = queue.SimpleQueue()
+        answers = self.cluster.nodes[0].data_service.Transact(iter(asked.get, None), timeout=30)
+        asked.put(pb.TransactRequest(begin=pb.TransactBegin(keyspace="t")))
+        txn = next(answers).begun.txn_id
+        asked.put(pb.TransactRequest(get=pb.TransactGet(keys=[name], for_update=True)))
+        self.assertTrue(next(answers).HasField("rows"))
+        told = self.json("txn", "list")
+        self.assertEqual((told["prepared_count"], told["held_count"]), (0, 1))
+        held = told["held"][0]
+        self.assertEqual((held["txn_id"], held["key"]["keyspace"]), (txn.hex(), "t"))
+        self.assertGreater(held["remaining_us"], 0)
+        shown = self.cli("txn", "list").stdout
+        self.assertIn("LOCKED FOR UPDATE", shown)
+        self.assertIn(escaped(name)[:4], shown)
+        why = self.json("txn", "why", txn.hex())
+        self.assertEqual((why["state"], len(why["held"])), ("open", 1))
+        self.assertIn("It has locked t/", self.cli("txn", "why", txn.hex()).stdout)
+        asked.put(pb.TransactRequest(rollback=pb.TransactRollback()))
+        self.assertTrue(next(answers).rolled_back)
+        asked.put(None)
+        wait(lambda: self.json("txn", "list")["held_count"] == 0, 10, "a key that is free again")
 
     # --- what was
 

@@ -124,5 +124,17 @@ struct session_stats {
 struct session_stats session_stats(const struct session *self);
 // Prepared transactions of the shards led here, and who waits for them, to be listed.
 struct participant *session_participant(struct session *self);
+// A key that an interactive transaction asked to be left alone. The view lives during the visit.
+struct session_held {
+    struct txn_id txn;
+    struct hlc_ts begin;
+    struct shard_id shard;
+    struct slice key;
+    uint64_t held_ns;
+    uint64_t remaining_ns;  // unless it is renewed
+};
+// Of the shards led here, in no order; stops when visit returns false.
+void session_each_held(const struct session *self,
+                       bool (*visit)(void *ctx, const struct session_held *held), void *ctx);
 // Asserts the invariants of the tables; O(calls_max). For tests and the simulator.
 void session_check(const struct session *self);

@@ -88,3 +88,12 @@ void session_holds_release(struct session_holds *self, struct slice key, struct 
     struct session_hold **link = find(self, key, 0);
     if (*link != NULL && txn_id_equal((*link)->txn, txn)) { drop(self, link); }
 }
+
+void session_holds_each(const struct session_holds *self, uint64_t now_ns,
+                        bool (*visit)(void *ctx, const struct session_hold *hold), void *ctx) {
+    for (uint32_t i = 0; i < SESSION_HOLD_BUCKETS && self->count > 0; i++) {
+        for (const struct session_hold *hold = self->buckets[i]; hold != NULL; hold = hold->next) {
+            if (hold->until_ns > now_ns && !visit(ctx, hold)) { return; }
+        }
+    }
+}

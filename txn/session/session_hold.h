@@ -37,3 +37,6 @@ const struct session_hold *session_holds_take(struct session_holds *self,
                                               const struct command_hold *request, uint64_t now_ns);
 // No effect on another's.
 void session_holds_release(struct session_holds *self, struct slice key, struct txn_id txn);
+// Those that have not run out, in no order; stops when visit returns false.
+void session_holds_each(const struct session_holds *self, uint64_t now_ns,
+                        bool (*visit)(void *ctx, const struct session_hold *hold), void *ctx);

@@ -140,3 +140,34 @@ bool session__waits_for_hold(struct session_exec *self, struct txn_id txn, struc
     *out_ended = true;
     return true;
 }
+
+// --- To be listed ---
+
+struct listing {
+    const struct session *session;
+    uint64_t now_ns;
+    bool (*visit)(void *ctx, const struct session_held *held);
+    void *ctx;
+};
+
+static bool list_hold(void *ctx, const struct session_hold *hold) {
+    const struct listing *self = ctx;
+    const struct slice key = slice_make(hold->key, hold->key_size);
+    const struct shard_descriptor *shard = shard_map_find(self->session->config.map, key);
+    const struct replica *replica =
+        shard == NULL ? NULL : replica_table_find(self->session->config.table, shard->id);
+    if (replica == NULL || !replica_is_leader(replica)) { return true; }
+    const struct session_held held = {.txn = hold->txn,
+                                      .begin = hold->begin,
+                                      .shard = shard->id,
+                                      .key = key,
+                                      .held_ns = self->now_ns - hold->since_ns,
+                                      .remaining_ns = hold->until_ns - self->now_ns};
+    return self->visit(self->ctx, &held);
+}
+
+void session_each_held(const struct session *self,
+                       bool (*visit)(void *ctx, const struct session_held *held), void *ctx) {
+    struct listing listing = {self, session__now(self), visit, ctx};
+    session_holds_each(&self->holds, listing.now_ns, list_hold, &listing);
+}

@@ -87,6 +87,36 @@ static void test_hold_forgets_what_nobody_asks_for(void **state) {
     assert_int_equal(holds.count, 1);
 }
 
+static bool count_hold(void *ctx, const struct session_hold *hold) {
+    uint32_t *counts = ctx;
+    counts[hold->txn.v[0]]++;
+    return counts[0]++ < 3;  // no more than four visits
+}
+
+// Goal: what has run out is not listed, though nobody has dropped it yet.
+static void test_hold_lists_what_is_held(void **state) {
+    (void)state;
+    uint32_t counts[16] = {0};
+    session_holds_each(&holds, 1000 * MS, count_hold, counts);
+    assert_int_equal(counts[0], 0);
+    assert_true(take(1, 7, 1000));
+    assert_true(take(2, 8, 1050));
+    assert_true(take(3, 8, 1050));
+    session_holds_each(&holds, 1060 * MS, count_hold, counts);
+    assert_int_equal(counts[7], 1);
+    assert_int_equal(counts[8], 2);
+    memset(counts, 0, sizeof(counts));
+    session_holds_each(&holds, (1000 + LEASE_MS) * MS, count_hold, counts);
+    assert_int_equal(counts[7], 0);
+    assert_int_equal(counts[8], 2);
+    for (uint32_t number = 10; number < 20; number++) {
+        assert_true(take(number, 9, 1060));
+    }
+    memset(counts, 0, sizeof(counts));
+    session_holds_each(&holds, 1070 * MS, count_hold, counts);
+    assert_int_equal(counts[0], 4);
+}
+
 static void test_hold_is_bounded(void **state) {
     (void)state;
     for (uint32_t i = 0; i < SESSION_HOLDS_MAX; i++) {
@@ -106,6 +136,7 @@ int main(void) {
         cmocka_unit_test_setup_teardown(test_hold_has_one_holder_until_it_runs_out, setup,
                                         teardown),
         cmocka_unit_test_setup_teardown(test_hold_forgets_what_nobody_asks_for, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_hold_lists_what_is_held, setup, teardown),
         cmocka_unit_test_setup_teardown(test_hold_is_bounded, setup, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
