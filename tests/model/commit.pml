@@ -16,7 +16,8 @@
 //   ABORT_TOLD_EARLY  BUSY_IGNORED  COMMITTED_ADMITS  PREPARED_ANEW  OWN_TIMESTAMP
 //   PROBE_UNANSWERED  HOME_RECOVERS_ALONE
 // What the protocol rests on is one of these; taken away it has to fail as well:
-//   REPEAT_AFTER_DROP  DECIDES_TOO_LATE  TOMBSTONE_OF_DROPPED  OUTCOME_BEFORE_RECORD
+//   REPEAT_AFTER_DROP  TOLD_TOO_LATE  TOMBSTONE_OF_DROPPED  OUTCOME_BEFORE_RECORD
+//   CLOCK_NOT_CARRIED
 
 // ---- the scope, given as -DNAME=number
 #ifndef SHARDS
@@ -58,7 +59,8 @@ byte begin[ATTEMPTS + 1];
 #define OF(a, x) (((a) - 1) * SHARDS + (x))
 byte said_prepared[ATTEMPTS * SHARDS]; // its timestamp, + 1
 bit said_aborted[ATTEMPTS * SHARDS];
-bit may_tell[ATTEMPTS + 1]; // a client may have been told that this attempt is aborted
+bit aborted_young[ATTEMPTS + 1]; // somebody said aborted while begin was above its horizon
+bit may_tell[ATTEMPTS + 1];      // a client may have been told that this attempt is aborted
 
 // ---- the history
 byte applied[SHARDS]; // whose versions were written; 0: nobody's
@@ -193,22 +195,21 @@ inline says_prepared(a, x) {
 #define TOO_LATE(a) (OUTCOME_DROPPED && !OLD(begin[a], 0))
 #endif
 
-// Who coordinates, or recovers what is resolved meanwhile, gives up when its begin is below the
-// horizon; only who recovers what it still holds goes on.
-#ifdef DECIDES_TOO_LATE
-#define GAVE_UP(a, x) false
+// A client is told aborted while that can be known, not when its begin is below the horizon.
+#ifdef TOLD_TOO_LATE
+#define KNOWABLE(a) true
 #else
-#define GAVE_UP(a, x) OLD(begin[a], x)
+#define KNOWABLE(a) (!OLD(begin[a], 0))
 #endif
 
 // recorded: the shard holds a record of this attempt or of a higher one.
 inline says_aborted(a, x, recorded) {
-    said_aborted[OF(a, x)] =
-        (!GAVE_UP(a, x) || ANY(P_HELD, a) -> 1 : said_aborted[OF(a, x)]);
+    said_aborted[OF(a, x)] = 1;
+    aborted_young[a] = (OLD(begin[a], x) -> aborted_young[a] : 1);
 #ifdef ABORT_TOLD_EARLY
     may_tell[a] = 1
 #else
-    may_tell[a] = (x == 0 && (recorded) && !GAVE_UP(a, 0) && !TOO_LATE(a) -> 1 : may_tell[a])
+    may_tell[a] = (x == 0 && (recorded) && KNOWABLE(a) && !TOO_LATE(a) -> 1 : may_tell[a])
 #endif
 }
 
@@ -314,6 +315,13 @@ inline refuse(a, x, probe) {
     :: probe -> printf("shard %d is probed for attempt %d\n", x, a)
     :: else -> printf("shard %d is told to abort attempt %d\n", x, a)
     fi;
+#ifndef CLOCK_NOT_CARRIED
+    // An ABORT carries on the clock of the answer that it comes of.
+    if
+    :: !probe && !aborted_young[a] -> now[x] = MAX(now[x], begin[a] + KEPT + 1)
+    :: else
+    fi;
+#endif
     adopt(a, x);
     if
     :: state[x] == NONE ->
@@ -335,7 +343,7 @@ inline refuse(a, x, probe) {
         :: probe -> says_prepared(a, x)
         :: else -> write_aborted(a, x); says_aborted(a, x, 1)
         fi
-    :: HAS(x, a, COMMITTED) -> assert(probe)
+    :: HAS(x, a, COMMITTED) -> assert(probe || OLD(begin[a], x))
     :: HAS(x, a, ABORTED) -> says_aborted(a, x, 1)
     :: attempt[x] > a -> says_aborted(a, x, state[x] != COMMITTED)
     :: HOLDS_BUSY(x, a) // BUSY
