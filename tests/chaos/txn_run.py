@@ -20,6 +20,7 @@ SECONDS = 15           # of faults, a pair of the matrix
 SHORT_SECONDS = 6
 SHORT_LIMIT = 75       # no further pair begins after that
 SHORT_PAIRS = 4
+LONG_GAP = 10          # seconds without a commit: no fault by itself, but worth a look at the logs
 CALM = 0.8             # at most, before a round: harm that comes while all is busy
 PAUSE = 0.004          # between transactions of a client: histories that are judged in seconds
 
@@ -74,6 +75,11 @@ class Load:
         found = {key: None for event in self.work.recorder.events for kind, key, *_ in event["value"]
                  if kind in ("w", "append", "add")}
         return list(found)
+
+    def longest_gap(self):
+        """Seconds without any commit, the first to the last of them."""
+        times = [event["time"] for event in self.work.recorder.events if event["type"] == OK]
+        return max((after - before for before, after in zip(times, times[1:])), default=0) / 1e9
 
     def verdict(self):
         return self.work.verdict().joined(txn_judges.recent(self.work.recorder.txns(self.work.fixed)))
@@ -142,7 +148,7 @@ def one(name, nemesis_name, seed, seconds, directory=None):
                 load.shared.close()
                 faults += load.faults
             good = verdict is not None and verdict.good and not faults
-            if not good:
+            if not good or load.longest_gap() > LONG_GAP:
                 print(f"kept in {keep(directory, name, nemesis_name, seed, cluster, load)}")
     finally:
         nemesis.close()
@@ -160,7 +166,7 @@ def line(name, nemesis, seed, rounds, seconds, load, verdict, faults):
     told = "VOID" if verdict.void and not count else f"{count} faults" if count else "good"
     reasons = ", ".join(f"{number} {reason}" for reason, number in sorted(load.shared.reasons.items()))
     return (f"{'FAILED' if count or verdict.void else 'passed'} {head}, {counts[OK]} committed, {counts[FAIL]} aborted, "
-            f"{counts[INFO]} unknown, {sum(load.shared.settled.values())} settled, {load.shared.tries} tried again: {told}"
+            f"{counts[INFO]} unknown, longest gap {load.longest_gap():.1f} s, {sum(load.shared.settled.values())} settled, {load.shared.tries} tried again: {told}"
             f" ({reasons})")
 
 
