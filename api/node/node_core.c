@@ -337,15 +337,24 @@ void node_core_on_time(struct node_core *self) {
     node_core__status_on_time(self, now);
 }
 
+// What waits for entries to be applied, or for locks that went with them, has just been served
+// them. Once a turn: what waits on is due again within the time of a turn.
+static bool wake_sessions(struct node_core *self) {
+    if (session_deadline_ns(self->session) > env_now(self->config.env)) { return false; }
+    session_on_time(self->session);
+    return true;
+}
+
 void node_core_turn(struct node_core *self) {
     node_core__disk_turn(self);
     node_core__skew_turn(self, false);
     bool again = true;
-    while (again) {
+    for (uint32_t pass = 0; again; pass++) {
         take_catalog(self);
         replica_table_turn(self->table);
+        const bool woke = pass == 0 && wake_sessions(self);
         // What the answers of this turn decide goes into this turn's group commit.
-        again = gateway_turn(self->gateway) || self->catalog_dirty;
+        again = gateway_turn(self->gateway) || woke || self->catalog_dirty;
     }
     raftlog_turn(self->config.log);
 }

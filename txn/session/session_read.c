@@ -19,6 +19,8 @@
 #include <stddef.h>
 #include <string.h>
 
+#define SOON_NS       UINT64_C(100000)    // entries below the snapshot are in flight: look again
+#define SOON_UNTIL_NS UINT64_C(5000000)   // as often as that for so long
 #define AGAIN_NS      UINT64_C(1000000)   // the leader cannot serve yet: look again after this
 #define READY_NS      UINT64_C(50000000)  // for so long; then the gateway backs off
 #define CLOSED_NS     UINT64_C(20000000)  // a follower waits for its closed timestamp
@@ -209,14 +211,22 @@ static bool is_blocked(struct session_exec *self, const struct replica *replica,
     return true;
 }
 
+// A snapshot named by somebody else is mostly below entries that are being replicated: they are
+// applied with one of the next turns. Anything else that keeps a leader from serving takes longer.
+static uint64_t again_after_ns(const struct session_exec *self) {
+    const uint64_t waited = session__now(self->session) - self->arrived_ns;
+    return self->read.at.v != 0 && waited < SOON_UNTIL_NS ? SOON_NS : AGAIN_NS;
+}
+
 static bool exec_strong(struct session_exec *self, struct replica *replica,
                         struct command_response *out) {
     struct session *session = self->session;
     self->method = COMMAND_METHOD_NONE;
     enum status st = replica_read_begin(replica, &self->read);
     if (st != STATUS_OK) {
-        const bool soon = st == STATUS_UNAVAILABLE &&
-                          session__park_for(self, AGAIN_NS, self->arrived_ns + READY_NS);
+        const bool soon =
+            st == STATUS_UNAVAILABLE &&
+            session__park_for(self, again_after_ns(self), self->arrived_ns + READY_NS);
         if (soon) { return false; }
         session__answer_route(self, st, out);
         return true;
