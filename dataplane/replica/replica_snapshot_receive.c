@@ -234,7 +234,9 @@ static void keep_early(struct replica_incoming *in,
 
 static void on_chunk(struct replica_incoming *in, const struct replica_snapshot_message *message) {
     if (message->last) { in->last = message->number; }
-    if (MUTANT(CHUNK_UNCHECKED) && message->number > in->next) { in->next = message->number; }
+    // Not before the first one, which says what the others are of.
+    const bool lacks_one = in->next > 1 && message->number > in->next;
+    if (MUTANT(CHUNK_UNCHECKED) && lacks_one) { in->next = message->number; }
     if (message->number == in->next) {
         if (!take_chunk(in, message->payload) || !take_early(in)) { return; }
     } else {
