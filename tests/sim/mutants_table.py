@@ -33,7 +33,8 @@ RARE = ("one in some hundred worlds of the storm over commits: a clock has to la
 
 MUTANTS = (
     Mutant("COUNT_OLD_TERM", 1, 300, (179,), RAFT + "raft_script_test"),
-    Mutant("VOTE_BEFORE_DURABLE", 2, 300, (116,), RAFT + "raft_script_test"),
+    Mutant("VOTE_BEFORE_DURABLE", 2, 2000, (), RAFT + "raft_script_test",
+           open="not by seeds 1..1000 of the present plans; by 116 and 285 of earlier ones"),
     Mutant("ACK_BEFORE_DURABLE", 3, 300, (7,), RAFT + "raft_script_test"),
     Mutant("CONFIG_BEFORE_OWN_TERM", 4, 1000, (), RAFT + "raft_script_test",
            open="needs a change left before it is committed, its new voters alone with the leader"),
@@ -57,7 +58,7 @@ MUTANTS = (
     Mutant("TOMBSTONE_IGNORED", 54, 300, (1,), REPLICA + "replica_snapshot_test"),
     Mutant("SYNC_ERROR_IGNORED", 55, 300, (25,)),
     Mutant("DAMAGE_TRUNCATED", 56, 300, (11,), STORAGE + "raftlog/raftlog_kill_test"),
-    Mutant("DAMAGED_VOTES", 58, 300, (75,), RAFT + "raft_script_test"),
+    Mutant("DAMAGED_VOTES", 58, 1000, (430,), RAFT + "raft_script_test"),
     Mutant("TRIM_UNFLUSHED", 59, 300, (14,), REPLICA + "replica_test"),
     Mutant("FULL_DISK_SKIPS", 60, 300, (23,)),
     Mutant("CHUNK_UNCHECKED", 61, 1000, (), REPLICA + "replica_snapshot_test",
