@@ -51,6 +51,12 @@ static bool known_already(struct apply *self, struct apply_shard *shard,
         }
         out->has_outcome = true;
         out->outcome = outcome;
+    } else if (recorded && record.state == COMMAND_TXN_COMMITTED && prepare->self == 0) {
+        // The home's outcome has aged, and the record is there because nobody said FORGET.
+        MARK("apply.prepare_after_its_outcome");
+        out->has_outcome = true;
+        out->outcome = (struct command_outcome){
+            .status = STATUS_OK, .timestamp = record.commit, .request_hash = prepare->request_hash};
     }
     if (recorded && order == 0 && record.state == COMMAND_TXN_COMMITTED) {
         out->state = COMMAND_TXN_COMMITTED;

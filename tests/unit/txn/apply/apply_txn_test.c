@@ -586,6 +586,24 @@ static void test_apply_abort_of_what_committed_long_ago_changes_nothing(void **s
     assert_string_equal(fixture_get(&f, "a"), "1");
 }
 
+// Nobody said FORGET, so the record outlives the outcome: a repeat is told by the record.
+static void test_apply_repeat_after_the_outcome_has_aged(void **state) {
+    (void)state;
+    apply_set_kept(f.apply, 1000);
+    const struct attempt first = {.id = 101, .number = 10, .begin = f.clock.v, .hash = 3};
+    assert_prepared(prepare(&first, OPS(PUT("a", "1"))));
+    const uint64_t c = f.clock.v;
+    (void)COMMIT_AT(&first, c);
+    f.clock = hlc_add_us(f.clock, 2000);
+    const struct attempt repeat = {.id = 101, .number = 20, .begin = f.clock.v, .hash = 3};
+    const struct command_txn_answer late = prepare(&repeat, OPS(PUT("a", "1")));
+    assert_int_equal(late.state, COMMAND_TXN_ABORTED);
+    assert_true(late.has_outcome);
+    assert_int_equal(late.outcome.status, STATUS_OK);
+    assert_int_equal(late.outcome.timestamp.v, c);
+    assert_int_equal(mark_count("apply.prepare_after_its_outcome"), 1);
+}
+
 static void test_apply_prepare_keeps_no_record_of_garbage(void **state) {
     (void)state;
     const uint8_t garbage[] = {0x20, 1, 2, 3};
@@ -621,6 +639,7 @@ int main(void) {
         CASE(test_apply_half_an_entry_is_never_in_the_store),
         CASE(test_apply_records_are_dropped_behind_the_horizon),
         CASE(test_apply_abort_of_what_committed_long_ago_changes_nothing),
+        CASE(test_apply_repeat_after_the_outcome_has_aged),
         CASE(test_apply_prepare_keeps_no_record_of_garbage),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
