@@ -189,6 +189,23 @@ static void first_membership(const struct replica *self, struct raft_config_entr
     }
 }
 
+// What was in force before the first change that the log names, when that is the second membership
+// there is: the one that the descriptor names. A leader that did not know it could commit the change
+// only with the voters of both, and send no snapshot to one of them that needs it first.
+static uint32_t before_first_change(const struct replica *self, struct raft_config_entry *out,
+                                    uint32_t count) {
+    enum { SECOND = 2 };
+    struct raft_config_entry first;
+    first_membership(self, &first);
+    bool told = first.membership.count > 0 && out[0].membership.config_epoch == SECOND;
+    if (!told || out[0].index == 0 || count == LOG_MEMBERSHIPS_MAX) { return count; }
+    for (uint32_t i = count; i > 0; i--) {
+        out[i] = out[i - 1];
+    }
+    out[0] = first;
+    return count + 1;
+}
+
 static enum status recover_memberships(const struct recovery *self, struct raft_config_entry *out,
                                        uint32_t *out_count) {
     struct log_membership found[LOG_MEMBERSHIPS_MAX];
@@ -210,6 +227,8 @@ static enum status recover_memberships(const struct recovery *self, struct raft_
     if (count == 0) {
         first_membership(self->replica, &out[0]);
         count = 1;
+    } else {
+        count = before_first_change(self->replica, out, count);
     }
     *out_count = count;
     return STATUS_OK;
