@@ -190,8 +190,8 @@ static void first_membership(const struct replica *self, struct raft_config_entr
 }
 
 // What was in force before the first change that the log names, when that is the second membership
-// there is: the one that the descriptor names. A leader that did not know it could commit the change
-// only with the voters of both, and send no snapshot to one of them that needs it first.
+// there is: the one that the descriptor names. A leader that did not know it could commit the
+// change only with the voters of both, and send no snapshot to one of them that needs it first.
 static uint32_t before_first_change(const struct replica *self, struct raft_config_entry *out,
                                     uint32_t count) {
     enum { SECOND = 2 };

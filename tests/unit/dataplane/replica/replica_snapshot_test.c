@@ -395,6 +395,30 @@ static void test_snapshot_at_most_two_are_sent_at_once(void **state) {
     world_destroy(world);
 }
 
+// Goal: a leader that restarted with the first change of members in its log, not committed, knows
+// the members before it. Else it waited for itself: the change needs node 3, node 3 a snapshot, and
+// none is sent before the members in force are known.
+static void test_snapshot_to_a_voter_of_a_first_change_that_outlived_a_restart(void **state) {
+    struct world *world = *state;
+    leave_behind(world);
+    struct replica *leader = world_replica(world, 1);
+    const struct raft_change changes[] = {{{1}, RAFT_LEAVING}, {{2}, RAFT_LEAVING}};
+    struct raft_membership joint;
+    struct err err = {STATUS_OK, ""};
+    assert_int_equal(raft_membership_change(replica_members(leader), changes, 2, &joint, &err),
+                     STATUS_OK);
+    assert_int_equal(replica_propose_membership(leader, &joint), STATUS_OK);
+    world_run(world, 300);
+    for (uint32_t i = 1; i <= 2; i++) {
+        assert_int_equal(replica_members_committed(world_replica(world, i))->config_epoch, 1);
+        world_crash(world, i, true);
+        world_start(world, i, false);
+        assert_int_equal(replica_members_committed(world_replica(world, i))->count, 3);
+    }
+    world->cut[2] = false;
+    assert_true(world_run_until(world, 30000, third_ingested));
+}
+
 // A node that is added learns of it from its leader alone: it opens by need, is filled by a
 // snapshot, and when it is removed it never comes back as it was.
 static void test_snapshot_fills_a_replica_that_was_added(void **state) {
@@ -589,6 +613,7 @@ int main(void) {
         TEST(test_snapshot_to_a_silent_receiver_is_given_up),
         TEST(test_snapshot_to_a_peer_that_went_away_is_given_up),
         TEST(test_snapshot_is_asked_for_by_a_hollow_replica_that_restarted),
+        TEST(test_snapshot_to_a_voter_of_a_first_change_that_outlived_a_restart),
         TEST(test_snapshot_heals_a_damaged_log),
         TEST(test_snapshot_leader_appends_until_it_reaches_far_enough),
         TEST(test_snapshot_trim_keeps_what_a_peer_needs_within_the_lag),
