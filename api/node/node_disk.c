@@ -8,7 +8,6 @@
 // node_watchdog.c, stopping the process is for who runs it.
 
 #include "api/node/node_core_internal.h"
-#include "dataplane/base/mutant.h"
 #include "dataplane/replica/replica_resign.h"
 
 void node_core_on_sync_started(struct node_core *self) {
@@ -21,7 +20,6 @@ void node_core_on_sync_finished(struct node_core *self) {
 
 void node_core__disk_turn(struct node_core *self) {
     enum node_disk_state before = self->disk;
-    if (MUTANT(DISK_STALL_IGNORED)) { return; }
     self->disk = node_watchdog_check(&self->watchdog, env_now(self->config.env));
     bool was_sick = before >= NODE_DISK_SICK;
     bool is_sick = self->disk >= NODE_DISK_SICK;

@@ -2,6 +2,7 @@
 // What one entry does: conditions, mutations, dedupe, epochs, the applied index.
 #include "dataplane/base/mark.h"
 #include "dataplane/base/mem.h"
+#include "tests/unit/dataplane/base/death.h"
 #include "tests/unit/txn/apply/apply_fixture.h"
 #include "txn/apply/apply_touched.h"
 
@@ -502,10 +503,27 @@ static void test_apply_digest_depends_on_the_range_alone(void **state) {
     assert_true(before != after);
 }
 
+static void end_on_a_full_disk(void *ctx) {
+    (void)ctx;
+    sim_engine_set_full(f.engine, true);
+    f.machine->end(f.machine->ctx);
+}
+
+// What the log has committed and the store has no room for is not passed over: the process ends, and
+// its successor applies the entries again.
+static void test_apply_stops_where_the_disk_is_full(void **state) {
+    (void)state;
+    (void)fixture_run(&f, 1, OPS(PUT("a", "1")));
+    assert_true(death_by_fatal(end_on_a_full_disk, NULL));
+    f.machine->end(f.machine->ctx);
+    assert_string_equal(fixture_get(&f, "a"), "1");
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int main(void) {
     const struct CMUnitTest tests[] = {
+        TEST(test_apply_stops_where_the_disk_is_full),
         TEST(test_apply_puts_become_visible_at_the_end_of_the_turn),
         TEST(test_apply_a_turn_is_one_batch),
         TEST(test_apply_reader_sees_what_is_gathered),
