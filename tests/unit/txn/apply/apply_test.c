@@ -509,8 +509,8 @@ static void end_on_a_full_disk(void *ctx) {
     f.machine->end(f.machine->ctx);
 }
 
-// What the log has committed and the store has no room for is not passed over: the process ends, and
-// its successor applies the entries again.
+// What the log has committed and the store has no room for is not passed over: the process ends,
+// and its successor applies the entries again.
 static void test_apply_stops_where_the_disk_is_full(void **state) {
     (void)state;
     (void)fixture_run(&f, 1, OPS(PUT("a", "1")));
