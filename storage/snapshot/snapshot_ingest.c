@@ -108,7 +108,9 @@ static enum status take_body(struct snapshot_ingest *self, struct codec_reader *
         if (tag == SNAPSHOT_CHUNK_ENDS) { break; }
         if (tag == SNAPSHOT_STREAM_ENDS) {
             *out_last = true;
-            const bool differs = codec_get_u64(r) != self->count || codec_get_u64(r) != self->sum;
+            const uint64_t count = codec_get_u64(r);
+            const uint64_t sum = codec_get_u64(r);
+            const bool differs = count != self->count || sum != self->sum;
             if (differs && !MUTANT(CHUNK_UNCHECKED)) {
                 MARK("snapshot.of_another_export");
                 return STATUS_CORRUPT;
