@@ -64,9 +64,17 @@ static void data_unary_settle(struct data_unary *state) {
     command_resolve_begin(&w, 1);
     command_resolution_encode(&w, &item);
     ASSERT(w.status == STATUS_OK);
-    state->settle = false;
     state->call.kind = COMMAND_RESOLVE;
     state->call.payload = buf_slice(&state->text);
+    gateway_start(state->data->config.gateway, &state->call);
+}
+
+// It was prepared between the question and the settling: an outcome is on its way.
+static void data_unary_ask_again(struct data_unary *state) {
+    MARK("data.settle.prepared_meanwhile");
+    buf_deinit(&state->text);
+    state->call.kind = COMMAND_TXN_STATUS;
+    state->call.payload = slice_make(state->txn.v, sizeof(state->txn.v));
     gateway_start(state->data->config.gateway, &state->call);
 }
 
@@ -79,16 +87,15 @@ static void data_unary_settled(struct data_unary *state, const struct session_re
     if (result->status == STATUS_OK && command_txn_answer_decode(&r, &told) != STATUS_OK) {
         known.status = STATUS_CORRUPT;
     }
+    if (known.status == STATUS_OK && !told.has_outcome) {
+        data_unary_ask_again(state);
+        return;
+    }
     buf_reset(&state->text);
-    if (known.status == STATUS_OK && told.has_outcome) {
+    if (known.status == STATUS_OK) {
         struct codec_writer w;
         codec_writer_init(&w, &state->text);
         command_outcome_encode(&w, &told.outcome);
-    } else if (known.status == STATUS_OK) {
-        known.status = STATUS_NOT_FOUND;  // prepared just now
-        const uint8_t pending = 1;
-        enum status st = buf_append(&state->text, slice_make(&pending, 1));
-        ASSERT(st == STATUS_OK);
     }
     known.payload = buf_slice(&state->text);
     data_unary_answer(state, COMMAND_TXN_STATUS, &known);

@@ -371,8 +371,14 @@ static bool take_leader(struct session_slot *slot, struct node_id from,
            (replica != NULL && replica_is_leader(replica));
 }
 
-// A lock was in the way of the commit when it was applied.
+// A lock was in the way of the commit when it was applied. Or it is still held by the transaction
+// whose outcome is asked for: its leader answers that long before the caller's time is up.
 static bool met_lock(const struct session_slot *slot, const struct command_response *response) {
+    if (slot->call->kind == COMMAND_TXN_STATUS) {
+        return response->status == STATUS_NOT_FOUND && response->payload.size > 0 &&
+               response->certificate.method != COMMAND_METHOD_NONE &&
+               session__now(slot->exec.session) < slot->patient_ns;
+    }
     if (slot->call->kind != COMMAND_COMMIT || response->status != STATUS_ABORTED_RETRY ||
         response->certificate.method == COMMAND_METHOD_NONE) {
         return false;
@@ -429,7 +435,7 @@ static void finish_with(struct session_slot *slot, enum status status,
 
 // A leader that had the request wait for a lock, in vain.
 static bool waits_for_lock(struct node_id from, const struct command_response *response) {
-    return response->status == STATUS_ABORTED_RETRY ||
+    return response->status == STATUS_ABORTED_RETRY || response->status == STATUS_NOT_FOUND ||
            (response->status == STATUS_UNAVAILABLE && node_id_equal(response->leader, from));
 }
 

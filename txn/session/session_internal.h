@@ -70,6 +70,7 @@ struct session_slot {
     struct node_id avoid;
     uint64_t retry_at_ns;
     uint64_t attempt_until_ns;
+    uint64_t patient_ns;  // who asks for an outcome hears by then that there is none
     uint32_t attempts;
     uint32_t hops;
     uint32_t waits;

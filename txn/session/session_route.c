@@ -78,7 +78,8 @@ struct session_verdict session_route_judge(const struct session_judgement *self)
     struct session_verdict verdict = {
         .step = SESSION_FINISH, .status = self->status, .maybe_applied = self->maybe_applied};
     if (self->locked) {
-        ASSERT(self->certified && self->status == STATUS_ABORTED_RETRY);
+        ASSERT(self->certified &&
+               (self->status == STATUS_ABORTED_RETRY || self->kind == COMMAND_TXN_STATUS));
         verdict.step = SESSION_RETRY_LATER;
         return verdict;
     }

@@ -52,7 +52,8 @@ struct session_judgement {
                          // and it leads
     bool newer_map;      // STALE_SHARD_MAP: what it brought changed the route of this call
     bool maybe_applied;  // by an earlier attempt
-    bool locked;         // a certified ABORTED_RETRY: a lock was in the way, nothing happened
+    bool locked;         // certified, but nothing happened or is decided yet: a lock is in the way
+                         // of the commit, or is the very one whose outcome is asked for
     uint32_t hops;       // immediate retries since the last wait
 };
 struct session_verdict {

@@ -254,6 +254,26 @@ static void test_data_commit_conditions_and_mutations(void **state) {
     test_reply_free(&reply);
 }
 
+// A prepare arrives between the question and the settling: the outcome is asked for again.
+static void test_data_settling_a_prepared_one_goes_on(void **state) {
+    struct world *world = *state;
+    Lightcone__V1__TxnStatusRequest request = LIGHTCONE__V1__TXN_STATUS_REQUEST__INIT;
+    request.keyspace = KEYSPACE;
+    request.key = binary("k");
+    request.txn_id = binary("0123456789abcdef");
+    request.settle = true;
+    fake_node_prepare(world->node, 2);
+    struct test_reply reply = call(world, "/lightcone.v1.Data/TxnStatus", &request.base);
+    assert_int_equal(reply.code, 0);
+    Lightcone__V1__TxnStatusResponse *response =
+        lightcone__v1__txn_status_response__unpack(NULL, reply.message->size, reply.message->data);
+    assert_true(response->known);
+    assert_false(response->pending);
+    assert_int_equal(response->result, LIGHTCONE__V1__COMMIT_RESULT__COMMIT_RESULT_ABORTED);
+    lightcone__v1__txn_status_response__free_unpacked(response, NULL);
+    test_reply_free(&reply);
+}
+
 static void test_data_txn_status_knows_and_does_not(void **state) {
     struct world *world = *state;
     Lightcone__V1__CommitResponse *commit = commit_put(world, "k", "v", "0123456789abcdef");
@@ -707,6 +727,7 @@ int main(void) {
         SERVED(test_data_commit_without_id_gets_one),
         SERVED(test_data_commit_conditions_and_mutations),
         SERVED(test_data_txn_status_knows_and_does_not),
+        SERVED(test_data_settling_a_prepared_one_goes_on),
         SERVED(test_data_session_errors_become_details),
         SERVED(test_data_read_limits),
         SERVED(test_data_keyspace_is_checked),

@@ -55,6 +55,7 @@ struct gateway {
     atomic_uint fail_count;
     atomic_uint lose_count;
     atomic_bool pend;
+    atomic_uint prepare_count;
     pthread_mutex_t mu;
     struct command_snapshot snapshot;         // guarded by mu
     uint8_t conflict_key[FAKE_KEY_SIZE_MAX];  // guarded by mu
@@ -380,10 +381,16 @@ static enum status fake_settle(struct gateway *self, struct slice payload) {
     ASSERT(st == STATUS_OK);
     st = command_resolve_next(&reader, &resolution);
     ASSERT(st == STATUS_OK && resolution.decision == COMMAND_DECIDE_SETTLE);
-    const struct command_outcome aborted = {.status = STATUS_CANCELLED, .timestamp = {self->clock}};
-    fake_keep(self, resolution.txn, &aborted);
     struct codec_writer w;
     codec_writer_init(&w, &self->out);
+    if (atomic_load(&self->prepare_count) > 0) {
+        atomic_fetch_sub(&self->prepare_count, 1);
+        const struct command_txn_answer prepared = {.state = COMMAND_TXN_PREPARED};
+        command_txn_answer_encode(&w, &prepared);
+        return w.status;
+    }
+    const struct command_outcome aborted = {.status = STATUS_CANCELLED, .timestamp = {self->clock}};
+    fake_keep(self, resolution.txn, &aborted);
     struct command_txn_answer answer = {.state = COMMAND_TXN_ABORTED,
                                         .reason = COMMAND_REASON_SETTLED,
                                         .has_outcome = true,
@@ -734,6 +741,10 @@ void fake_node_conflict(struct fake_node *self, struct slice key, struct txn_id 
     session->conflict_key_size = key.size;
     session->conflict_holder = holder;
     (void)pthread_mutex_unlock(&session->mu);
+}
+
+void fake_node_prepare(struct fake_node *self, uint32_t count) {
+    atomic_store(&self->session.prepare_count, count);
 }
 
 void fake_node_pend(struct fake_node *self, bool pend) {

@@ -58,6 +58,8 @@ void fake_node_point_to(struct fake_node *self, const char *address);
 void fake_node_follower(struct fake_node *self, const char *address);
 // What ABORTED_RETRY says was in the way (a full key), from now on.
 void fake_node_conflict(struct fake_node *self, struct slice key, struct txn_id holder);
+// The next `count` ids that are to be settled turn out to be prepared since they were asked about.
+void fake_node_prepare(struct fake_node *self, uint32_t count);
 // Transactions without an outcome are said to be prepared.
 void fake_node_pend(struct fake_node *self, bool pend);
 // The snapshot that the latest read or scan asked for.

@@ -63,6 +63,8 @@ static const struct rule rules[] = {
     {"a read of it is not the newest", COMMIT, STATUS_ABORTED_RETRY, CERTIFIED, FINISH, false},
     {"a lock is in the way", COMMIT, STATUS_ABORTED_RETRY, CERTIFIED | LOCKED, LATER, false},
     {"a lock, after a loss", COMMIT, STATUS_ABORTED_RETRY, CERTIFIED | LOCKED | MAYBE, LATER, true},
+    {"its outcome is not decided yet", COMMAND_TXN_STATUS, STATUS_NOT_FOUND, CERTIFIED | LOCKED,
+     LATER, false},
     {"too much to read", READ, STATUS_RESOURCE_EXHAUSTED, 0, FINISH, false},
 };
 
