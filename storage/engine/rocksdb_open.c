@@ -39,7 +39,10 @@
 enum {
     CACHE_SIZE_DEFAULT = 8 << 20,
     WRITE_BUFFER_SIZE_DEFAULT = 64 << 20,
+    CACHE_SHARD_SIZE_MIN = 8 << 20,
+    CACHE_SHARD_BITS_MAX = 6,
     BLOCK_SIZE = 8 << 10,
+    METADATA_BLOCK_SIZE = 16 << 10,
     BLOOM_BITS_PER_KEY = 10,  // one false positive in a hundred
     MEMTABLE_BLOOM_PERCENT = 5,
     BACKGROUND_JOBS = 2,
@@ -91,12 +94,32 @@ static const char *prefix_name(void *state) {
 
 // --- Options ---
 
+// RocksDB would make 64 shards of any cache of 32 MiB and more. One loop and two workers do not
+// wait for each other's locks that often, and a shard has to hold more than a few blocks.
+static rocksdb_cache_t *make_cache(uint64_t size) {
+    int bits = 0;
+    while (bits < CACHE_SHARD_BITS_MAX && size >> (bits + 1) >= CACHE_SHARD_SIZE_MIN) {
+        bits++;
+    }
+    rocksdb_lru_cache_options_t *options = rocksdb_lru_cache_options_create();
+    rocksdb_lru_cache_options_set_capacity(options, size);
+    rocksdb_lru_cache_options_set_num_shard_bits(options, bits);
+    rocksdb_cache_t *cache = rocksdb_cache_create_lru_opts(options);
+    rocksdb_lru_cache_options_destroy(options);
+    return cache;
+}
+
 static rocksdb_block_based_table_options_t *table_options(const struct rocksdb_engine *self) {
     rocksdb_block_based_table_options_t *table = rocksdb_block_based_options_create();
     rocksdb_block_based_options_set_block_cache(table, self->cache);
     rocksdb_block_based_options_set_block_size(table, BLOCK_SIZE);
     rocksdb_block_based_options_set_format_version(table, 5);
-    // Indexes and filters live in the cache, so that one budget bounds all memory.
+    // Indexes and filters live in the cache, so that one budget bounds all memory. They come in
+    // parts: the filter of a whole file can be larger than a shard of the cache, which then keeps
+    // none, and each lookup reads and checks all of it again.
+    rocksdb_block_based_options_set_index_type(
+        table, rocksdb_block_based_table_index_type_two_level_index_search);
+    rocksdb_block_based_options_set_metadata_block_size(table, METADATA_BLOCK_SIZE);
     rocksdb_block_based_options_set_cache_index_and_filter_blocks(table, 1);
     rocksdb_block_based_options_set_cache_index_and_filter_blocks_with_high_priority(table, 1);
     rocksdb_block_based_options_set_pin_l0_filter_and_index_blocks_in_cache(table, 1);
@@ -104,6 +127,7 @@ static rocksdb_block_based_table_options_t *table_options(const struct rocksdb_e
     if (self->use == ROCKSDB_ENGINE_DATA) {
         rocksdb_block_based_options_set_filter_policy(
             table, rocksdb_filterpolicy_create_bloom_full(BLOOM_BITS_PER_KEY));
+        rocksdb_block_based_options_set_partition_filters(table, 1);
         // The prefix of every key but a version is the key itself, and nobody looks up a version by
         // its whole key: filters of prefixes alone serve all reads at half the size.
         rocksdb_block_based_options_set_whole_key_filtering(table, 0);
@@ -350,8 +374,7 @@ enum status rocksdb_engine_open(const struct rocksdb_engine_options *options,
     self->path = mem_strdup(options->path);
     self->write_buffer_size =
         options->write_buffer_size > 0 ? options->write_buffer_size : WRITE_BUFFER_SIZE_DEFAULT;
-    self->cache = rocksdb_cache_create_lru(options->cache_size > 0 ? options->cache_size
-                                                                   : CACHE_SIZE_DEFAULT);
+    self->cache = make_cache(options->cache_size > 0 ? options->cache_size : CACHE_SIZE_DEFAULT);
     st = make_options(self, err);
     if (st != STATUS_OK) { goto out; }
     st = open_db(self, options->create_if_missing, err);
