@@ -188,6 +188,7 @@ void sim_node_turn(struct sim_node *self) {
     set_timer(self);
     SIM_NOTE(world, self, SIM_TRACE_TURN, "", 0, 0, 0);
     sim_checks_turn(&world->checks, self);
+    sim_waits_turn(&world->waits, self);
 }
 
 static void on_turn(struct sim_world *world, struct sim_event *event) {

@@ -158,6 +158,7 @@ static void world_init(struct sim_world *self, const struct sim_plan *plan, bool
     sim_net_init(&self->net, self);
     sim_faults_init(&self->faults, self);
     sim_checks_init(&self->checks, self);
+    sim_waits_init(&self->waits, self);
     sim_operator_init(&self->operator, self);
     sim_storm_init(&self->storm, self);
     sim_history_init(&self->history);

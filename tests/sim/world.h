@@ -18,6 +18,7 @@
 #include "tests/sim/plan.h"
 #include "tests/sim/storm.h"
 #include "tests/sim/trace.h"
+#include "tests/sim/waits.h"
 
 #include <setjmp.h>
 
@@ -35,6 +36,7 @@ struct sim_world {
     struct sim_operator operator;
     struct sim_storm_state storm;
     struct sim_checks checks;
+    struct sim_waits waits;
     struct sim_history history;
     struct sim_client clients[SIM_CLIENTS_MAX + 1];  // the last one does the final check
     struct sim_txn_load txns;
