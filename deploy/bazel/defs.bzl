@@ -77,13 +77,17 @@ def lightcone_cc_test(
         name,
         srcs,
         deps = [],
-        size = "small",
+        size = "medium",
         tags = [],
         data = [],
         args = [],
         copts = [],
         **kwargs):
-    """A cmocka program; `sim`, `slow`, `net` are the tags that deploy/test knows."""
+    """A cmocka program; `sim`, `slow`, `net` are the tags that deploy/test knows.
+
+    The size sets the time after which a test counts as hanging. Most take a second, but five
+    minutes is what a machine that others use may need for the longest of them.
+    """
     native.cc_test(
         name = name,
         size = size,
