@@ -41,7 +41,7 @@ void node_core_config_defaults(struct node_core_config *config) {
         .shard_pending_size_max = 64 << 20,
         .trim_lag_max = REPLICA_TRIM_LAG_MAX,
         .digest_interval_ns = 10000000000,
-        .digest_size_max = 64 << 20,
+        .digest_bytes_per_s = REPLICA_DIGEST_BYTES_PER_S,
     };
 }
 
@@ -122,7 +122,8 @@ static void create_table(struct node_core *self) {
         .snapshot_chunk_size = config->snapshot_chunk_size,
         .append_size_max = config->append_size_max,
         .digest_interval_ns = config->digest_interval_ns,
-        .digest_size_max = config->digest_size_max,
+        .digest_bytes_per_s = config->digest_bytes_per_s,
+        .digest_slice_size = config->digest_slice_size,
         .state_size = state_size,
     };
     self->table = replica_table_create(&table);

@@ -52,7 +52,8 @@ struct node_core_config {
     uint32_t snapshot_chunk_size;      // 0 = the default
     uint64_t append_size_max;          // bytes of one append message; 0 = the default
     uint64_t digest_interval_ns;       // how often replicas compare their state; 0 = never
-    uint64_t digest_size_max;          // of larger shards they do not
+    uint64_t digest_bytes_per_s;       // of what this node's leaders have compared; 0 = no bound
+    uint32_t digest_slice_size;        // what is digested at one go; 0 = the default
     struct hlc_ts clock_floor;         // timestamps up to here may have been used; HLC_ZERO = none
     struct node_watchdog_config disk;  // thresholds of syncs of the raft log; 0 = the defaults
     // The catalogue changed: addresses, keyspaces or shards. May be NULL.

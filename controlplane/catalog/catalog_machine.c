@@ -484,12 +484,32 @@ static bool machine_hollow(void *ctx, struct shard_id shard) {
     return self->hollow;
 }
 
-static enum status machine_digest(void *ctx, struct shard_id shard, uint64_t *out_digest) {
+// --- Digest: small enough to be computed at one go ---
+
+struct state_digest {
+    uint64_t digest;
+};
+
+static struct state_digest *machine_digest_open(void *ctx, struct shard_id shard) {
     const struct catalog_machine *self = ctx;
     ASSERT(shard_id_equal(shard, SHARD_CATALOG));
-    if (self->hollow) { return STATUS_FAILED_PRECONDITION; }
-    *out_digest = catalog_digest(self->config.catalog);
+    if (self->hollow) { return NULL; }
+    struct state_digest *state = mem_alloc(sizeof(*state));
+    state->digest = catalog_digest(self->config.catalog);
+    return state;
+}
+
+static enum status machine_digest_next(void *ctx, struct state_digest *state, uint32_t size_max,
+                                       struct state_digest_slice *out) {
+    (void)ctx;
+    (void)size_max;
+    *out = (struct state_digest_slice){.size = 1, .last = true, .digest = state->digest};
     return STATUS_OK;
+}
+
+static void machine_digest_close(void *ctx, struct state_digest *state) {
+    (void)ctx;
+    mem_free(state);
 }
 
 static const struct state_machine machine_port = {
@@ -505,7 +525,9 @@ static const struct state_machine machine_port = {
     .ingest_end = machine_ingest_end,
     .base = machine_base,
     .hollow = machine_hollow,
-    .digest = machine_digest,
+    .digest_open = machine_digest_open,
+    .digest_next = machine_digest_next,
+    .digest_close = machine_digest_close,
 };
 
 enum status catalog_machine_create(const struct catalog_machine_config *config,

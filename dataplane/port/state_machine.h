@@ -19,6 +19,15 @@ struct apply_result {
 // A consistent view of one shard, being read out chunk by chunk for a snapshot.
 struct state_export;
 
+// A consistent view of one shard, being digested slice by slice.
+struct state_digest;
+
+struct state_digest_slice {
+    uint64_t size;    // what was walked, see digest_next
+    bool last;        // nothing follows
+    uint64_t digest;  // of the whole view, with the last slice
+};
+
 struct state_machine {
     void *ctx;
     // Largest index whose effects the store holds now (after a restart: what the last flush kept).
@@ -58,6 +67,16 @@ struct state_machine {
     // The base given to the latest ingest_end; empty when there was none.
     void (*base)(void *ctx, struct shard_id shard, struct buf *out);
     bool (*hollow)(void *ctx, struct shard_id shard);
-    // Digest of the replicated state as of applied(): equal on replicas that applied the same.
-    enum status (*digest)(void *ctx, struct shard_id shard, uint64_t *out_digest);
+
+    // --- Digests: equal on replicas that applied the same (replication.md "Replica") ---
+    // A view of the shard as of applied(), called right after end(). Later applies do not show in
+    // it. At most one a shard at a time; it pins what the store would drop. To be closed before
+    // ingest_begin and remove of the shard. NULL when the shard is hollow.
+    struct state_digest *(*digest_open)(void *ctx, struct shard_id shard);
+    // Goes on for about size_max bytes of keys and values, where a record counts for more than its
+    // bytes and no slice is empty. STATUS_CORRUPT, STATUS_IO; STATUS_FAILED_PRECONDITION when the
+    // shard became another than the view shows. After an error, or the last slice: close.
+    enum status (*digest_next)(void *ctx, struct state_digest *state, uint32_t size_max,
+                               struct state_digest_slice *out);
+    void (*digest_close)(void *ctx, struct state_digest *state);
 };

@@ -1,18 +1,26 @@
 // SPDX-License-Identifier: Apache-2.0
 // replica_digest.c - replicas compare their state, and the one that differs is rebuilt.
 //
-//   leader: entry DIGEST -> log -> every replica digests as of that index -> REPORT to the leader
+//   leader: entry DIGEST -> log -> every replica takes a view as of that index and walks it
+//   each, when its walk is done: REPORT to the leader
 //   leader: a majority of the voters agree -> VERDICT to each member that does not
 //   it:     gives up its state (hollow), and raft has it rebuilt by a snapshot
 //
-// The digest stands at one index, so replicas that are ahead or behind say the same. The verdict
-// belongs to a majority of voters, in a joint membership of both configurations: a leader whose own
-// state is the odd one resigns and is rebuilt like any other. Without a majority nobody knows who
-// is right, and whoever acted would destroy the last good copy: that is told and left to people.
-// Reports and verdicts may be lost; a round that missed somebody is repeated a few times.
+// The digest stands at one index, so replicas that are ahead or behind say the same, and so do
+// those that walk faster or slower. The verdict belongs to a majority of voters, in a joint
+// membership of both configurations: a leader whose own state is the odd one resigns and is rebuilt
+// like any other. Without a majority nobody knows who is right, and whoever acted would destroy the
+// last good copy: that is told and left to people. Reports and verdicts may be lost; a round that
+// missed somebody is repeated a few times.
 //
-// LIMIT: a digest is computed at one go on the shard's loop, so shards above digest_size_max are
-// not compared.
+// An entry DIGEST that is applied while an earlier one's walk goes on is passed over here, since
+// dropping the walk would starve a shard whose walk takes longer than an interval. So that a slower
+// replica is not left behind for good, a leader asks again only after its own walk is done, and
+// while a member has not reported, DIGEST_PATIENCE times as long as that walk took.
+//
+// What a leader asks for is paced: each shard costs the size of its state, which the latest walk
+// knows and an estimate before the first. What is asked for together may run a look's time ahead; a
+// look that is stopped by the pace goes on at the same shard, so every one has its turn.
 
 #include "dataplane/base/assert.h"
 #include "dataplane/base/mark.h"
@@ -21,8 +29,10 @@
 #include "dataplane/replica/replica_internal.h"
 
 enum {
-    DIGEST_SLICES = 32,  // an interval's looks, so that not all shards are digested at once
+    DIGEST_LOOKS = 32,           // in an interval, so that not all shards are digested at once
+    DIGEST_COST_MIN = 32 << 10,  // of a shard, however small: an entry, messages, a view
     DIGEST_RETRY_MAX = 3,
+    DIGEST_PATIENCE = 4,
     DIGEST_MESSAGE_REPORT = 0,
     DIGEST_MESSAGE_VERDICT = 1,
 };
@@ -55,6 +65,7 @@ struct digest_message {
 };
 
 void replica__digest_free(struct replica *self) {
+    replica__walk_drop(self);
     mem_free(self->round);
     self->round = NULL;
 }
@@ -86,30 +97,59 @@ static bool is_repeated(struct replica *self) {
     return missing && self->digest_retry++ < DIGEST_RETRY_MAX;
 }
 
-static bool is_small(const struct replica *self) {
+static uint64_t look_ns(const struct replica_table *table) {
+    return table->config.digest_interval_ns / DIGEST_LOOKS + 1;
+}
+
+// Nothing is asked for before what was asked for is nearly paid.
+static bool is_paced(const struct replica_table *table, uint64_t now_ns) {
+    return table->digest_pace_ns > now_ns + look_ns(table);
+}
+
+static void charge(struct replica_table *table, uint64_t size, uint64_t now_ns) {
+    uint64_t rate = table->config.digest_bytes_per_s;
+    if (rate == 0) { return; }
+    if (table->digest_pace_ns < now_ns) { table->digest_pace_ns = now_ns; }
+    table->digest_pace_ns += size / rate * 1000000000 + size % rate * 1000000000 / rate;
+}
+
+static uint64_t cost_of(const struct replica *self) {
     const struct replica_table_config *config = &self->table->config;
-    return config->digest_size_max == 0 || config->state_size == NULL ||
-           config->state_size(config->ctx, self->descriptor.id) <= config->digest_size_max;
+    uint64_t size = self->digest_size;
+    if (size == 0 && config->state_size != NULL) {
+        size = config->state_size(config->ctx, self->descriptor.id);
+    }
+    return size < DIGEST_COST_MIN ? DIGEST_COST_MIN : size;
+}
+
+static bool is_complete(const struct replica *self) {
+    const struct replica_digest_round *round = self->round;
+    return round != NULL && round->term == raft_term(self->raft) &&
+           round->index == self->digest_index && round->count >= raft_members(self->raft)->count;
 }
 
 static void ask(struct replica *self, uint64_t now_ns) {
+    struct replica_table *table = self->table;
     if (now_ns < self->digest_due_ns || self->hollow || !replica__ready(self)) { return; }
+    if (self->walk != NULL || replica__walks_full(table)) { return; }
+    if (now_ns < self->digest_patience_ns && !is_complete(self)) { return; }
     bool written = self->written > self->digest_asked;
     if (!written && !is_repeated(self)) { return; }
-    if (raft_members(self->raft)->count < 2 || !is_small(self)) { return; }
+    if (raft_members(self->raft)->count < 2) { return; }
     replica__append(self, LOG_ENTRY_DIGEST, SLICE_EMPTY);
     if (self->gathered_count == 0) { return; }  // not taken: asked again next time
     if (written) { self->digest_retry = 0; }
     self->digest_asked = raft_last_index(self->raft) + self->gathered_count;
-    self->digest_due_ns = now_ns + self->table->config.digest_interval_ns;
+    self->digest_due_ns = now_ns + table->config.digest_interval_ns;
+    self->digest_charged = cost_of(self);
+    charge(table, self->digest_charged, now_ns);
 }
 
 void replica__digest_on_time(struct replica_table *table, uint64_t now_ns) {
-    uint64_t interval = table->config.digest_interval_ns;
-    if (interval == 0 || now_ns < table->digest_due_ns) { return; }
-    table->digest_due_ns = now_ns + interval / DIGEST_SLICES + 1;
-    uint32_t looks = (table->count + DIGEST_SLICES - 1) / DIGEST_SLICES;
-    for (uint32_t i = 0; i < looks; i++) {
+    if (table->config.digest_interval_ns == 0 || now_ns < table->digest_due_ns) { return; }
+    table->digest_due_ns = now_ns + look_ns(table);
+    uint32_t looks = (table->count + DIGEST_LOOKS - 1) / DIGEST_LOOKS;
+    for (uint32_t i = 0; i < looks && !is_paced(table, now_ns); i++) {
         if (table->digest_cursor >= table->count) { table->digest_cursor = 0; }
         ask(table->replicas[table->digest_cursor++], now_ns);
     }
@@ -216,20 +256,31 @@ static void note(struct replica *self, uint64_t index, const struct digest_item 
 void replica__digest_applied(struct replica *self, const struct log_entry *entry) {
     const struct state_machine *machine = self->machine;
     if (entry->index <= self->digest_floor) { return; }
-    uint64_t digest = 0;
+    ASSERT(entry->index == self->applied);
     machine->end(machine->ctx);  // effects of this turn count
-    enum status st = machine->digest(machine->ctx, self->descriptor.id, &digest);
-    if (st != STATUS_OK) {
-        LOG_WARN("replica.digest.failed", LOG_U64("shard", self->descriptor.id.v),
-                 LOG_STATUS("status", st));
-        return;
+    (void)replica__walk_open(self);
+}
+
+// The leader's own walk tells what the shard costs, and how long the others may take.
+static void settle_cost(struct replica *self, const struct replica_digest_walk *walk) {
+    uint64_t now = replica__now(self);
+    if (walk->size > self->digest_charged) {
+        charge(self->table, walk->size - self->digest_charged, now);
+        self->digest_charged = walk->size;
     }
-    self->digest_index = entry->index;
+    self->digest_patience_ns = now + DIGEST_PATIENCE * (now - walk->opened_ns);
+}
+
+void replica__digest_done(struct replica *self, const struct replica_digest_walk *walk,
+                          uint64_t digest) {
+    self->digest_index = walk->index;
     self->digest = digest;
+    self->digest_size = walk->size;
     uint64_t term = raft_term(self->raft);
     if (raft_is_leader(self->raft)) {
         struct digest_item own = {self->table->config.self, self->incarnation, digest, false};
-        note(self, entry->index, &own);
+        settle_cost(self, walk);
+        note(self, walk->index, &own);
         return;
     }
     struct node_id leader = raft_leader(self->raft);
@@ -238,9 +289,14 @@ void replica__digest_applied(struct replica *self, const struct log_entry *entry
                                     .shard = self->descriptor.id,
                                     .from_incarnation = self->incarnation,
                                     .term = term,
-                                    .index = entry->index,
+                                    .index = walk->index,
                                     .digest = digest};
     post(self, leader, &report);
+}
+
+void replica__digest_forget(struct replica *self) {
+    replica__walk_drop(self);
+    self->digest_index = 0;
 }
 
 static void on_report(struct replica *self, struct node_id from,
@@ -303,7 +359,7 @@ void replica__fence(struct replica *self) {
     ASSERT(!raft_is_leader(self->raft));
     self->hollow = true;
     self->applied = 0;
-    self->digest_index = 0;
+    replica__digest_forget(self);
     self->machine->ingest_begin(self->machine->ctx, self->descriptor.id);
     replica__touch_machine(self->table, self->machine);
     struct raft_event event = {.type = RAFT_EVENT_HOLLOWED};

@@ -38,6 +38,7 @@ struct replica_gather {
 struct replica_incoming;
 struct replica_outgoing;
 struct replica_digest_round;
+struct replica_digest_walk;
 
 struct replica {
     struct replica_table *table;
@@ -89,13 +90,17 @@ struct replica {
     const struct replica_incoming *installing;  // during the step that installs it
 
     // Digests.
-    uint64_t written;        // index of the latest command applied
-    uint64_t digest_asked;   // index of the latest digest entry proposed here
-    uint64_t digest_due_ns;  // none is proposed before
-    uint32_t digest_retry;   // rounds that were repeated because somebody was missing
-    uint64_t digest_floor;   // entries up to it are replayed after a restart: not digested again
-    uint64_t digest_index;   // latest digest of this replica
+    uint64_t written;             // index of the latest command applied
+    uint64_t digest_asked;        // index of the latest digest entry proposed here
+    uint64_t digest_due_ns;       // none is proposed before
+    uint64_t digest_patience_ns;  // nor before, while a member has not reported
+    uint32_t digest_retry;        // rounds that were repeated because somebody was missing
+    uint64_t digest_floor;  // entries up to it are replayed after a restart: not digested again
+    uint64_t digest_index;  // latest digest of this replica; 0 = none of the state it has
     uint64_t digest;
+    uint64_t digest_size;                // what the latest walk came to
+    uint64_t digest_charged;             // leader: what was counted when it asked last
+    struct replica_digest_walk *walk;    // of a digest under way; NULL = none
     struct replica_digest_round *round;  // leader; NULL before the first
 
     // Frontiers.
@@ -212,7 +217,12 @@ struct replica_table {
 
     // Digests.
     uint64_t digest_due_ns;
-    uint32_t digest_cursor;  // place in replicas where the next look begins
+    uint64_t digest_pace_ns;                // what was asked for so far is paid for then
+    uint32_t digest_cursor;                 // place in replicas where the next look begins
+    struct replica_digest_walk *walk_head;  // each gets a slice in its turn
+    struct replica_digest_walk *walk_tail;
+    uint32_t walk_count;
+    uint64_t walk_due_ns;  // of the next slice
 };
 
 static inline uint64_t replica__now(const struct replica *self) {
@@ -278,10 +288,31 @@ bool replica__ready(const struct replica *self);
 void replica__digest_on_time(struct replica_table *table, uint64_t now_ns);
 // The entry at self->applied asks for a digest.
 void replica__digest_applied(struct replica *self, const struct log_entry *entry);
+// The state as of the walk's index was digested.
+void replica__digest_done(struct replica *self, const struct replica_digest_walk *walk,
+                          uint64_t digest);
+// The state is about to go: so do its digests.
+void replica__digest_forget(struct replica *self);
 enum status replica__on_digest(struct replica_table *table, struct node_id from, struct slice body);
 // Gives up a state that a majority contradicts, and the leadership with it.
 void replica__fence(struct replica *self);
 void replica__digest_free(struct replica *self);
+
+// replica_digest_walk.c: views of states that are being digested, a slice at a time.
+struct replica_digest_walk {
+    struct replica_digest_walk *next;
+    struct replica *replica;
+    struct state_digest *state;
+    uint64_t index;
+    uint64_t opened_ns;
+    uint64_t size;  // walked so far
+};
+// Takes the view, as of self->applied. False when there is none to take, or no place for it.
+bool replica__walk_open(struct replica *self);
+void replica__walk_drop(struct replica *self);
+bool replica__walks_full(const struct replica_table *table);
+void replica__walks_on_time(struct replica_table *table, uint64_t now_ns);
+uint64_t replica__walks_deadline(const struct replica_table *table);
 
 // replica_peers.c: support, leads, frontier messages of the table.
 void replica__add_peer(struct replica_table *table, struct node_id node);

@@ -130,6 +130,7 @@ static void begin(struct replica_incoming *in, struct replica *self, struct node
     in->header.membership = bytes_slice(in->membership);
     self->hollow = true;
     self->applied = 0;
+    replica__digest_forget(self);
     self->machine->ingest_begin(self->machine->ctx, self->descriptor.id);
     replica__touch_machine(self->table, self->machine);
     replica__mark_dirty(self);

@@ -311,6 +311,8 @@ uint64_t replica_table_deadline_ns(const struct replica_table *self) {
     if (self->config.digest_interval_ns != 0 && self->digest_due_ns < at) {
         at = self->digest_due_ns;
     }
+    uint64_t walks = replica__walks_deadline(self);
+    if (walks < at) { at = walks; }
     uint64_t snapshots = replica__snapshots_send_deadline(self);
     if (snapshots < at) { at = snapshots; }
     snapshots = replica__snapshots_receive_deadline(self);
@@ -325,6 +327,7 @@ void replica_table_on_time(struct replica_table *self) {
     replica__snapshots_send_on_time(self, now);
     replica__snapshots_receive_on_time(self, now);
     replica__digest_on_time(self, now);
+    replica__walks_on_time(self, now);
     for (uint32_t i = 0; i < self->count; i++) {
         struct heap_node *first = heap_peek(&self->deadlines);
         if (first == NULL || first->key > now) { break; }

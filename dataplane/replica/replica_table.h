@@ -41,9 +41,10 @@ struct replica_table_config {
     // How often a leader has the replicas of a shard that was written to compare their state;
     // 0 = never.
     uint64_t digest_interval_ns;
-    // Shards larger than this are not compared: a digest is computed at one go. 0 = no bound.
-    uint64_t digest_size_max;
-    // About how many bytes of state a shard has (may be NULL: unknown).
+    // A leader asks for digests of no more state than this, over its shards. 0 = no bound.
+    uint64_t digest_bytes_per_s;
+    uint32_t digest_slice_size;  // what is digested at one go; 0 = REPLICA_DIGEST_SLICE_SIZE
+    // About how many bytes of state a shard has (may be NULL: unknown before its first digest).
     uint64_t (*state_size)(void *ctx, struct shard_id shard);
     // A peer speaks to a replica that is not open here, or to a later incarnation than the one that
     // is. Returns the descriptor by which to open it, borrowed for the call, or NULL when the shard
@@ -52,7 +53,11 @@ struct replica_table_config {
                                              uint64_t incarnation);
 };
 
-enum { REPLICA_TRIM_LAG_MAX = 65536 };
+enum {
+    REPLICA_TRIM_LAG_MAX = 65536,
+    REPLICA_DIGEST_SLICE_SIZE = 64 << 10,
+    REPLICA_DIGEST_BYTES_PER_S = 4 << 20,
+};
 
 struct replica_table *replica_table_create(const struct replica_table_config *config);
 void replica_table_destroy(struct replica_table *self);

@@ -275,6 +275,24 @@ static void check_sum(struct sim_checks *self, struct sim_shard_record *record,
     compare_digest(self, record, applied, versions + outcomes);
 }
 
+// Nothing in the simulator spoils a state unseen, so what replicas tell each other of one index is
+// the same, whatever was written while they walked.
+static void check_report(struct sim_checks *self, struct sim_shard_record *record,
+                         const struct replica_frontiers *f) {
+    uint64_t *seen = &record->reported[self->node->position];
+    if (f->digest_index == 0 || f->digest_index == *seen) { return; }
+    *seen = f->digest_index;
+    struct sim_digest *slot = &record->reports[hash64_u64(f->digest_index) % SIM_REPORTS_MAX];
+    if (slot->applied == f->digest_index && slot->digest != f->digest) {
+        sim_fail(self->world,
+                 "shard %" PRIu64 ": node %u reports another digest of index %" PRIu64
+                 " than another node",
+                 record->id.v, self->node->id.v, f->digest_index);
+    }
+    self->digests += slot->applied == f->digest_index;
+    *slot = (struct sim_digest){f->digest_index, f->digest};
+}
+
 // As the product digests a shard, by reading all of it.
 static void check_digest(struct sim_checks *self, const struct replica *replica,
                          uint64_t *io_digest) {
@@ -369,6 +387,7 @@ static void look(void *ctx, struct replica *replica) {
     check_identity(self, record, &f);
     check_whole(self, record, &f);
     check_leader(self, record, &f);
+    check_report(self, record, &f);
     record->hollow[self->node->position] = f.health == RAFT_HOLLOW;
     uint64_t *commit = &record->commits[self->node->position];
     if (f.commit < *commit && f.health == RAFT_WHOLE) {

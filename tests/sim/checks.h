@@ -8,7 +8,12 @@
 
 #include "tests/sim/node.h"
 
-enum { SIM_CHECK_SHARDS_MAX = SIM_SHARDS_MAX + 1, SIM_TERMS_MAX = 4096, SIM_DIGESTS_MAX = 4096 };
+enum {
+    SIM_CHECK_SHARDS_MAX = SIM_SHARDS_MAX + 1,
+    SIM_TERMS_MAX = 4096,
+    SIM_DIGESTS_MAX = 4096,
+    SIM_REPORTS_MAX = 64,
+};
 enum { SIM_REMOVALS_MAX = 16 };
 
 struct sim_committed {
@@ -42,20 +47,22 @@ struct sim_shard_record {
     struct hlc_ts timestamp;                   // largest in an applied entry
     struct hlc_ts entry_ceiling;
     struct sim_digest digests[SIM_DIGESTS_MAX];  // by hash of applied; the latest wins
+    struct sim_digest reports[SIM_REPORTS_MAX];  // the product's own, likewise
     // By node. A replica of a later incarnation starts over.
     uint64_t incarnations[SIM_NODES_MAX];  // of the replica last seen there
     uint64_t removed[SIM_NODES_MAX];       // the latest incarnation that was taken away there
     struct sim_removal removals[SIM_NODES_MAX][SIM_REMOVALS_MAX];  // the latest ones
     uint32_t removal_count[SIM_NODES_MAX];
-    uint64_t walked[SIM_NODES_MAX];   // in its present boot
-    uint64_t commits[SIM_NODES_MAX];  // in its present boot
-    uint64_t terms[SIM_NODES_MAX];    // last term seen there
-    bool whole[SIM_NODES_MAX];        // also before its present boot
-    bool hollow[SIM_NODES_MAX];       // as last seen, of a node that is down, too
-    bool back[SIM_NODES_MAX];         // of a boot, not looked at yet
-    bool open[SIM_NODES_MAX];         // at the end of its last turn
-    bool seen[SIM_NODES_MAX];         // in the look under way
-    uint64_t marks[SIM_NODES_MAX];    // sum of the frontiers last seen there
+    uint64_t walked[SIM_NODES_MAX];    // in its present boot
+    uint64_t commits[SIM_NODES_MAX];   // in its present boot
+    uint64_t terms[SIM_NODES_MAX];     // last term seen there
+    bool whole[SIM_NODES_MAX];         // also before its present boot
+    bool hollow[SIM_NODES_MAX];        // as last seen, of a node that is down, too
+    bool back[SIM_NODES_MAX];          // of a boot, not looked at yet
+    bool open[SIM_NODES_MAX];          // at the end of its last turn
+    bool seen[SIM_NODES_MAX];          // in the look under way
+    uint64_t reported[SIM_NODES_MAX];  // index of the product's digest last seen there
+    uint64_t marks[SIM_NODES_MAX];     // sum of the frontiers last seen there
     uint64_t leader_changes;
     uint64_t last_digest;  // at the end
 };

@@ -371,6 +371,7 @@ static void configure(struct sim_node *self, struct node_core_config *config) {
     config->frontier_interval_ns = plan->frontier_ns;
     config->trim_lag_max = plan->trim_lag;
     config->digest_interval_ns = plan->digest_ns;
+    config->digest_slice_size = plan->digest_slice_size;
     config->snapshot_bytes_per_s = plan->snapshot_bytes_per_s;
     config->snapshot_chunk_size = plan->snapshot_chunk_size;
     config->append_size_max = plan->append_size_max;

@@ -58,6 +58,9 @@ static void draw_cluster(struct sim_plan *self, struct prng *prng) {
     self->frontier_ns = prng_between(prng, 10, 60) * MS;
     self->trim_lag = prng_chance(prng, 1, 3) ? 65536 : prng_between(prng, 1, 60);
     self->digest_ns = prng_chance(prng, 1, 2) ? 0 : prng_between(prng, 300, 10000) * MS;
+    // Not drawn by itself, so that all other draws of a seed stay. Small ones let a walk meet
+    // writes, crashes, snapshots and removals.
+    self->digest_slice_size = self->digest_ns / MS % 4 == 0 ? 0 : 512U << self->digest_ns / MS % 4;
     self->snapshot_bytes_per_s = prng_chance(prng, 1, 2) ? 0 : prng_between(prng, 50000, 1000000);
     self->disk_slow_ns = prng_chance(prng, 1, 2) ? 500 * MS : prng_between(prng, 60, 400) * MS;
     self->flush_ns = prng_between(prng, 100, 2000) * MS;

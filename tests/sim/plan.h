@@ -110,8 +110,9 @@ struct sim_plan {
     uint32_t drift_ppm;
     uint64_t wall_us_max;  // wall clocks are off by up to this from the start
     uint64_t support_ns;
-    uint64_t trim_lag;   // entries kept for a replica that lags; beyond, it gets a snapshot
-    uint64_t digest_ns;  // between comparisons of the replicas' state; 0 = never
+    uint64_t trim_lag;           // entries kept for a replica that lags; beyond, it gets a snapshot
+    uint64_t digest_ns;          // between comparisons of the replicas' state; 0 = never
+    uint32_t digest_slice_size;  // what is digested at one go; 0 = the product's
     uint64_t snapshot_bytes_per_s;
     uint32_t snapshot_chunk_size;
     uint64_t append_size_max;

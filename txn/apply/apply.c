@@ -122,6 +122,7 @@ struct apply *apply_create(struct engine *engine) {
                                         .remove = port_remove,
                                         .unresolved = port_unresolved};
     apply__snapshot_port(&self->port);
+    apply__digest_port(&self->port);
     return self;
 }
 

@@ -74,6 +74,7 @@ struct apply_shard {
     // Its data were dropped, and no snapshot has replaced them: nothing may be applied or read.
     bool hollow;
     struct snapshot_ingest *ingest;  // while one is being taken in
+    struct state_digest *digest;     // the walk under way, owned by who opened it
     struct lock_table *locks;        // of the PREPARED records
 };
 
@@ -111,10 +112,19 @@ struct apply__spans {
     uint8_t high[MVCC_KEY_SIZE_MAX];
 };
 void apply__spans(const struct apply_shard *shard, struct apply__spans *out);
+// A shard whose range is known, and its spans.
+struct apply_shard *apply__ranged_shard(struct apply *self, struct shard_id id,
+                                        struct apply__spans *out_spans);
 // Removes all of it, and the records of the shard itself, in the batch.
 void apply__drop(struct apply *self, const struct apply_shard *shard);
 // Fills in the part of the port that is about snapshots.
 void apply__snapshot_port(struct state_machine *port);
+
+// --- Digests (apply_digest.c) ---
+
+void apply__digest_port(struct state_machine *port);
+// The range that the shard is told is another: a walk under way is of no use any more.
+void apply__digest_stale(struct state_digest *state);
 
 // The outcome that counts for an entry at `now`: too old ones do not. STATUS_NOT_FOUND. What the
 // gathered batch holds is seen.

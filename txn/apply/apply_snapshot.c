@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Everything that is kept of one shard, as a stream to another replica and back, and its digest.
+// Everything that is kept of one shard, as a stream to another replica and back.
 //
 //   whole at n --ingest_begin--> hollow --ingest ... ingest--> hollow --ingest_end--> whole at m
 //
@@ -12,7 +12,6 @@
 // ingest_end's to say; the largest timestamp, on which the age of outcomes depends, travels in the
 // meta.
 #include "dataplane/base/assert.h"
-#include "dataplane/base/checksum.h"
 #include "dataplane/base/mark.h"
 #include "txn/apply/apply_internal.h"
 
@@ -72,7 +71,7 @@ void apply__drop(struct apply *self, const struct apply_shard *shard) {
 }
 
 // A shard whose range is known: without it a snapshot would lack the versions.
-static struct apply_shard *ranged_shard(struct apply *self, struct shard_id id,
+struct apply_shard *apply__ranged_shard(struct apply *self, struct shard_id id,
                                         struct apply__spans *out_spans) {
     struct apply_shard *shard = apply__shard(self, id);
     ASSERT(shard->range_start != NULL);
@@ -86,7 +85,7 @@ static struct state_export *port_export_open(void *ctx, struct shard_id id) {
     struct apply *self = ctx;
     struct apply__spans spans;
     apply__write(self);
-    const struct apply_shard *shard = ranged_shard(self, id, &spans);
+    const struct apply_shard *shard = apply__ranged_shard(self, id, &spans);
     ASSERT(!shard->hollow);
     uint8_t meta[1 + sizeof(uint64_t)] = {META_FORMAT};
     codec_store_u64(meta + 1, shard->timestamp.v);
@@ -172,8 +171,9 @@ static void port_ingest_begin(void *ctx, struct shard_id id) {
     uint8_t key[APPLY_SHARD_KEY_SIZE];
     struct apply__spans spans;
     apply__write(self);
-    struct apply_shard *shard = ranged_shard(self, id, &spans);
+    struct apply_shard *shard = apply__ranged_shard(self, id, &spans);
     ASSERT(!shard->dirty && engine_batch_count(self->batch) == 0);
+    ASSERT(shard->digest == NULL);
     apply__drop(self, shard);
     engine_put(self->batch, ENGINE_LOCAL, apply__shard_key(APPLY_LOCAL_HOLLOW, id, key),
                slice_make(mark, sizeof(mark)));
@@ -253,56 +253,6 @@ static bool port_hollow(void *ctx, struct shard_id id) {
     return apply__shard(ctx, id)->hollow;
 }
 
-// --- Digest ---
-
-// Old outcomes and records count for nothing, and are removed on each replica when it has time.
-static bool counts(const struct apply *self, const struct apply_shard *shard, uint32_t span,
-                   struct slice value) {
-    struct command_outcome outcome;
-    struct apply_record record;
-    if (span == APPLY_SPAN_TXNS) {
-        return apply__record_decode(value, &record) != STATUS_OK ||
-               !apply__record_is_dead(self, &record, shard->timestamp);
-    }
-    return span != APPLY_SPAN_OUTCOMES || apply__outcome_decode(value, &outcome) != STATUS_OK ||
-           !apply__is_old(self, outcome.timestamp, shard->timestamp);
-}
-
-static enum status digest_span(struct apply *self, const struct apply_shard *shard, uint32_t place,
-                               const struct snapshot_span *span, uint64_t *digest) {
-    struct engine_cursor *cursor = engine_cursor_create(self->engine, span->family);
-    for (engine_cursor_seek(cursor, span->start); engine_cursor_valid(cursor);
-         engine_cursor_next(cursor)) {
-        const struct slice key = engine_cursor_key(cursor);
-        const struct slice value = engine_cursor_value(cursor);
-        if (slice_compare(key, span->end) >= 0) { break; }
-        if (!counts(self, shard, place, value)) { continue; }
-        // The sizes keep (ab, c) and (a, bc) apart, the place a version from a prepared write.
-        *digest = hash64_u64(hash64(key, *digest + place) + key.size);
-        *digest = hash64(value, *digest);
-    }
-    const enum status st = engine_cursor_valid(cursor) ? STATUS_OK : engine_cursor_status(cursor);
-    engine_cursor_destroy(cursor);
-    return st;
-}
-
-// LIMIT: walks the whole shard in one call, and the loop waits; for shards up to some 100 MiB, at
-// long intervals.
-static enum status port_digest(void *ctx, struct shard_id id, uint64_t *out_digest) {
-    struct apply *self = ctx;
-    struct apply__spans spans;
-    apply__write(self);
-    const struct apply_shard *shard = ranged_shard(self, id, &spans);
-    if (shard->hollow) { return STATUS_FAILED_PRECONDITION; }
-    uint64_t digest = hash64_u64(shard->applied) + hash64_u64(shard->timestamp.v);
-    for (uint32_t i = 0; i < spans.count; i++) {
-        const enum status st = digest_span(self, shard, i, &spans.items[i], &digest);
-        if (st != STATUS_OK) { return st; }
-    }
-    *out_digest = digest;
-    return STATUS_OK;
-}
-
 void apply__snapshot_port(struct state_machine *port) {
     port->export_open = port_export_open;
     port->export_next = port_export_next;
@@ -312,5 +262,4 @@ void apply__snapshot_port(struct state_machine *port) {
     port->ingest_end = port_ingest_end;
     port->base = port_base;
     port->hollow = port_hollow;
-    port->digest = port_digest;
 }

@@ -112,6 +112,7 @@ static void node_destroy(struct apply *self, struct shard_node *node) {
     struct shard_node *head = (struct shard_node *)self->shards;
     HASH_DEL(head, node);
     self->shards = head == NULL ? NULL : &head->shard;
+    ASSERT(node->shard.digest == NULL);  // a walk that nobody closed
     bytes_unref(node->shard.range_start);
     bytes_unref(node->shard.range_end);
     snapshot_ingest_destroy(node->shard.ingest);
@@ -130,6 +131,11 @@ void apply_set_range(struct apply *self, struct shard_id shard, struct slice sta
                      struct slice end) {
     ASSERT(end.size == 0 || slice_compare(start, end) <= 0);
     struct apply_shard *state = apply__shard(self, shard);
+    const bool same = state->range_start != NULL &&
+                      slice_equal(bytes_slice(state->range_start), start) &&
+                      slice_equal(bytes_slice(state->range_end), end);
+    if (same) { return; }
+    if (state->digest != NULL) { apply__digest_stale(state->digest); }
     bytes_unref(state->range_start);
     bytes_unref(state->range_end);
     state->range_start = bytes_copy(start);
@@ -373,6 +379,7 @@ uint32_t apply_collect(struct apply *self, uint32_t count_max) {
 void apply__remove_shard(struct apply *self, struct shard_id id) {
     struct apply_shard *shard = apply__shard(self, id);
     ASSERT(!shard->dirty && engine_batch_count(self->batch) == 0);
+    ASSERT(shard->digest == NULL);
     apply__drop(self, shard);
     apply__write_batch(self);
     snapshot_ingest_destroy(shard->ingest);

@@ -155,7 +155,7 @@ static void node_ports(struct cluster_node *node) {
                                            .ingest_end = NULL,
                                            .base = machine_base,
                                            .hollow = machine_hollow,
-                                           .digest = NULL};
+                                           .digest_open = NULL};
 }
 
 // --- life

@@ -159,6 +159,7 @@ static void run_seed(uint64_t seed) {
     world->chunk_pad = seed % 4 == 0 ? 200 << 10 : 0;
     world->bytes_per_s = seed % 7 == 0 ? 3000000 : 0;
     world->digest_interval_ns = seed % 2 == 0 ? 200000000 : 0;
+    world->digest_slice_size = seed % 4 == 0 ? 3 * WORLD_RECORD_SIZE : 0;
     for (uint32_t i = 1; i <= world->node_count; i++) {
         world_node(world, i)->flush_every_ns = 20000000 + draw(world, 300000000);
         world_start(world, i, i == 1);

@@ -244,6 +244,7 @@ static void machine_end(void *ctx) {
 static void machine_remove(void *ctx, struct shard_id shard) {
     (void)shard;
     struct world_node *node = ctx;
+    assert_int_equal(node->digests_open, 0);
     node->state = (struct world_state){0};
     node->removed++;
 }
@@ -292,6 +293,7 @@ static void machine_export_close(void *ctx, struct state_export *state) {
 static void machine_ingest_begin(void *ctx, struct shard_id shard) {
     (void)shard;
     struct world_node *node = ctx;
+    assert_int_equal(node->digests_open, 0);
     node->state = (struct world_state){.hollow = true};
     node->ingests_begun++;
 }
@@ -341,12 +343,44 @@ static bool machine_hollow(void *ctx, struct shard_id shard) {
     return ((struct world_node *)ctx)->state.hollow;
 }
 
-static enum status machine_digest(void *ctx, struct shard_id shard, uint64_t *out_digest) {
+struct state_digest {
+    struct world_state state;
+    uint32_t next;
+};
+
+static struct state_digest *machine_digest_open(void *ctx, struct shard_id shard) {
     (void)shard;
-    const struct world_node *node = ctx;
+    struct world_node *node = ctx;
     assert_true(node->ended);
-    *out_digest = digest_of(&node->state);
+    assert_int_equal(node->digests_open, 0);  // one shard, one view
+    if (node->state.hollow) { return NULL; }
+    struct state_digest *state = mem_alloc(sizeof(*state));
+    state->state = node->state;
+    node->digests_open++;
+    return state;
+}
+
+static enum status machine_digest_next(void *ctx, struct state_digest *state, uint32_t size_max,
+                                       struct state_digest_slice *out) {
+    struct world_node *node = ctx;
+    *out = (struct state_digest_slice){0};
+    if (node->world->spoil_views) { return STATUS_CORRUPT; }
+    for (bool first = true; state->next < WORLD_KEYS && (first || out->size < size_max);) {
+        first = false;
+        state->next++;
+        out->size += WORLD_RECORD_SIZE;
+        node->digest_records++;
+    }
+    out->last = state->next == WORLD_KEYS;
+    out->digest = digest_of(&state->state);
     return STATUS_OK;
+}
+
+static void machine_digest_close(void *ctx, struct state_digest *state) {
+    struct world_node *node = ctx;
+    assert_int_equal(node->digests_open, 1);
+    node->digests_open--;
+    mem_free(state);
 }
 
 static const struct state_machine *machine_for(void *ctx, struct shard_id shard) {
@@ -368,7 +402,9 @@ static void machine_init(struct world_node *node) {
                                            .ingest_end = machine_ingest_end,
                                            .base = machine_base,
                                            .hollow = machine_hollow,
-                                           .digest = machine_digest};
+                                           .digest_open = machine_digest_open,
+                                           .digest_next = machine_digest_next,
+                                           .digest_close = machine_digest_close};
 }
 
 void world_flush_begin(struct world_node *node) {
@@ -498,6 +534,8 @@ void world_start(struct world *self, uint32_t number, bool first_leader) {
         .trim_lag_max = self->trim_lag_max,
         .snapshot_bytes_per_s = self->bytes_per_s,
         .digest_interval_ns = self->digest_interval_ns,
+        .digest_bytes_per_s = self->digest_bytes_per_s,
+        .digest_slice_size = self->digest_slice_size,
         .wanted = wanted,
     };
     node->table = replica_table_create(&config);
@@ -520,6 +558,7 @@ void world_crash(struct world *self, uint32_t number, bool keep) {
     node->up = false;
     replica_table_destroy(node->table);
     assert_int_equal(node->exports_open, 0);
+    assert_int_equal(node->digests_open, 0);
     node->table = NULL;
     node->flushing = false;
     node->state = node->flushed;
@@ -589,7 +628,11 @@ static void step(struct world *world) {
     for (uint32_t i = 0; i < world->node_count; i++) {
         struct world_node *node = &world->nodes[i];
         if (!node->up) { continue; }
+        node->digest_records = 0;
         replica_table_on_time(node->table);
+        if (node->digest_records > node->digest_records_max) {
+            node->digest_records_max = node->digest_records;
+        }
         world_turn(node);
         flush_on_time(node);
         remove_on_time(node);

@@ -17,6 +17,7 @@ enum {
     WORLD_NODES = 5,
     WORLD_KEYS = 96,
     WORLD_RECORDS_PER_CHUNK = 8,
+    WORLD_RECORD_SIZE = 100,  // what a record counts for in a digest's slice
     WORLD_LETTERS_MAX = 16384,
     WORLD_CONFIGS_MAX = 64,
     WORLD_HISTORY_MAX = 1 << 17,
@@ -74,6 +75,9 @@ struct world_node {
     uint64_t flush_due_ns;  // next begin or end of a flush; UINT64_MAX = by hand
     uint64_t flush_every_ns;
     uint32_t exports_open;
+    uint32_t digests_open;
+    uint32_t digest_records;      // walked since the last step of time began
+    uint32_t digest_records_max;  // in any step
     uint32_t ingests_begun;
     uint32_t ingests_ended;
     uint32_t removed;
@@ -119,10 +123,13 @@ struct world {
     // Settings of the tables.
     uint64_t trim_lag_max;
     uint64_t digest_interval_ns;
+    uint64_t digest_bytes_per_s;
+    uint32_t digest_slice_size;
     uint64_t bytes_per_s;
     uint32_t chunk_pad;  // bytes added to each chunk
     bool diverged;       // the test spoils a state by hand: equality is checked at the end only
     uint64_t dropped_chunks;
+    bool spoil_views;        // digests fail as if the store were damaged
     uint32_t refuse_chunks;  // so many are refused by the state machine
     bool deaf;               // owners do not hear of removals
 };

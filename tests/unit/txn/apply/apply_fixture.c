@@ -112,3 +112,18 @@ uint64_t fixture_digest(struct fixture *self) {
     ASSERT(st == STATUS_OK);
     return digest;
 }
+
+enum status fixture_digest_shard(const struct fixture *self, struct shard_id shard,
+                                 uint64_t *out_digest) {
+    const struct state_machine *m = self->machine;
+    struct state_digest_slice slice = {0};
+    struct state_digest *view = m->digest_open(m->ctx, shard);
+    if (view == NULL) { return STATUS_FAILED_PRECONDITION; }
+    enum status st = STATUS_OK;
+    while (st == STATUS_OK && !slice.last) {
+        st = m->digest_next(m->ctx, view, 1 << 20, &slice);
+    }
+    m->digest_close(m->ctx, view);
+    *out_digest = slice.digest;
+    return st;
+}

@@ -55,3 +55,6 @@ struct command_outcome fixture_outcome(const struct apply_result *result);
 // Newest value of a key, "-" when absent; into a static buffer.
 const char *fixture_get(struct fixture *self, const char *key);
 uint64_t fixture_digest(struct fixture *self);
+// Of one shard by the port, all slices at once.
+enum status fixture_digest_shard(const struct fixture *self, struct shard_id shard,
+                                 uint64_t *out_digest);

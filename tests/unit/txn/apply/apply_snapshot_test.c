@@ -135,7 +135,7 @@ static bool hollow(const struct fixture *f, struct shard_id shard) {
 
 static uint64_t digest(const struct fixture *f, struct shard_id shard) {
     uint64_t out = 0;
-    assert_int_equal(f->machine->digest(f->machine->ctx, shard, &out), STATUS_OK);
+    assert_int_equal(fixture_digest_shard(f, shard, &out), STATUS_OK);
     return out;
 }
 
@@ -260,8 +260,7 @@ static void test_apply_snapshot_crash_after_each_batch(void **state) {
             uint64_t none = 0;
             assert_true(hollow(&w->to, ONE));
             assert_int_equal(applied(&w->to, ONE), 0);
-            assert_int_equal(w->to.machine->digest(w->to.machine->ctx, ONE, &none),
-                             STATUS_FAILED_PRECONDITION);
+            assert_int_equal(fixture_digest_shard(&w->to, ONE, &none), STATUS_FAILED_PRECONDITION);
             assert_base(&w->to, SLICE_EMPTY);
             seen[1]++;
         } else {
@@ -555,7 +554,7 @@ static void test_apply_digest_of_a_shard(void **state) {
     engine_batch_destroy(batch);
     assert_int_equal(sim_engine_corrupt(w->to.engine, ENGINE_VERSION, version_key("b1", 5011, key)),
                      STATUS_OK);
-    assert_int_equal(w->to.machine->digest(w->to.machine->ctx, ONE, &out), STATUS_CORRUPT);
+    assert_int_equal(fixture_digest_shard(&w->to, ONE, &out), STATUS_CORRUPT);
 }
 
 // Goal: removing old outcomes, which each replica does when it has time, is not seen.
@@ -579,6 +578,51 @@ static void test_apply_digest_ignores_old_outcomes(void **state) {
     assert_int_not_equal(digest(&w->from, ONE), digest(&w->to, ONE));
 }
 
+enum { SLICE = 700, SLICE_OVER = 1024 + 128 + 256 };  // by at most a search and a record
+
+// Goal: writes between the slices, whatever they do, and old outcomes that go, change nothing; and
+// no slice is larger than it was asked to be.
+static void test_apply_digest_in_slices_is_of_its_index(void **state) {
+    struct world *w = *state;
+    const struct state_machine *m = w->from.machine;
+    const uint64_t then = digest(&w->from, ONE);
+    struct state_digest_slice slice = {0};
+    uint32_t slices = 0;
+    w->from.index[0] = NEW;
+    w->from.clock.v = 90000;
+    w->from.next_id = 8000;
+    struct state_digest *view = m->digest_open(m->ctx, ONE);
+    for (; !slice.last; slices++) {
+        if (slices == 5) {
+            w->from.clock.v = hlc_add_us((struct hlc_ts){5000}, APPLY_OUTCOME_KEPT_US).v + 30000;
+        }
+        (void)fixture_run(&w->from, 1, OPS(PUT("a0", "later"), PUT("zz", "new"), DELETE("l4")));
+        end(&w->from);
+        (void)apply_collect(w->from.apply, 1000);
+        assert_int_equal(m->digest_next(m->ctx, view, SLICE, &slice), STATUS_OK);
+        assert_in_range(slice.size, 1, SLICE + SLICE_OVER);
+    }
+    m->digest_close(m->ctx, view);
+    assert_true(slices > 10);
+    assert_int_equal(slice.digest, then);
+    assert_int_not_equal(digest(&w->from, ONE), then);
+}
+
+// Goal: a shard that was told another range is another shard; the same one again changes nothing.
+static void test_apply_digest_ends_with_its_range(void **state) {
+    struct world *w = *state;
+    const struct state_machine *m = w->from.machine;
+    struct state_digest_slice slice;
+    struct state_digest *view = m->digest_open(m->ctx, ONE);
+    assert_int_equal(m->digest_next(m->ctx, view, SLICE, &slice), STATUS_OK);
+    apply_set_range(w->from.apply, ONE, SLICE_LITERAL("\0\0\0\1a"), SLICE_LITERAL("\0\0\0\1m"));
+    assert_int_equal(m->digest_next(m->ctx, view, SLICE, &slice), STATUS_OK);
+    assert_false(slice.last);
+    apply_set_range(w->from.apply, ONE, SLICE_LITERAL("\0\0\0\1a"), SLICE_LITERAL("\0\0\0\1f"));
+    assert_int_equal(m->digest_next(m->ctx, view, SLICE, &slice), STATUS_FAILED_PRECONDITION);
+    m->digest_close(m->ctx, view);
+}
+
 #define SNAPSHOT_TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int main(void) {
@@ -597,6 +641,8 @@ int main(void) {
         SNAPSHOT_TEST(test_apply_snapshot_of_a_wider_range_is_refused),
         SNAPSHOT_TEST(test_apply_digest_of_a_shard),
         SNAPSHOT_TEST(test_apply_digest_ignores_old_outcomes),
+        SNAPSHOT_TEST(test_apply_digest_in_slices_is_of_its_index),
+        SNAPSHOT_TEST(test_apply_digest_ends_with_its_range),
     };
     return cmocka_run_group_tests_name("apply_snapshot", tests, NULL, NULL);
 }
