@@ -14,7 +14,7 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { WALK_MAX = 256, CHECK_ONE_OF = 16 };
+enum { WALK_MAX = 256, CHECK_ONE_OF = 16, CLOCK_AHEAD_US_MAX = 8000000 };
 
 void sim_checks_init(struct sim_checks *self, struct sim_world *world) {
     *self = (struct sim_checks){.world = world};
@@ -438,6 +438,21 @@ static void check_disk(struct sim_checks *self, struct sim_node *node) {
     }
 }
 
+// Clocks follow others, and what clients bring, by no more than the permitted lead, and start a
+// little ahead of it.
+static void check_clock(struct sim_checks *self, struct sim_node *node) {
+    const struct hlc_ts hlc = node_core_hlc(node->core)->last;
+    if (hlc.v < node->last_hlc) { sim_fail(self->world, "node %u: its HLC falls", node->id.v); }
+    node->last_hlc = hlc.v;
+    const uint64_t wall_us = sim_node_wall_us(node);
+    if (wall_us > self->wall_us) { self->wall_us = wall_us; }
+    const uint64_t ahead_us =
+        hlc_wall_us(hlc) > self->wall_us ? hlc_wall_us(hlc) - self->wall_us : 0;
+    if (ahead_us <= CLOCK_AHEAD_US_MAX) { return; }
+    sim_fail(self->world, "node %u: its HLC is %" PRIu64 " us ahead of all wall clocks", node->id.v,
+             ahead_us);
+}
+
 void sim_checks_turn(struct sim_checks *self, struct sim_node *node) {
     check_disk(self, node);
     self->node = node;
@@ -449,9 +464,7 @@ void sim_checks_turn(struct sim_checks *self, struct sim_node *node) {
     if (self->moved && self->moves++ % CHECK_ONE_OF == 0) {
         replica_table_check(node_core_table(node->core));
     }
-    struct hlc_ts hlc = node_core_hlc(node->core)->last;
-    if (hlc.v < node->last_hlc) { sim_fail(self->world, "node %u: its HLC falls", node->id.v); }
-    node->last_hlc = hlc.v;
+    check_clock(self, node);
 }
 
 struct convergence {

@@ -164,7 +164,7 @@ static void finish_commit(struct sim_txn_client *self) {
     stats->unknown += self->outcome == LIST_APPEND_INFO;
     if (self->outcome == LIST_APPEND_OK) { see(self, self->commit_ts); }
     record(self);
-    if (self->outcome == LIST_APPEND_OK) { sim_storm_committed(&self->world->storm); }
+    if (self->outcome == LIST_APPEND_OK) { sim_storm_committed(&self->world->storm, self); }
     think(self);
 }
 
@@ -319,7 +319,12 @@ static bool prepare_writes(struct sim_txn_client *self) {
 static bool keeps_promise(struct sim_txn_client *self, struct hlc_ts ts) {
     const struct command_snapshot *asked = &self->snapshot;
     bool exact = asked->consistency != COMMAND_AT || hlc_equal(ts, asked->at);
-    bool recent = asked->consistency != COMMAND_SESSION || !hlc_before(ts, asked->at_least);
+    bool recent = !hlc_before(ts, asked->at_least);
+    if (self->wild) {
+        sim_fail(self->world, "a token far ahead of all clocks was believed: client %" PRIu32,
+                 self->index);
+        return false;
+    }
     if (ts.v != 0 && exact && recent) { return true; }
     sim_fail(self->world,
              "client %" PRIu32 " asked for a snapshot at %" PRIu64 ", at least %" PRIu64
@@ -499,7 +504,44 @@ static void random_step(struct sim_txn_client *self, struct sim_node *gateway) {
         all_accounts(self);
     }
     draw_snapshot(self);
+    sim_txn__draw_token(self);
     begin(self, gateway);
+}
+
+void sim_txn_look_at(struct sim_txn_load *self, struct sim_node *gateway, const uint32_t *lists,
+                     uint32_t count) {
+    for (uint32_t i = 0; i < self->client_count; i++) {
+        struct sim_txn_client *client = &self->clients[i];
+        const bool idle = client->phase == SIM_TXN_IDLE && !client->final && client->watches;
+        if (!idle || self->world->clients_stop || !serves(client, gateway)) { continue; }
+        client->kind = SIM_TXN_LISTS;
+        client->item_count = count;
+        client->wild = false;
+        for (uint32_t k = 0; k < count; k++) {
+            client->items[k] = (struct sim_txn_item){.key = lists[k]};
+        }
+        client->snapshot = (struct command_snapshot){.consistency = COMMAND_STRONG};
+        begin(client, gateway);
+        return;
+    }
+}
+
+struct sim_node *sim_txn_leader_of(struct sim_txn_load *self, uint32_t list) {
+    const struct sim_world *world = self->world;
+    const struct sim_txn_client any = {.world = self->world, .kind = SIM_TXN_LISTS};
+    const struct sim_txn_item item = {.key = list};
+    uint8_t space[SIM_TXN_KEY_SIZE];
+    const struct slice key = sim_txn__key(&any, &item, space);
+    for (uint32_t i = 0; i < world->plan.node_count; i++) {
+        struct sim_node *node = &self->world->nodes[i];
+        if (!node->up) { continue; }
+        const struct shard_descriptor *shard =
+            shard_map_find(catalog_shard_map(node_core_catalog(node->core)), key);
+        if (shard == NULL) { continue; }
+        const struct replica *replica = replica_table_find(node_core_table(node->core), shard->id);
+        if (replica != NULL && replica_is_leader(replica)) { return node; }
+    }
+    return NULL;
 }
 
 void sim_txn_read_through(struct sim_txn_load *self, struct sim_node *gateway) {
@@ -510,6 +552,7 @@ void sim_txn_read_through(struct sim_txn_load *self, struct sim_node *gateway) {
         sim_world_cancel(self->world, &client->step);
         client->kind = SIM_TXN_LISTS;
         client->item_count = 0;
+        client->wild = false;
         draw_lists(client);
         for (uint32_t k = 0; k < client->item_count; k++) {
             client->items[k].append = false;
@@ -527,6 +570,7 @@ static uint32_t final_lists(struct sim_txn_client *self) {
     uint32_t most = self->world->plan.clock_hours ? 1 : SIM_TXN_KEYS_MAX;
     uint32_t lists = 0;
     self->kind = SIM_TXN_LISTS;
+    self->wild = false;
     self->item_count = 0;
     for (uint32_t slot = 0; slot < SIM_TXN_SLOTS; slot++) {
         for (uint32_t g = 0; g <= load->generations[slot]; g++, lists++) {
@@ -595,6 +639,7 @@ void sim_txn_init(struct sim_txn_load *self, struct sim_world *world) {
         // Clients 1 and 2, for the first one does the last reads.
         client->watches = world->plan.storm == SIM_STORM_COMMITS && (i == 1 || i == 2);
         prng_init(&client->prng, hash64_u64(world->plan.seed ^ UINT64_C(0x74786e)) + i);
+        prng_init(&client->tokens, hash64_u64(world->plan.seed ^ UINT64_C(0x746f6b)) + i);
         for (uint32_t c = 0; c < SIM_TXN_CALLS; c++) {
             sim_call_init(&client->calls[c].call, world);
             client->calls[c].call.done = call_done;

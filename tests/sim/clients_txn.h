@@ -70,6 +70,7 @@ struct sim_txn_client {
     struct sim_world *world;
     uint32_t index;
     struct prng prng;
+    struct prng tokens;  // what they are drawn from
     struct sim_event step;
     enum sim_txn_phase phase;
     enum sim_txn_kind kind;
@@ -78,6 +79,7 @@ struct sim_txn_client {
     uint64_t count;  // of transactions begun
     struct txn_id txn;
     struct command_snapshot snapshot;  // as it was asked for
+    bool wild;                         // the token is one that nobody may believe
     struct hlc_ts read_ts;
     struct hlc_ts token;  // everything this client has seen lies at or below it
     struct sim_txn_item items[SIM_TXN_KEYS_MAX];
@@ -137,6 +139,11 @@ void sim_txn_deinit(struct sim_txn_load *self);
 void sim_txn_start(struct sim_txn_load *self);
 // Whoever has nothing to do reads lists at this node, now. Some do nothing else (watches).
 void sim_txn_read_through(struct sim_txn_load *self, struct sim_node *gateway);
+// One of those reads these lists there.
+void sim_txn_look_at(struct sim_txn_load *self, struct sim_node *gateway, const uint32_t *lists,
+                     uint32_t count);
+// The node that leads the shard in which the list lies, or NULL.
+struct sim_node *sim_txn_leader_of(struct sim_txn_load *self, uint32_t list);
 // Everything is quiet: reads every list and every account, each must succeed.
 void sim_txn_finish(struct sim_txn_load *self);
 bool sim_txn_is_idle(const struct sim_txn_load *self);

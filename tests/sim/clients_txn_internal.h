@@ -33,3 +33,8 @@ void sim_txn__encode_insert(const struct sim_txn_client *self, struct sim_call *
 struct slice sim_txn__member_key(const struct sim_txn_client *self, uint8_t out[SIM_TXN_KEY_SIZE]);
 // Adds what the ranges showed, and the member, to the transaction that was begun last.
 void sim_txn__record_ranges(const struct sim_txn_client *self);
+
+// --- clients_txn_tokens.c ---
+
+// Now and then the snapshot is to be at or above a timestamp that is ahead of every clock.
+void sim_txn__draw_token(struct sim_txn_client *self);

@@ -210,6 +210,19 @@ static void draw_commits_world(struct sim_plan *self, struct prng *prng) {
     if (prng_chance(prng, 1, 2)) { self->kept_us = prng_between(prng, 5000000, 8000000); }
 }
 
+// Tokens drag clocks ahead of all walls: there they only count, and a node whose clock is behind
+// stays behind until it hears of something. Most of what happens is unheard of somewhere when not
+// every node has a replica of every shard.
+static void draw_tokens_world(struct sim_plan *self, struct prng *prng) {
+    self->node_count = prng_chance(prng, 1, 4) ? 3 : 5;
+    self->wall_us_max = prng_between(prng, 1000, 60000);
+    self->client_count = 2;
+    self->think_ns_max = prng_between(prng, 2, 20) * MS;
+    self->delay_ns_max = self->delay_ns_min + prng_between(prng, 100, 1000) * 1000;
+    self->sync_ns_max = self->sync_ns_min + prng_between(prng, 10, 100) * 1000;
+    self->kept_us = 0;
+}
+
 // A fifth of the worlds. What else was drawn stays as it is in the others.
 static void draw_storm(struct sim_plan *self) {
     struct prng prng;
@@ -224,9 +237,16 @@ static void draw_storm(struct sim_plan *self) {
     if (self->storm == SIM_STORM_NONE && prng_chance(&last, 1, 10)) {
         self->storm = SIM_STORM_COMMITS;
     }
+    struct prng ahead;
+    prng_init(&ahead, self->seed ^ UINT64_C(0x746f6b656e7b));
+    if (self->storm == SIM_STORM_NONE && prng_chance(&ahead, 1, 20)) {
+        self->storm = SIM_STORM_COMMITS;
+        self->tokens = true;
+    }
     if (self->storm == SIM_STORM_NONE) { return; }
     draw_storm_world(self, &prng);
     if (self->storm == SIM_STORM_COMMITS) { draw_commits_world(self, &last); }
+    if (self->tokens) { draw_tokens_world(self, &ahead); }
     // Little beside it: no more kinds than three, and rarely.
     uint64_t kept = 0;
     for (uint32_t i = 0; i < 3; i++) {
@@ -283,6 +303,7 @@ void sim_plan_ordinary(struct sim_plan *self) {
     self->shard_count = 2;
     self->client_count = 4;
     self->txn_client_count = 0;
+    self->tokens = false;
     self->busy = false;
     self->think_ns_max = 500 * MS;
     self->support_ns = 1000 * MS;
@@ -308,6 +329,7 @@ void sim_plan_print(const struct sim_plan *self) {
     }
     (void)printf("%s", self->faults == 0 ? "none" : "");
     if (self->txn_client_count > 0) { (void)printf(" txns=%" PRIu32, self->txn_client_count); }
+    if (self->tokens) { (void)printf(" tokens"); }
     if (self->storm != SIM_STORM_NONE) { (void)printf(" storm=%s", storm_names[self->storm]); }
     if (self->mutant != SIM_MUTANT_NONE) { (void)printf(" mutant=%s", mutant_names[self->mutant]); }
     (void)printf("\n");

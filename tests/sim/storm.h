@@ -51,6 +51,8 @@ struct sim_storm_state {
     uint32_t dull_position;
     uint64_t dull_until_ns;
     struct sim_event glance;
+    uint32_t glance_lists[2];  // where tokens are: one that was written, and another one
+    uint32_t glance_count;
 };
 
 void sim_storm_init(struct sim_storm_state *self, struct sim_world *world);
@@ -58,8 +60,9 @@ void sim_storm_start(struct sim_storm_state *self);
 void sim_storm_stop(struct sim_storm_state *self);
 // A node has come to lead a shard.
 void sim_storm_leads(struct sim_storm_state *self, struct sim_node *node, struct shard_id shard);
-// A client was told of a commit.
-void sim_storm_committed(struct sim_storm_state *self);
+// A client was told of its commit.
+struct sim_txn_client;
+void sim_storm_committed(struct sim_storm_state *self, const struct sim_txn_client *client);
 // A message is about to leave: true when it is lost.
 bool sim_storm_sent(struct sim_storm_state *self, struct sim_node *from, struct sim_node *to,
                     enum peer_message_type type, struct slice body);

@@ -56,14 +56,50 @@ void sim_storm__on_dull(struct sim_world *world, struct sim_event *event) {
 void sim_storm__on_glance(struct sim_world *world, struct sim_event *event) {
     (void)event;
     struct sim_storm_state *self = &world->storm;
+    if (self->glance_count > 0) {
+        struct sim_node *leader = sim_txn_leader_of(&world->txns, self->glance_lists[0]);
+        if (leader == NULL) { return; }
+        sim_txn_look_at(&world->txns, leader, self->glance_lists, self->glance_count);
+        return;
+    }
     const bool dull = world->now_ns < self->dull_until_ns;
     const uint32_t any = (uint32_t)prng_below(&self->prng, world->plan.node_count);
     sim_txn_read_through(&world->txns, &world->nodes[dull ? self->dull_position : any]);
 }
 
-void sim_storm_committed(struct sim_storm_state *self) {
+// One list that the transaction wrote and one that it did not, on another shard: the leader of the
+// first may not have heard yet at which timestamp it is committed, and then nobody tells.
+static void choose_glance(struct sim_storm_state *self, const struct sim_txn_client *client) {
+    const struct sim_txn_load *load = &self->world->txns;
+    const uint32_t shards = self->world->plan.shard_count;
+    uint32_t first = (uint32_t)prng_below(&self->prng, client->item_count);
+    for (uint32_t i = 0; i < client->item_count && !client->items[first].append; i++) {
+        first = (first + 1) % client->item_count;
+    }
+    const uint32_t list = client->items[first].key;
+    uint32_t slot = (uint32_t)prng_below(&self->prng, SIM_TXN_SLOTS);
+    for (uint32_t i = 0; i < SIM_TXN_SLOTS; i++, slot = (slot + 1) % SIM_TXN_SLOTS) {
+        bool taken = slot % shards == list % SIM_TXN_SLOTS % shards;
+        for (uint32_t k = 0; k < client->item_count; k++) {
+            taken = taken || client->items[k].key % SIM_TXN_SLOTS == slot;
+        }
+        if (!taken) { break; }
+    }
+    self->glance_lists[0] = list;
+    self->glance_lists[1] = load->generations[slot] * SIM_TXN_SLOTS + slot;
+    self->glance_count = 2;
+}
+
+void sim_storm_committed(struct sim_storm_state *self, const struct sim_txn_client *client) {
     if (!self->on || self->world->plan.storm != SIM_STORM_COMMITS) { return; }
     if (heap_has(&self->glance.heap)) { return; }
+    if (self->world->plan.tokens) {
+        if (client->kind != SIM_TXN_LISTS) { return; }
+        choose_glance(self, client);
+        sim_world_put(self->world, &self->glance,
+                      self->world->now_ns + prng_between(&self->prng, 10000, 2 * MS));
+        return;
+    }
     sim_world_put(self->world, &self->glance,
                   self->world->now_ns + prng_between(&self->prng, 1000, 8 * MS));
 }
@@ -82,9 +118,24 @@ static void dull_another(struct sim_storm_state *self, const struct sim_net_seen
     sim_world_put(world, &self->dull, world->now_ns + after_ns);
 }
 
+// Where tokens are: little is held up but the word of a commit, so that commits are many, and reads
+// come between the two.
+static bool draw_short_fate(struct sim_storm_state *self, enum command_kind kind,
+                            uint64_t *out_again) {
+    const uint64_t dice = prng_below(&self->prng, 64);
+    if (kind == COMMAND_PREPARE && dice < 1) {
+        *out_again = prng_between(&self->prng, 5, 200) * MS;
+        return true;
+    }
+    if (kind != COMMAND_RESOLVE || dice >= 40) { return false; }
+    *out_again = prng_between(&self->prng, 2, 30) * MS;
+    return true;
+}
+
 // Whether it is lost; 0 in *out_again when it comes no more.
 static bool draw_fate(struct sim_storm_state *self, const struct command_request *request,
                       uint64_t *out_again) {
+    if (self->world->plan.tokens) { return draw_short_fate(self, request->kind, out_again); }
     const uint64_t dice = prng_below(&self->prng, 16);
     if (request->kind == COMMAND_PREPARE && dice < 4) {
         // Rarely so late that recovery has refused it.
@@ -114,7 +165,10 @@ bool sim_storm__commits_sent(struct sim_storm_state *self, struct sim_node *from
     if (again_ns > 0) {
         const struct sim_net_seen seen = {from, to, type, bytes_copy(body)};
         come(self, &seen, again_ns);
-        if (lost && request.kind == COMMAND_PREPARE) { dull_another(self, &seen, again_ns); }
+        const bool slow = !self->world->plan.tokens;
+        if (lost && slow && request.kind == COMMAND_PREPARE) {
+            dull_another(self, &seen, again_ns);
+        }
         bytes_unref(seen.body);
     }
     return lost;
@@ -128,7 +182,7 @@ void sim_storm__strike_commits(struct sim_storm_state *self) {
         sim_storm__crash(self, &world->nodes[position], 400 * MS);
     } else if (dice < 3 && !heap_has(&self->heal.heap)) {
         sim_storm__part(self, UINT32_C(1) << position, prng_between(&self->prng, 50, 2000) * MS);
-    } else if (dice < 60) {
+    } else if (dice < (world->plan.tokens ? 12 : 60)) {
         hear_late(self, position, 1500 * MS);
     }
 }
