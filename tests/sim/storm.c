@@ -14,6 +14,8 @@
 
 #define MS      UINT64_C(1000000)
 #define TICK_NS (5 * MS)
+// In which an old release comes.
+#define RELEASED_NS (MS / 2)
 
 static void open_links(struct sim_storm_state *self) {
     struct sim_net *net = &self->world->net;
@@ -24,6 +26,7 @@ static void open_links(struct sim_storm_state *self) {
         }
     }
     memset(self->blocks, 0, sizeof(self->blocks));
+    self->severed = NULL;
 }
 
 static void cut(struct sim_storm_state *self, uint32_t from, uint32_t to) {
@@ -95,9 +98,10 @@ static bool may_come(const struct sim_storm_kept *kept) {
            kept->to->boot == kept->to_boot && kept->from->up && kept->to->up;
 }
 
-static void again(struct sim_storm_state *self, const struct sim_storm_kept *kept) {
+static void again(struct sim_storm_state *self, const struct sim_storm_kept *kept,
+                  uint64_t most_ns) {
     const struct sim_net_seen seen = {kept->from, kept->to, kept->type, kept->body};
-    sim_net_again(&self->world->net, &seen, prng_between(&self->prng, 1000, 2000000));
+    sim_net_again(&self->world->net, &seen, prng_between(&self->prng, 1000, most_ns));
 }
 
 // What a replica that was just replaced had said, and was told.
@@ -106,7 +110,7 @@ static void echo_newcomer(struct sim_storm_state *self) {
     for (uint32_t i = 0; i < SIM_STORM_KEPT_MAX; i++) {
         const struct sim_storm_kept *kept = &self->kept[i];
         bool its = kept->from == self->newcomer || kept->to == self->newcomer;
-        if (its && may_come(kept) && prng_chance(&self->prng, 1, 8)) { again(self, kept); }
+        if (its && may_come(kept) && prng_chance(&self->prng, 1, 8)) { again(self, kept, 2 * MS); }
     }
 }
 
@@ -129,13 +133,34 @@ bool sim_storm_sent(struct sim_storm_state *self, struct sim_node *from, struct 
 // --- Releases ---
 
 // What the new leader's node had told before it led comes now, and then nothing more: whoever
-// believes it has a leader elected that the old one does not hear of.
+// believes it has a leader elected that the old one does not hear of. The cut waits until it has
+// come, and not for the next append, which would renew the promise that it seems to end.
 static void release(struct sim_storm_state *self) {
     for (uint32_t i = 0; i < SIM_STORM_KEPT_MAX; i++) {
         const struct sim_storm_kept *kept = &self->kept[i];
         bool early = kept->from == self->leads && kept->sent_ns < self->led_ns;
-        if (early && may_come(kept)) { again(self, kept); }
+        if (early && may_come(kept)) { again(self, kept, RELEASED_NS); }
     }
+    uint64_t after_ns = RELEASED_NS + prng_below(&self->prng, 2 * RELEASED_NS);
+    sim_world_put(self->world, &self->sever, self->world->now_ns + after_ns);
+}
+
+static void on_sever(struct sim_world *world, struct sim_event *event) {
+    (void)event;
+    struct sim_storm_state *self = &world->storm;
+    struct sim_node *node = self->leads;
+    if (!node->up) { return; }
+    sim_storm__part(self, UINT32_C(1) << node->position, 4 * world->plan.support_ns);
+    self->severed = node;
+}
+
+// Two lead: the one that does not know it is read from.
+static void read_severed(struct sim_storm_state *self) {
+    struct sim_node *node = self->severed;
+    if (node == NULL || node == self->leads || !node->up) { return; }
+    const struct replica *replica = replica_at(self, node->position);
+    if (replica == NULL || !replica_is_leader(replica)) { return; }
+    if (prng_chance(&self->prng, 1, 3)) { (void)!sim_clients_read_through(self->world, node); }
 }
 
 // A leader that has slept meets a read before it meets the time.
@@ -167,7 +192,9 @@ static void on_strike(struct sim_world *world, struct sim_event *event) {
     if (!node->up) { return; }
     if (world->plan.storm == SIM_STORM_RELEASES) {
         release(self);
-    } else if (prng_chance(&self->prng, 1, 10)) {
+        return;
+    }
+    if (prng_chance(&self->prng, 1, 10)) {
         sim_storm__crash(self, node, 500 * MS);
         return;
     }
@@ -180,6 +207,11 @@ static uint64_t soon(struct sim_storm_state *self, uint64_t journeys) {
     return prng_between(&self->prng, 1000, journeys * self->world->plan.delay_ns_max);
 }
 
+static uint64_t once_promised(struct sim_storm_state *self) {
+    uint64_t at_least = 2 * self->world->plan.delay_ns_max;
+    return at_least + prng_below(&self->prng, 50 * MS);
+}
+
 void sim_storm_leads(struct sim_storm_state *self, struct sim_node *node, struct shard_id shard) {
     if (!self->on || shard_id_equal(shard, SHARD_CATALOG)) { return; }
     enum sim_storm kind = self->world->plan.storm;
@@ -188,13 +220,16 @@ void sim_storm_leads(struct sim_storm_state *self, struct sim_node *node, struct
     bool strikes = (kind == SIM_STORM_LEADERS && !prng_chance(&self->prng, 1, 8)) ||
                    (kind == SIM_STORM_MEMBERS && prng_chance(&self->prng, 1, 8)) ||
                    (kind == SIM_STORM_RELEASES && prng_chance(&self->prng, 3, 4));
-    if (!strikes) { return; }
-    sim_world_put(self->world, &self->strike, self->world->now_ns + soon(self, 6));
+    if (!strikes || self->severed != NULL) { return; }
+    // A release ends a promise: there has to be one.
+    uint64_t after_ns = kind == SIM_STORM_RELEASES ? once_promised(self) : soon(self, 6);
+    sim_world_put(self->world, &self->strike, self->world->now_ns + after_ns);
 }
 
 // Whoever leads in peace is struck too.
 static void strike_leaders(struct sim_storm_state *self) {
     if (heap_has(&self->heal.heap) || heap_has(&self->strike.heap)) { return; }
+    if (heap_has(&self->sever.heap)) { return; }
     for (uint32_t i = 0; i < self->world->plan.node_count; i++) {
         struct replica *replica = replica_at(self, i);
         if (replica == NULL || !replica_is_leader(replica)) { continue; }
@@ -354,6 +389,7 @@ static void on_tick(struct sim_world *world, struct sim_event *event) {
         strike_leaders(self);
         break;
     case SIM_STORM_RELEASES:
+        read_severed(self);
         if (prng_chance(&self->prng, 1, 60)) { strike_leaders(self); }
         break;
     case SIM_STORM_COMMITS:
@@ -370,6 +406,7 @@ void sim_storm_init(struct sim_storm_state *self, struct sim_world *world) {
     prng_init(&self->prng, hash64_u64(world->plan.seed ^ UINT64_C(0x6c6f6f6b)));
     self->tick = (struct sim_event){.fire = on_tick};
     self->strike = (struct sim_event){.fire = on_strike};
+    self->sever = (struct sim_event){.fire = on_sever};
     self->heal = (struct sim_event){.fire = on_heal};
     self->wake = (struct sim_event){.fire = on_wake};
     self->dull = (struct sim_event){.fire = sim_storm__on_dull};
@@ -396,6 +433,7 @@ void sim_storm_stop(struct sim_storm_state *self) {
     self->on = false;
     sim_world_cancel(self->world, &self->tick);
     sim_world_cancel(self->world, &self->strike);
+    sim_world_cancel(self->world, &self->sever);
     sim_world_cancel(self->world, &self->wake);
     sim_world_cancel(self->world, &self->dull);
     sim_world_cancel(self->world, &self->glance);

@@ -29,6 +29,7 @@ struct sim_storm_state {
     bool on;
     struct sim_event tick;
     struct sim_event strike;  // at whoever came to lead
+    struct sim_event sever;   // cuts it off, once an old release has come to those who follow it
     struct sim_event heal;
     bool blocks[SIM_NODES_MAX][SIM_NODES_MAX];
     struct sim_node *leads;  // the latest leader of a shard of data
@@ -42,7 +43,8 @@ struct sim_storm_state {
     uint32_t kept_next;
     struct sim_event wake;  // of a leader that slept: a read is what it meets first
     struct sim_node *asleep;
-    uint64_t led_ns;  // when `leads` came to lead
+    uint64_t led_ns;           // when `leads` came to lead
+    struct sim_node *severed;  // cut off with its lease, NULL = nobody
     // Nothing that resolves this transaction arrives until then.
     struct txn_id cursed;
     uint64_t cursed_until_ns;
