@@ -30,7 +30,7 @@
 
 enum {
     DIGEST_LOOKS = 32,           // in an interval, so that not all shards are digested at once
-    DIGEST_COST_MIN = 32 << 10,  // of a shard, however small: an entry, messages, a view
+    DIGEST_COST_MIN = 16 << 10,  // of a shard, however small: an entry, messages, a view
     DIGEST_RETRY_MAX = 3,
     DIGEST_PATIENCE = 4,
     DIGEST_MESSAGE_REPORT = 0,

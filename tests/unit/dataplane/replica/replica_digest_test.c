@@ -381,7 +381,7 @@ static void test_digest_passes_over_while_a_walk_goes_on(void **state) {
 // Goal: what is asked for in ten seconds is what the rate allows, not what the interval would.
 static void test_digest_is_paced(void **state) {
     (void)state;
-    struct world *world = start_paced(3, 32 << 10);  // the least that a shard costs: one a second
+    struct world *world = start_paced(3, 16 << 10);  // the least that a shard costs: one a second
     uint64_t last = 0;
     uint32_t digests = 0;
     for (uint32_t i = 0; i < 1000; i++) {
