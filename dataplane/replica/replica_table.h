@@ -56,7 +56,7 @@ struct replica_table_config {
 enum {
     REPLICA_TRIM_LAG_MAX = 65536,
     REPLICA_DIGEST_SLICE_SIZE = 64 << 10,
-    REPLICA_DIGEST_BYTES_PER_S = 2 << 20,
+    REPLICA_DIGEST_BYTES_PER_S = 1 << 20,
 };
 
 struct replica_table *replica_table_create(const struct replica_table_config *config);
