@@ -23,6 +23,7 @@
     X(DISK_STALL_IGNORED, 10, "a node whose syncs hang keeps its leaderships")                 \
     X(SNAPSHOT_BEFORE_FLUSH, 11, "the log begins anew before the snapshot is durable")         \
     X(SNAPSHOT_MOVING, 12, "a snapshot is read from moving state")                             \
+    X(DIGEST_MOVING, 12, "a digest is walked over moving state")                               \
     X(APPLIED_APART, 13, "the applied index is written apart from its effects")                \
     X(APPLY_LOCAL, 14, "applying depends on the node")                                         \
     X(LEASE_BEFORE_READ, 15, "the lease is checked before the read, not after")                \

@@ -41,6 +41,7 @@ MUTANTS = (
     Mutant("DISK_STALL_IGNORED", 10, 300, (22, 24), "tests/unit/api/node/node_watchdog_test"),
     Mutant("SNAPSHOT_BEFORE_FLUSH", 11, 300, (263,), REPLICA + "replica_snapshot_test"),
     Mutant("SNAPSHOT_MOVING", 12, 300, (64,), STORAGE + "snapshot/snapshot_test"),
+    Mutant("DIGEST_MOVING", 12, 300, (1, 4), APPLY + "apply_snapshot_test"),
     Mutant("APPLIED_APART", 13, 300, (9,), APPLY + "apply_replay_test"),
     Mutant("APPLY_LOCAL", 14, 300, (1,), APPLY + "apply_replay_test"),
     Mutant("LEASE_BEFORE_READ", 15, 300, (87,), REPLICA + "replica_test"),
