@@ -13,7 +13,10 @@
 #include <string.h>
 
 #if defined(__x86_64__)
+#include <cpuid.h>
 #include <nmmintrin.h>
+#include <stdatomic.h>
+#include <stdbool.h>
 #endif
 
 // clang-format off
@@ -83,12 +86,28 @@ uint32_t crc32c_extend_portable(uint32_t crc, struct slice data) {
     return ~crc32c_by_table(~crc, data.data, data.size);
 }
 
+#if defined(__x86_64__)
+// Asked once. Threads that ask at the same time find the same answer.
+static bool has_instruction(void) {
+    enum { UNKNOWN, ABSENT, PRESENT };
+    static atomic_int answer;
+    int known = atomic_load_explicit(&answer, memory_order_relaxed);
+    if (known == UNKNOWN) {
+        unsigned a = 0;
+        unsigned b = 0;
+        unsigned c = 0;
+        unsigned d = 0;
+        known = __get_cpuid(1, &a, &b, &c, &d) != 0 && (c & bit_SSE4_2) != 0 ? PRESENT : ABSENT;
+        atomic_store_explicit(&answer, known, memory_order_relaxed);
+    }
+    return known == PRESENT;
+}
+#endif
+
 uint32_t crc32c_extend(uint32_t crc, struct slice data) {
     ASSERT(data.data != NULL || data.size == 0);
 #if defined(__x86_64__)
-    if (__builtin_cpu_supports("sse4.2")) {
-        return ~crc32c_by_instruction(~crc, data.data, data.size);
-    }
+    if (has_instruction()) { return ~crc32c_by_instruction(~crc, data.data, data.size); }
 #endif
     return crc32c_extend_portable(crc, data);
 }

@@ -25,13 +25,17 @@ enum { FLUSH_SOON_NS = 1000000, TIMER_GRAIN_NS = 10000, LYING_GROUPS = 20 };
 
 // --- Clocks ---
 
-uint64_t sim_node_mono_ns(const struct sim_node *self) {
-    return self->mono_base_ns + self->world->now_ns / PPM * (uint64_t)(PPM + self->mono_ppm) +
-           self->world->now_ns % PPM * (uint64_t)(PPM + self->mono_ppm) / PPM;
+uint64_t sim_node_mono_ns(struct sim_node *self) {
+    const uint64_t now = self->world->now_ns;
+    if (self->read_at_ns == now) { return self->read_mono_ns; }
+    self->read_at_ns = now;
+    self->read_mono_ns = self->mono_base_ns + now / PPM * (uint64_t)(PPM + self->mono_ppm) +
+                         now % PPM * (uint64_t)(PPM + self->mono_ppm) / PPM;
+    return self->read_mono_ns;
 }
 
 // The world's time at which the node's monotonic clock has reached an instant.
-static uint64_t world_time_of(const struct sim_node *self, uint64_t mono_ns) {
+static uint64_t world_time_of(struct sim_node *self, uint64_t mono_ns) {
     uint64_t now = sim_node_mono_ns(self);
     if (mono_ns <= now) { return self->world->now_ns; }
     uint64_t left = mono_ns - now;
@@ -222,6 +226,7 @@ static void on_stop(struct sim_world *world, struct sim_event *event) {
 
 static void draw_clocks(struct sim_node *self) {
     const struct sim_plan *plan = &self->world->plan;
+    self->read_at_ns = 0;  // before the world begins
     self->mono_base_ns = prng_between(&self->prng, 1, 1000000) * 1000000;
     int64_t rate = (int64_t)prng_between(&self->prng, 0, 2 * (uint64_t)plan->rate_ppm);
     self->mono_ppm = rate - (int64_t)plan->rate_ppm;

@@ -40,7 +40,9 @@ struct sim_node {
 
     // Clocks.
     uint64_t mono_base_ns;
-    int64_t mono_ppm;  // deviation of its rate
+    int64_t mono_ppm;     // deviation of its rate
+    uint64_t read_at_ns;  // world's time of the last reading, many of which come at one instant
+    uint64_t read_mono_ns;
     int64_t wall_offset_us;
     int64_t wall_ppm;
 
@@ -98,5 +100,5 @@ void sim_node_pause(struct sim_node *self, uint64_t for_ns);
 bool sim_node_is_paused(const struct sim_node *self);
 // Its clock agrees with the others', as far as it knows. Clients that are refused go elsewhere.
 bool sim_node_coordinates(const struct sim_node *self);
-uint64_t sim_node_mono_ns(const struct sim_node *self);
+uint64_t sim_node_mono_ns(struct sim_node *self);
 uint64_t sim_node_wall_us(const struct sim_node *self);

@@ -263,12 +263,14 @@ static void test_data_settling_a_prepared_one_goes_on(void **state) {
     request.txn_id = binary("0123456789abcdef");
     request.settle = true;
     fake_node_prepare(world->node, 2);
+    mark_reset_all();
     struct test_reply reply = call(world, "/lightcone.v1.Data/TxnStatus", &request.base);
     assert_int_equal(reply.code, 0);
     Lightcone__V1__TxnStatusResponse *response =
         lightcone__v1__txn_status_response__unpack(NULL, reply.message->size, reply.message->data);
     assert_true(response->known);
     assert_false(response->pending);
+    assert_int_equal(mark_count("data.settle.prepared_meanwhile"), 2);
     assert_int_equal(response->result, LIGHTCONE__V1__COMMIT_RESULT__COMMIT_RESULT_ABORTED);
     lightcone__v1__txn_status_response__free_unpacked(response, NULL);
     test_reply_free(&reply);
