@@ -63,6 +63,10 @@ static void send(struct sim_txn_client *self, uint32_t which, struct sim_node *g
     sim_call_begin(call, gateway, later);
 }
 
+void sim_txn__send(struct sim_txn_client *self, uint32_t which, struct sim_node *gateway) {
+    send(self, which, gateway, 0);
+}
+
 // --- The end of a transaction ---
 
 static void end(struct sim_txn_client *self, uint64_t pause_ns) {
@@ -70,7 +74,7 @@ static void end(struct sim_txn_client *self, uint64_t pause_ns) {
     sim_world_put(self->world, &self->step, self->world->now_ns + pause_ns);
 }
 
-static void think(struct sim_txn_client *self) {
+void sim_txn__think(struct sim_txn_client *self) {
     end(self, prng_between(&self->prng, 0, self->world->plan.think_ns_max));
 }
 
@@ -137,7 +141,7 @@ static void record(struct sim_txn_client *self) {
     if (self->outcome == LIST_APPEND_INFO) { self->process = ++load_of(self)->last_process; }
 }
 
-static void finish_read(struct sim_txn_client *self) {
+void sim_txn__finish_read(struct sim_txn_client *self) {
     struct sim_txn_stats *stats = &load_of(self)->stats;
     self->outcome = LIST_APPEND_OK;
     self->commit_ts = HLC_ZERO;
@@ -149,28 +153,31 @@ static void finish_read(struct sim_txn_client *self) {
         end(self, 0);
         return;
     }
-    think(self);
+    sim_txn__think(self);
 }
 
 static void finish_commit(struct sim_txn_client *self) {
     struct sim_txn_stats *stats = &load_of(self)->stats;
+    const bool talked = self->talk.on;
+    sim_txn__talk_close(self);
     bool naive = self->world->plan.mutant == SIM_MUTANT_UNKNOWN_FAILED;
     if (!self->known) {
         self->outcome = self->maybe && !naive ? LIST_APPEND_INFO : LIST_APPEND_FAIL;
     }
     stats->ok += self->outcome == LIST_APPEND_OK;
     stats->many += self->outcome == LIST_APPEND_OK && sim_txn__is_many(self);
+    stats->talks += self->outcome == LIST_APPEND_OK && talked;
     stats->aborted += self->outcome == LIST_APPEND_FAIL;
     stats->unknown += self->outcome == LIST_APPEND_INFO;
     if (self->outcome == LIST_APPEND_OK) { see(self, self->commit_ts); }
     record(self);
     if (self->outcome == LIST_APPEND_OK) { sim_storm_committed(&self->world->storm, self); }
-    think(self);
+    sim_txn__think(self);
 }
 
 // --- Commits ---
 
-static struct txn_id make_id(struct sim_txn_client *self) {
+struct txn_id sim_txn__id(struct sim_txn_client *self) {
     struct txn_id id;
     uint64_t parts[2] = {hash64_u64(UINT64_C(0x74786e) + self->index), self->count};
     memcpy(id.v, parts, sizeof(id.v));
@@ -265,19 +272,23 @@ static void record_read(struct sim_txn_client *self) {
     self->invoke = ++load_of(self)->moments;
 }
 
+void sim_txn__commits(struct sim_txn_client *self) {
+    record_read(self);
+    self->phase = SIM_TXN_COMMITTING;
+    self->known = false;
+    self->maybe = false;
+    self->commit_ts = HLC_ZERO;
+}
+
 static void begin_commit(struct sim_txn_client *self) {
     struct sim_node *gateway = draw_gateway(self);
     if (gateway == NULL) {
         load_of(self)->stats.unread++;
-        think(self);
+        sim_txn__think(self);
         return;
     }
-    record_read(self);
-    self->phase = SIM_TXN_COMMITTING;
-    self->txn = make_id(self);
-    self->known = false;
-    self->maybe = false;
-    self->commit_ts = HLC_ZERO;
+    sim_txn__commits(self);
+    self->txn = sim_txn__id(self);
     bool repeat = prng_chance(&self->prng, self->world->plan.repeat_percent, 100);
     self->calls_left = repeat ? SIM_TXN_ATTEMPTS : 1;
     uint32_t calls = self->calls_left;
@@ -316,7 +327,7 @@ static bool prepare_writes(struct sim_txn_client *self) {
     return writes;
 }
 
-static bool keeps_promise(struct sim_txn_client *self, struct hlc_ts ts) {
+bool sim_txn__keeps_promise(struct sim_txn_client *self, struct hlc_ts ts) {
     const struct command_snapshot *asked = &self->snapshot;
     bool exact = asked->consistency != COMMAND_AT || hlc_equal(ts, asked->at);
     bool recent = !hlc_before(ts, asked->at_least);
@@ -339,7 +350,7 @@ static bool keeps_promise(struct sim_txn_client *self, struct hlc_ts ts) {
 static void read_failed(struct sim_txn_client *self, const struct session_result *result) {
     load_of(self)->stats.unread++;
     if (!self->final) {
-        think(self);
+        sim_txn__think(self);
         return;
     }
     bool hangs = (self->world->plan.faults >> SIM_FAULT_DISK_STALL & 1) != 0;
@@ -367,12 +378,16 @@ static void read_next_range(struct sim_txn_client *self) {
 }
 
 static void read_done(struct sim_txn_client *self, const struct session_result *result) {
+    if (self->talk.on) {
+        sim_txn__talk_read_done(self, result);
+        return;
+    }
     if (result == NULL || result->status != STATUS_OK) {
         read_failed(self, result);
         return;
     }
     self->read_ts = result->certificate.timestamp;
-    if (!keeps_promise(self, self->read_ts)) { return; }
+    if (!sim_txn__keeps_promise(self, self->read_ts)) { return; }
     bool ranges = self->kind == SIM_TXN_RANGES;
     if (ranges ? !sim_txn__decode_scan(self, result->payload)
                : !sim_txn__decode_rows(self, result->payload)) {
@@ -386,7 +401,7 @@ static void read_done(struct sim_txn_client *self, const struct session_result *
     }
     bool writes = prepare_writes(self);
     if (!writes || self->final) {
-        finish_read(self);
+        sim_txn__finish_read(self);
         return;
     }
     begin_commit(self);
@@ -408,6 +423,8 @@ static void call_done(struct sim_call *call, const struct session_result *result
         status_done(self, result);
         break;
     case SIM_TXN_IDLE:
+    case SIM_TXN_TALKING:
+    case SIM_TXN_HOLDING:
         ASSERT(false);
     }
 }
@@ -489,6 +506,13 @@ static void begin(struct sim_txn_client *self, struct sim_node *gateway) {
     send(self, 0, gateway, 0);
 }
 
+static bool begin_talk(struct sim_txn_client *self, struct sim_node *gateway) {
+    if (self->world->plan.talk_percent == 0) { return false; }
+    self->count++;
+    self->invoke = ++load_of(self)->moments;
+    return sim_txn__talk_begin(self, gateway);
+}
+
 static void random_step(struct sim_txn_client *self, struct sim_node *gateway) {
     uint64_t what = prng_below(&self->prng, 10);
     self->item_count = 0;
@@ -505,7 +529,7 @@ static void random_step(struct sim_txn_client *self, struct sim_node *gateway) {
     }
     draw_snapshot(self);
     sim_txn__draw_token(self);
-    begin(self, gateway);
+    if (!begin_talk(self, gateway)) { begin(self, gateway); }
 }
 
 void sim_txn_look_at(struct sim_txn_load *self, struct sim_node *gateway, const uint32_t *lists,
@@ -614,6 +638,10 @@ static void final_step(struct sim_txn_client *self, struct sim_node *gateway) {
 static void on_step(struct sim_world *world, struct sim_event *event) {
     struct sim_txn_client *self =
         (struct sim_txn_client *)((char *)event - offsetof(struct sim_txn_client, step));
+    if (self->phase == SIM_TXN_TALKING) {
+        sim_txn__talk_step(self);
+        return;
+    }
     if ((world->clients_stop || self->watches) && !self->final) { return; }
     struct sim_node *gateway = draw_gateway(self);
     if (gateway == NULL) {
@@ -639,6 +667,7 @@ void sim_txn_init(struct sim_txn_load *self, struct sim_world *world) {
         // Clients 1 and 2, for the first one does the last reads.
         client->watches = world->plan.storm == SIM_STORM_COMMITS && (i == 1 || i == 2);
         prng_init(&client->prng, hash64_u64(world->plan.seed ^ UINT64_C(0x74786e)) + i);
+        prng_init(&client->talk.prng, hash64_u64(world->plan.seed ^ UINT64_C(0x74616c6b)) + i);
         prng_init(&client->tokens, hash64_u64(world->plan.seed ^ UINT64_C(0x746f6b)) + i);
         for (uint32_t c = 0; c < SIM_TXN_CALLS; c++) {
             sim_call_init(&client->calls[c].call, world);
@@ -651,6 +680,7 @@ void sim_txn_init(struct sim_txn_load *self, struct sim_world *world) {
 void sim_txn_deinit(struct sim_txn_load *self) {
     for (uint32_t i = 0; i < self->client_count; i++) {
         sim_world_cancel(self->world, &self->clients[i].step);
+        sim_txn__talk_close(&self->clients[i]);
         for (uint32_t c = 0; c < SIM_TXN_CALLS; c++) {
             sim_call_deinit(&self->clients[i].calls[c].call);
         }
@@ -663,7 +693,7 @@ void sim_txn_deinit(struct sim_txn_load *self) {
 
 void sim_txn_start(struct sim_txn_load *self) {
     for (uint32_t i = 0; i < self->client_count; i++) {
-        think(&self->clients[i]);
+        sim_txn__think(&self->clients[i]);
     }
 }
 
@@ -692,6 +722,7 @@ void sim_txn_stats_add(struct sim_txn_stats *self, const struct sim_txn_stats *m
     self->stale_reads += more->stale_reads;
     self->unread += more->unread;
     self->audits += more->audits;
+    self->talks += more->talks;
 }
 
 // --- The judges ---

@@ -12,6 +12,8 @@
 #include "dataplane/base/prng.h"
 #include "tests/sim/clients.h"
 #include "tests/sim/list_append.h"
+#include "txn/gateway/gateway_hold.h"
+#include "txn/interactive/interactive.h"
 
 enum {
     SIM_TXN_CLIENTS_MAX = 6,
@@ -43,7 +45,14 @@ enum sim_txn_kind {
     SIM_TXN_TRANSFER,
     SIM_TXN_AUDIT,
 };
-enum sim_txn_phase { SIM_TXN_IDLE, SIM_TXN_READING, SIM_TXN_COMMITTING, SIM_TXN_ASKING };
+enum sim_txn_phase {
+    SIM_TXN_IDLE,
+    SIM_TXN_READING,
+    SIM_TXN_COMMITTING,
+    SIM_TXN_ASKING,
+    SIM_TXN_TALKING,  // between the steps of an interactive transaction
+    SIM_TXN_HOLDING,
+};
 
 // A key of the transaction under way: what it held, and what is to be written.
 struct sim_txn_item {
@@ -64,6 +73,29 @@ struct sim_txn_range {
     uint32_t generation;
     uint64_t seen[SIM_TXN_MEMBERS];  // numbers among all members (sim_txn__member)
     uint32_t seen_count;
+};
+
+// An interactive transaction (clients_txn_talk.c).
+struct sim_txn_talk {
+    struct sim_txn_client *client;
+    struct prng prng;  // kept over transactions
+    bool on;
+    struct sim_node *node;
+    uint32_t boot;
+    struct hlc_ts begin;
+    struct hlc_ts snapshot;
+    struct interactive buffer;
+    struct gateway_hold hold;
+    bool for_update;
+    bool holding;  // asks for the keys
+    bool held;     // has asked
+    bool refused;
+    bool again;  // reads what it has read before
+    uint64_t pause_ns_max;
+    uint32_t read_from;  // items of the read under way
+    uint32_t read_to;
+    uint32_t asked[SIM_TXN_KEYS_MAX];
+    uint32_t asked_count;
 };
 
 struct sim_txn_client {
@@ -95,6 +127,7 @@ struct sim_txn_client {
     struct hlc_ts commit_ts;
     enum list_append_type outcome;
     struct sim_txn_call calls[SIM_TXN_CALLS];
+    struct sim_txn_talk talk;
     bool watches;  // reads when it is told to
     bool final;
     uint32_t final_at;  // what was read so far: lists, ranges, then accounts
@@ -111,6 +144,7 @@ struct sim_txn_stats {
     uint64_t stale_reads;
     uint64_t unread;  // the read did not succeed, nothing else was tried
     uint64_t audits;
+    uint64_t talks;  // interactive ones, committed
 };
 
 struct sim_txn_load {
@@ -146,6 +180,8 @@ void sim_txn_look_at(struct sim_txn_load *self, struct sim_node *gateway, const 
 struct sim_node *sim_txn_leader_of(struct sim_txn_load *self, uint32_t list);
 // Everything is quiet: reads every list and every account, each must succeed.
 void sim_txn_finish(struct sim_txn_load *self);
+// The node stops, or fell in the middle of something: what is interactive through it is over.
+void sim_txn_lost(struct sim_txn_load *self, const struct sim_node *node, bool fell);
 bool sim_txn_is_idle(const struct sim_txn_load *self);
 void sim_txn_stats_add(struct sim_txn_stats *self, const struct sim_txn_stats *more);
 // Judges what was seen; fails the world.

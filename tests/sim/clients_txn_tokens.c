@@ -21,10 +21,11 @@ void sim_txn__draw_token(struct sim_txn_client *self) {
     self->wild = false;
     if (!world->plan.tokens || !prng_chance(&self->tokens, 1, ONE_OF)) { return; }
     self->wild = prng_chance(&self->tokens, 1, 6);
+    uint64_t ahead_us = prng_between(&self->tokens, 0, SECOND_US);
+    // As much as is believed by whoever has the furthest wall, and refused by the others.
+    if (prng_chance(&self->tokens, 1, 2)) { ahead_us = SECOND_US - ahead_us / 8; }
     // A clock that starts after a crash, or follows one that did, is ahead as well.
-    const uint64_t ahead_us = self->wild
-                                  ? prng_between(&self->tokens, 10 * SECOND_US, 90000 * SECOND_US)
-                                  : prng_between(&self->tokens, 0, SECOND_US);
+    if (self->wild) { ahead_us = prng_between(&self->tokens, 10 * SECOND_US, 90000 * SECOND_US); }
     self->snapshot = (struct command_snapshot){
         .consistency = prng_chance(&self->tokens, 1, 4) ? COMMAND_SESSION : COMMAND_STRONG,
         .at_least = hlc_from_wall(furthest_wall_us(world) + ahead_us)};

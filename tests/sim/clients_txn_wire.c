@@ -9,8 +9,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { VALUE_SIZE_MAX = 8 * (SIM_TXN_LIST_MAX + 1) };
-
 struct slice sim_txn__key(const struct sim_txn_client *self, const struct sim_txn_item *item,
                           uint8_t out[SIM_TXN_KEY_SIZE]) {
     const struct sim_world *world = self->world;
@@ -30,8 +28,8 @@ struct slice sim_txn__key(const struct sim_txn_client *self, const struct sim_tx
     return slice_make(out, size);
 }
 
-static struct slice encode_value(const struct sim_txn_client *self, const struct sim_txn_item *item,
-                                 uint8_t *out) {
+struct slice sim_txn__value(const struct sim_txn_client *self, const struct sim_txn_item *item,
+                            uint8_t *out) {
     if (self->kind != SIM_TXN_LISTS) {
         codec_store_u64(out, (uint64_t)(item->balance + item->change));
         return slice_make(out, 8);
@@ -55,7 +53,7 @@ static bool decode_value(const struct sim_txn_client *self, struct sim_txn_item 
         item->balance = (int64_t)codec_load_u64(row->value.data);
         return true;
     }
-    if (row->value.size % 8 != 0 || row->value.size > VALUE_SIZE_MAX) { return false; }
+    if (row->value.size % 8 != 0 || row->value.size > SIM_TXN_VALUE_SIZE_MAX) { return false; }
     for (; item->count < row->value.size / 8; item->count++) {
         item->list[item->count] = codec_load_u64(row->value.data + 8 * (size_t)item->count);
     }
@@ -84,8 +82,7 @@ static void put(struct buf *buf, struct slice bytes) {
     ASSERT(st == STATUS_OK);
 }
 
-// The smallest and the largest key lead the gateway to the shards.
-static void route(const struct sim_txn_client *self, struct sim_call *call) {
+void sim_txn__route(const struct sim_txn_client *self, struct sim_call *call) {
     uint8_t space[2][SIM_TXN_KEY_SIZE];
     struct slice low = sim_txn__key(self, &self->items[0], space[0]);
     put(&call->key, low);
@@ -97,16 +94,21 @@ static void route(const struct sim_txn_client *self, struct sim_call *call) {
     }
 }
 
-void sim_txn__encode_read(const struct sim_txn_client *self, struct sim_call *call) {
+void sim_txn__encode_some(const struct sim_txn_client *self, struct sim_call *call,
+                          const uint32_t *places, uint32_t count) {
     uint8_t space[SIM_TXN_KEYS_MAX][SIM_TXN_KEY_SIZE];
     struct slice keys[SIM_TXN_KEYS_MAX];
-    for (uint32_t i = 0; i < self->item_count; i++) {
-        keys[i] = sim_txn__key(self, &self->items[i], space[i]);
+    for (uint32_t i = 0; i < count; i++) {
+        keys[i] = sim_txn__key(self, &self->items[places[i]], space[i]);
+        if (i == 0 || slice_compare(keys[i], buf_slice(&call->key)) < 0) {
+            put(&call->key, keys[i]);
+        }
+        if (i == 0 || slice_compare(keys[i], buf_slice(&call->key_high)) > 0) {
+            put(&call->key_high, keys[i]);
+        }
     }
-    struct command_read read = {
-        .snapshot = self->snapshot, .key_count = self->item_count, .keys = keys};
+    struct command_read read = {.snapshot = self->snapshot, .key_count = count, .keys = keys};
     ASSERT(command_read_check(&read, NULL) == STATUS_OK);
-    route(self, call);
     struct codec_writer w;
     buf_reset(&call->payload);
     codec_writer_init(&w, &call->payload);
@@ -115,13 +117,25 @@ void sim_txn__encode_read(const struct sim_txn_client *self, struct sim_call *ca
     call->call.kind = COMMAND_READ;
 }
 
+void sim_txn__encode_read(const struct sim_txn_client *self, struct sim_call *call) {
+    uint32_t places[SIM_TXN_KEYS_MAX];
+    for (uint32_t i = 0; i < self->item_count; i++) {
+        places[i] = i;
+    }
+    sim_txn__encode_some(self, call, places, self->item_count);
+}
+
+bool sim_txn__decode_row(const struct sim_txn_client *self, struct codec_reader *r,
+                         struct sim_txn_item *item) {
+    struct command_row row = {0};
+    return command_read_row_decode(r, &row) == STATUS_OK && decode_value(self, item, &row);
+}
+
 bool sim_txn__decode_rows(struct sim_txn_client *self, struct slice payload) {
     struct codec_reader r;
     codec_reader_init(&r, payload);
     for (uint32_t i = 0; i < self->item_count; i++) {
-        struct command_row row = {0};
-        if (command_read_row_decode(&r, &row) != STATUS_OK) { return false; }
-        if (!decode_value(self, &self->items[i], &row)) { return false; }
+        if (!sim_txn__decode_row(self, &r, &self->items[i])) { return false; }
     }
     return true;
 }
@@ -132,7 +146,7 @@ static bool is_written(const struct sim_txn_item *item) {
 
 void sim_txn__encode_commit(const struct sim_txn_client *self, struct sim_call *call) {
     uint8_t space[SIM_TXN_KEYS_MAX][SIM_TXN_KEY_SIZE];
-    uint8_t values[SIM_TXN_KEYS_MAX][VALUE_SIZE_MAX];
+    uint8_t values[SIM_TXN_KEYS_MAX][SIM_TXN_VALUE_SIZE_MAX];
     struct command_span reads[SIM_TXN_KEYS_MAX];
     struct command_condition conditions[SIM_TXN_KEYS_MAX];
     struct command_mutation mutations[SIM_TXN_KEYS_MAX];
@@ -150,10 +164,10 @@ void sim_txn__encode_commit(const struct sim_txn_client *self, struct sim_call *
         }
         if (!is_written(item)) { continue; }
         mutations[commit.mutation_count++] = (struct command_mutation){
-            .kind = COMMAND_PUT, .key = key, .value = encode_value(self, item, values[i])};
+            .kind = COMMAND_PUT, .key = key, .value = sim_txn__value(self, item, values[i])};
     }
     ASSERT(command_commit_check(&commit, NULL) == STATUS_OK);
-    route(self, call);
+    sim_txn__route(self, call);
     struct codec_writer w;
     buf_reset(&call->payload);
     codec_writer_init(&w, &call->payload);

@@ -286,6 +286,7 @@ static void lose_memory(struct sim_node *self) {
 }
 
 static void stop_core(struct sim_node *self) {
+    sim_txn_lost(&self->world->txns, self, false);
     self->up = false;
     cancel_events(self);
     sim_calls_lost(self->world, self);
@@ -326,6 +327,7 @@ void sim_node_fell(struct sim_node *self) {
     self->group = NULL;
     self->flushing = false;
     sim_checks_crash(&world->checks, self);
+    sim_txn_lost(&world->txns, self, true);
     sim_calls_lost(world, self);
     lose_memory(self);
     uint64_t down = prng_between(&self->prng, 1, 500) * 1000000;

@@ -215,7 +215,9 @@ static void draw_commits_world(struct sim_plan *self, struct prng *prng) {
 // every node has a replica of every shard.
 static void draw_tokens_world(struct sim_plan *self, struct prng *prng) {
     self->node_count = prng_chance(prng, 1, 4) ? 3 : 5;
-    self->wall_us_max = prng_between(prng, 1000, 60000);
+    // Walls that are apart: a node may take another one's answer and not follow its clock.
+    const bool apart = prng_chance(prng, 1, 2);
+    self->wall_us_max = apart ? prng_between(prng, 60000, 110000) : prng_between(prng, 1000, 60000);
     self->client_count = 2;
     self->think_ns_max = prng_between(prng, 2, 20) * MS;
     self->delay_ns_max = self->delay_ns_min + prng_between(prng, 100, 1000) * 1000;
@@ -279,6 +281,14 @@ static void draw_txns(struct sim_plan *self) {
     self->txn_client_count = (uint32_t)prng_between(&prng, 2, 5);
 }
 
+// A fifth of the worlds with transactions, chosen in the same way.
+static void draw_talks(struct sim_plan *self) {
+    struct prng prng;
+    prng_init(&prng, self->seed ^ UINT64_C(0x74616c6ba7));
+    if (self->txn_client_count == 0 || !prng_chance(&prng, 1, 5)) { return; }
+    self->talk_percent = (uint32_t)prng_between(&prng, 20, 90);
+}
+
 void sim_plan_draw(struct sim_plan *self, uint64_t seed, uint64_t faults_allowed) {
     struct prng prng;
     prng_init(&prng, seed);
@@ -288,6 +298,7 @@ void sim_plan_draw(struct sim_plan *self, uint64_t seed, uint64_t faults_allowed
     draw_faults(self, &prng);
     draw_storm(self);
     draw_txns(self);
+    draw_talks(self);
     self->faults &= faults_allowed;
     clear_absent(self);
 }
@@ -304,6 +315,7 @@ void sim_plan_ordinary(struct sim_plan *self) {
     self->client_count = 4;
     self->txn_client_count = 0;
     self->tokens = false;
+    self->talk_percent = 0;
     self->busy = false;
     self->think_ns_max = 500 * MS;
     self->support_ns = 1000 * MS;
@@ -329,6 +341,7 @@ void sim_plan_print(const struct sim_plan *self) {
     }
     (void)printf("%s", self->faults == 0 ? "none" : "");
     if (self->txn_client_count > 0) { (void)printf(" txns=%" PRIu32, self->txn_client_count); }
+    if (self->talk_percent > 0) { (void)printf(" talks=%" PRIu32, self->talk_percent); }
     if (self->tokens) { (void)printf(" tokens"); }
     if (self->storm != SIM_STORM_NONE) { (void)printf(" storm=%s", storm_names[self->storm]); }
     if (self->mutant != SIM_MUTANT_NONE) { (void)printf(" mutant=%s", mutant_names[self->mutant]); }

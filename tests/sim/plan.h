@@ -130,6 +130,7 @@ struct sim_plan {
     uint32_t repeat_percent;     // of commits
     bool sticky;                 // each client keeps to one gateway, mostly
     uint32_t txn_client_count;   // of transactions over several shards; 0 = none in this world
+    uint32_t talk_percent;       // of those that append to lists: interactive
     bool tokens;                 // their clients bring timestamps that are ahead of all clocks
 
     // Faults.

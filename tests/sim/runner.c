@@ -115,9 +115,10 @@ void sim_totals_print(const struct sim_totals *self, double cpu_seconds) {
     const struct sim_txn_stats *txns = &self->txns;
     (void)printf("transactions: ok %" PRIu64 " (%" PRIu64 " over several shards), aborted %" PRIu64
                  ", unknown %" PRIu64 "; reads %" PRIu64 " (%" PRIu64
-                 " of any age), audits %" PRIu64 ", not read %" PRIu64 "\n",
+                 " of any age), audits %" PRIu64 ", not read %" PRIu64 ", interactive %" PRIu64
+                 "\n",
                  txns->ok, txns->many, txns->aborted, txns->unknown, txns->reads, txns->stale_reads,
-                 txns->audits, txns->unread);
+                 txns->audits, txns->unread, txns->talks);
     if (cpu_seconds <= 0 || simulated <= 0) { return; }
     (void)printf("%.0f simulated seconds in %.1f of one core: %.0f times real time; per simulated "
                  "second %.1f ops, %.1f faults, %.0f events\n",

@@ -87,7 +87,7 @@ static void choose_glance(struct sim_storm_state *self, const struct sim_txn_cli
     }
     self->glance_lists[0] = list;
     self->glance_lists[1] = load->generations[slot] * SIM_TXN_SLOTS + slot;
-    self->glance_count = 2;
+    self->glance_count = prng_chance(&self->prng, 1, 3) ? 1 : 2;
 }
 
 void sim_storm_committed(struct sim_storm_state *self, const struct sim_txn_client *client) {
