@@ -68,6 +68,14 @@ void buf_init(struct buf *self, size_t size_max);
 void buf_deinit(struct buf *self);
 // Empties, keeps the memory.
 void buf_reset(struct buf *self);
+// For whoever writes in place: where the next bytes go if there is room for `more` of them already,
+// else NULL; then how many were written.
+static inline uint8_t *buf_room(const struct buf *self, size_t more) {
+    return self->capacity - self->size >= more ? self->data + self->size : NULL;
+}
+static inline void buf_filled(struct buf *self, size_t more) {
+    self->size += more;
+}
 // Room for `more` further bytes, or STATUS_RESOURCE_EXHAUSTED.
 NODISCARD enum status buf_reserve(struct buf *self, size_t more);
 // `more` must not be a view into this very buffer, which may move.

@@ -21,30 +21,63 @@ void codec_put_raw(struct codec_writer *self, struct slice s) {
     if (self->status == STATUS_OK) { self->status = buf_append(self->buf, s); }
 }
 
+// Where the next bytes go when there is room for that many already, which is nearly always: numbers
+// are then written in their place. NULL: they go through a copy, and the buffer grows or refuses.
+static uint8_t *room_for(const struct codec_writer *self, size_t size) {
+    return self->status == STATUS_OK ? buf_room(self->buf, size) : NULL;
+}
+
 void codec_put_u8(struct codec_writer *self, uint8_t v) {
-    codec_put_raw(self, slice_make(&v, sizeof(v)));
+    uint8_t *at = room_for(self, sizeof(v));
+    if (at == NULL) {
+        codec_put_raw(self, slice_make(&v, sizeof(v)));
+        return;
+    }
+    *at = v;
+    buf_filled(self->buf, sizeof(v));
 }
 
 void codec_put_u32(struct codec_writer *self, uint32_t v) {
-    uint8_t out[sizeof(v)];
-    codec_store_u32(out, v);
-    codec_put_raw(self, slice_make(out, sizeof(out)));
+    uint8_t *at = room_for(self, sizeof(v));
+    if (at == NULL) {
+        uint8_t out[sizeof(v)];
+        codec_store_u32(out, v);
+        codec_put_raw(self, slice_make(out, sizeof(out)));
+        return;
+    }
+    codec_store_u32(at, v);
+    buf_filled(self->buf, sizeof(v));
 }
 
 void codec_put_u64(struct codec_writer *self, uint64_t v) {
-    uint8_t out[sizeof(v)];
-    codec_store_u64(out, v);
-    codec_put_raw(self, slice_make(out, sizeof(out)));
+    uint8_t *at = room_for(self, sizeof(v));
+    if (at == NULL) {
+        uint8_t out[sizeof(v)];
+        codec_store_u64(out, v);
+        codec_put_raw(self, slice_make(out, sizeof(out)));
+        return;
+    }
+    codec_store_u64(at, v);
+    buf_filled(self->buf, sizeof(v));
 }
 
-void codec_put_varint(struct codec_writer *self, uint64_t v) {
-    uint8_t out[CODEC_VARINT_SIZE_MAX];
+static size_t store_varint(uint8_t *out, uint64_t v) {
     size_t size = 0;
     for (; v >= 0x80; v >>= 7) {
         out[size++] = (uint8_t)(v | 0x80);
     }
     out[size++] = (uint8_t)v;
-    codec_put_raw(self, slice_make(out, size));
+    return size;
+}
+
+void codec_put_varint(struct codec_writer *self, uint64_t v) {
+    uint8_t *at = room_for(self, CODEC_VARINT_SIZE_MAX);
+    if (at == NULL) {
+        uint8_t out[CODEC_VARINT_SIZE_MAX];
+        codec_put_raw(self, slice_make(out, store_varint(out, v)));
+        return;
+    }
+    buf_filled(self->buf, store_varint(at, v));
 }
 
 void codec_put_slice(struct codec_writer *self, struct slice s) {
@@ -98,14 +131,17 @@ uint64_t codec_get_u64(struct codec_reader *self) {
 }
 
 uint64_t codec_get_varint(struct codec_reader *self) {
+    // A reader that failed stands at its end.
+    const uint8_t *at = self->at;
     uint64_t value = 0;
-    for (unsigned i = 0; i < CODEC_VARINT_SIZE_MAX; i++) {
-        const uint8_t byte = codec_get_u8(self);
+    for (unsigned i = 0; i < CODEC_VARINT_SIZE_MAX && at < self->end; i++) {
+        const uint8_t byte = *at++;
         // The tenth byte holds bit 63 alone.
-        if (self->status != STATUS_OK || (i == CODEC_VARINT_SIZE_MAX - 1 && byte > 1)) { break; }
+        if (i == CODEC_VARINT_SIZE_MAX - 1 && byte > 1) { break; }
         value |= (uint64_t)(byte & 0x7f) << (7 * i);
         if ((byte & 0x80) == 0) {
             if (byte == 0 && i > 0) { break; }
+            self->at = at;
             return value;
         }
     }

@@ -79,6 +79,24 @@ void replica_frontiers(const struct replica *self, struct replica_frontiers *out
     snapshot_frontiers(self, out);
 }
 
+static uint64_t mixed(uint64_t mark, uint64_t value) {
+    return (mark ^ value) * UINT64_C(0x9e3779b97f4a7c15) + value;
+}
+
+uint64_t replica_mark(const struct replica *self) {
+    uint64_t mark = mixed(raft_term(self->raft), raft_last_index(self->raft));
+    mark = mixed(mark, raft_durable_index(self->raft));
+    mark = mixed(mark, raft_commit_index(self->raft));
+    mark = mixed(mark, self->applied);
+    mark = mixed(mark, self->trim);
+    mark = mixed(mark, self->closed.v);
+    mark = mixed(mark, self->incarnation);
+    mark = mixed(mark, self->digest_index);
+    mark = mixed(mark, self->digest);
+    mark = mixed(mark, raft_members(self->raft)->config_epoch);
+    return mixed(mark, (uint64_t)raft_role(self->raft) << 8 | (uint64_t)raft_health_of(self->raft));
+}
+
 uint64_t replica_match(const struct replica *self, struct node_id peer) {
     return raft_match_index(self->raft, peer);
 }

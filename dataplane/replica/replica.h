@@ -119,6 +119,10 @@ NODISCARD enum status replica_read_confirm(struct replica *self, struct replica_
 // every few milliseconds, unless the shard is idle.
 NODISCARD enum status replica_read_closed(struct replica *self, struct replica_read *read);
 
+// A number for whoever looks often: while it stays the same, so do last, durable, applied, commit,
+// trim, closed, digest, term, role, incarnation, config_epoch and health (but for a collision of
+// hashes).
+uint64_t replica_mark(const struct replica *self);
 struct shard_id replica_shard(const struct replica *self);
 uint64_t replica_incarnation(const struct replica *self);
 // The membership in use, committed or not.

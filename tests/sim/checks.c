@@ -317,7 +317,6 @@ static void check_digest(struct sim_checks *self, const struct replica *replica,
 static void check_identity(struct sim_checks *self, struct sim_shard_record *record,
                            const struct replica_frontiers *f) {
     uint32_t position = self->node->position;
-    record->seen[position] = true;
     uint64_t known = record->incarnations[position];
     if (f->incarnation == known) { return; }
     if (f->incarnation < known || f->incarnation <= record->removed[position]) {
@@ -382,6 +381,12 @@ void sim_checks_back(struct sim_checks *self, struct sim_node *node) {
 static void look(void *ctx, struct replica *replica) {
     struct sim_checks *self = ctx;
     struct sim_shard_record *record = record_of(self, replica_shard(replica));
+    const uint64_t mark = replica_mark(replica);
+    record->seen[self->node->position] = true;
+    if (mark == record->marks[self->node->position] && !record->back[self->node->position]) {
+        return;
+    }
+    record->marks[self->node->position] = mark;
     struct replica_frontiers f;
     replica_frontiers(replica, &f);
     check_identity(self, record, &f);
@@ -395,9 +400,9 @@ static void look(void *ctx, struct replica *replica) {
                  self->node->id.v);
     }
     *commit = f.commit;
-    uint64_t mark = f.term + f.last + f.durable + f.commit + f.applied + (uint64_t)f.role;
-    self->moved = self->moved || mark != record->marks[self->node->position];
-    record->marks[self->node->position] = mark;
+    const uint64_t sum = f.term + f.last + f.durable + f.commit + f.applied + (uint64_t)f.role;
+    self->moved = self->moved || sum != record->sums[self->node->position];
+    record->sums[self->node->position] = sum;
     // A replica that is not whole applies nothing, and its state is that of no index.
     if (f.health != RAFT_WHOLE) { return; }
     bool moved = record->walked[self->node->position] != f.applied;

@@ -62,7 +62,8 @@ struct sim_shard_record {
     bool open[SIM_NODES_MAX];          // at the end of its last turn
     bool seen[SIM_NODES_MAX];          // in the look under way
     uint64_t reported[SIM_NODES_MAX];  // index of the product's digest last seen there
-    uint64_t marks[SIM_NODES_MAX];     // sum of the frontiers last seen there
+    uint64_t marks[SIM_NODES_MAX];     // of the replica when it was looked at last
+    uint64_t sums[SIM_NODES_MAX];      // of its frontiers then, closed aside
     uint64_t leader_changes;
     uint64_t last_digest;  // at the end
 };
