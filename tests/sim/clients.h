@@ -53,7 +53,7 @@ struct sim_client {
     struct sim_call calls[SIM_CLIENT_CALLS];
     uint32_t final_at;  // next step of the final check
     uint32_t final_tries;
-    bool overloaded;  // the latest answer said so
+    bool turned_away;  // the latest answer said so
     uint64_t txn_count;
     struct txn_id txn;
     bool asking;       // for the outcome of the operation, by its id

@@ -354,7 +354,8 @@ static void read_failed(struct sim_txn_client *self, const struct session_result
         return;
     }
     bool hangs = (self->world->plan.faults >> SIM_FAULT_DISK_STALL & 1) != 0;
-    bool full = result != NULL && result->status == STATUS_OVERLOADED;
+    bool full = result != NULL &&
+                (result->status == STATUS_OVERLOADED || result->status == STATUS_CLOCK_AHEAD);
     bool again = self->world->plan.clock_hours || hangs || full;
     if (!again || self->final_tries++ >= FINAL_TRIES_MAX) {
         sim_fail(self->world, "after healing: a read over all shards does not succeed: %s",
