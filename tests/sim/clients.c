@@ -543,8 +543,8 @@ static void random_step(struct sim_client *self) {
 // others have caught up (time.md, HLC): then another one must do. And a node whose disk hung leads
 // nothing until it has done well for a while. And a gateway may still be full (these have 64
 // places) of calls whose clients are gone, until their leader knows that it is none (seed 104732):
-// it says that the call did not happen, and every client comes again then. A clock that strobed goes
-// on by its monotonic one until a majority agrees, and may be ahead by then (seed 6675).
+// it says that the call did not happen, and every client comes again then. A clock that strobed
+// goes on by its monotonic one until a majority agrees, and may be ahead by then (seed 6675).
 static bool final_retry(struct sim_client *self) {
     bool hangs = (self->world->plan.faults >> SIM_FAULT_DISK_STALL & 1) != 0;
     bool again = self->world->plan.clock_hours || hangs || self->turned_away;
