@@ -11,6 +11,7 @@
 // | trim > applied | whole, too old | its store was lost, or a removal came to half | HOLLOW |
 // | applied is not its entry | base at applied | ingested and flushed, log not begun anew | redo |
 // | last < applied | leftovers of a removed incarnation | its removal was not flushed | wiped |
+// | empty | hollow, and an incarnation was removed | the same, or an ingest began | wiped |
 // | last < applied | whole | the log lost its end | STATUS_CORRUPT |
 // | damaged | any | a record is unreadable | DAMAGED: no promise counts before a snapshot |
 
@@ -126,12 +127,16 @@ static enum status recover_state(struct recovery *self) {
     struct replica *replica = self->replica;
     const struct state_machine *machine = replica->machine;
     const struct shard_id shard = replica->descriptor.id;
-    const bool fresh = self->bounds.last_index == 0 && self->bounds.hard_state.term == 0;
+    const bool empty = self->bounds.last_index == 0;
+    const bool fresh = empty && self->bounds.hard_state.term == 0;
     const bool lived = self->bounds.removed_incarnation != 0;
     ASSERT(machine->hollow != NULL && machine->base != NULL);
     if (machine->hollow(machine->ctx, shard)) { self->health = RAFT_HOLLOW; }
     if (self->health == RAFT_WHOLE) { replica->applied = machine->applied(machine->ctx, shard); }
-    if (fresh && lived && (replica->applied > 0 || self->health != RAFT_WHOLE)) {
+    // Half a state is worth nothing, whosever it was; one that holds no entry begins empty, also
+    // when it has heard of a term.
+    const bool half = empty && self->health != RAFT_WHOLE;
+    if (lived && (half || (fresh && replica->applied > 0))) {
         self->health = RAFT_WHOLE;
         wipe(self);
     }

@@ -541,8 +541,9 @@ static void compare_applied(void *ctx, struct replica *replica) {
     replica_frontiers(replica, &f);
     if (is_left_over(self, replica, &f)) { return; }
     uint64_t *applied = &self->applied[record - self->checks->shards];
-    self->replicas[record - self->checks->shards]++;
-    if (*applied == 0) { *applied = f.applied; }
+    uint32_t before = self->replicas[record - self->checks->shards]++;
+    // The first may be one that holds nothing yet: it has nothing in common with the others.
+    if (before == 0) { *applied = f.applied; }
     if (f.health != RAFT_WHOLE) { self->equal = false; }
     if (f.applied != *applied || f.applied != f.last) { self->equal = false; }
 }

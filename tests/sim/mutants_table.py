@@ -30,7 +30,7 @@ HLC = "tests/unit/dataplane/hlc/"
 
 MUTANTS = (
     Mutant("COUNT_OLD_TERM", 1, 300, (62, 176), RAFT + "raft_script_test"),
-    Mutant("VOTE_BEFORE_DURABLE", 2, 1000, (544,), RAFT + "raft_script_test"),
+    Mutant("VOTE_BEFORE_DURABLE", 2, 1000, (544, 565), RAFT + "raft_script_test"),
     Mutant("ACK_BEFORE_DURABLE", 3, 300, (12, 20), RAFT + "raft_script_test"),
     Mutant("CONFIG_BEFORE_OWN_TERM", 4, 300, (50, 94), RAFT + "raft_script_test"),
     Mutant("CONFIG_NOT_ROLLED_BACK", 5, 300, (5,), RAFT + "raft_script_test"),

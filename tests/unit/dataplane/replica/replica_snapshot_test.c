@@ -519,6 +519,24 @@ static void test_snapshot_anonymous_log_is_neither_used_nor_wiped(void **state) 
     world_destroy(world);
 }
 
+// What an older incarnation had received by half is not held against one that has heard of a term,
+// and of nothing else, before the crash.
+static void test_snapshot_half_a_state_of_a_removed_replica_is_wiped(void **state) {
+    (void)state;
+    mark_reset_all();
+    struct world *world = world_create(4, 3, 23);
+    start_all(world);
+    struct world_node *fourth = world_node(world, 4);
+    fourth->state.hollow = true;
+    fourth->log.now.bounds =
+        (struct log_bounds){.hard_state = {.term = 3, .incarnation = 9}, .removed_incarnation = 5};
+    assert_int_equal(replica_table_open_as(fourth->table, &world->descriptor, 9, false), STATUS_OK);
+    assert_int_equal(replica_health(world_replica(world, 4)), RAFT_WHOLE);
+    assert_false(fourth->state.hollow);
+    assert_int_equal(mark_count("replica.open.leftovers"), 1);
+    world_destroy(world);
+}
+
 // It never heard that it was removed, and is spoken to as its successor.
 static void test_snapshot_older_incarnation_gives_way(void **state) {
     (void)state;
@@ -623,6 +641,7 @@ int main(void) {
         cmocka_unit_test(test_snapshot_at_most_two_are_sent_at_once),
         cmocka_unit_test(test_snapshot_fills_a_replica_that_was_added),
         cmocka_unit_test(test_snapshot_successor_of_a_removed_replica_begins_empty),
+        cmocka_unit_test(test_snapshot_half_a_state_of_a_removed_replica_is_wiped),
         cmocka_unit_test(test_snapshot_older_incarnation_gives_way),
         cmocka_unit_test(test_snapshot_anonymous_log_is_neither_used_nor_wiped),
         TEST(test_snapshot_with_a_chunk_that_is_none_is_begun_anew),
