@@ -78,7 +78,7 @@ struct sim_checks {
     uint64_t removals;         // replicas that went for good
     uint64_t applied;          // entries compared
     uint64_t digests;          // digests compared
-    uint64_t wall_us;          // the furthest that any node's wall clock ever was
+    uint64_t wall_lead_us;     // the furthest that any node's wall clock ever was ahead of now_ns
     struct sim_node *node;     // being looked at
 };
 
