@@ -445,8 +445,8 @@ static void check_disk(struct sim_checks *self, struct sim_node *node) {
 
 // Clocks follow others, and what clients bring, by no more than the permitted lead, and start a
 // little ahead of it. A node whose wall clock was set back goes on by the old one until a majority
-// says which is right: what counts is how far any wall clock ever was ahead of the world's time, and
-// how fast the monotonic clocks run that carry it on.
+// says which is right: what counts is how far any wall clock ever was ahead of the world's time,
+// and how fast the monotonic clocks run that carry it on.
 static void check_clock(struct sim_checks *self, struct sim_node *node) {
     const struct hlc_ts hlc = node_core_hlc(node->core)->last;
     if (hlc.v < node->last_hlc) { sim_fail(self->world, "node %u: its HLC falls", node->id.v); }
