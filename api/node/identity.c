@@ -14,6 +14,7 @@
 
 #include "dataplane/base/assert.h"
 #include "dataplane/base/mem.h"
+#include "dataplane/base/mutant.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -350,7 +351,7 @@ static enum status start(struct identity *self, struct err *err) {
         return err_set(err, STATUS_FAILED_PRECONDITION, "%.*s: was opened %u times, which is all",
                        DIR_SHOWN_SIZE_MAX, self->path, UINT32_MAX);
     }
-    self->boot++;
+    if (self->boot == 0 || !MUTANT(OLD_BOOT)) { self->boot++; }
     return identity_store(self, err);
 }
 

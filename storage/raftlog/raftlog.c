@@ -18,6 +18,7 @@
 #include "dataplane/base/assert.h"
 #include "dataplane/base/checksum.h"
 #include "dataplane/base/mark.h"
+#include "dataplane/base/mutant.h"
 #include "storage/raftlog/raftlog_internal.h"
 
 #include <string.h>
@@ -323,7 +324,9 @@ void raftlog_group_write(struct raftlog_group *group) {
     if (engine_batch_count(group->batch) == 0) { return; }
     const enum status st = engine_write(group->engine, group->batch, true);
     // Never tried again: after a failed sync nobody knows what the disk holds (ATC 2020).
-    if (st != STATUS_OK) { FATAL("the raft log could not be written: %s", status_text(st)); }
+    if (st != STATUS_OK && !MUTANT(SYNC_ERROR_IGNORED)) {
+        FATAL("the raft log could not be written: %s", status_text(st));
+    }
 }
 
 // Entries that the finished group made durable need no place in memory.

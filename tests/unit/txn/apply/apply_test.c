@@ -2,6 +2,7 @@
 // What one entry does: conditions, mutations, dedupe, epochs, the applied index.
 #include "dataplane/base/mark.h"
 #include "dataplane/base/mem.h"
+#include "dataplane/base/mutant.h"
 #include "tests/unit/dataplane/base/death.h"
 #include "tests/unit/txn/apply/apply_fixture.h"
 #include "txn/apply/apply_touched.h"
@@ -111,6 +112,24 @@ static void test_apply_version_of_a_deleted_key_is_that_of_its_delete(void **sta
     const uint64_t version = f.clock.v;
     assert_int_equal(run(OPS(VERSION_IS("a", 0), PUT("x", "1"))), STATUS_CONDITION_FAILED);
     assert_int_equal(run(OPS(ABSENT("a"), VERSION_IS("a", version), PUT("x", "2"))), STATUS_OK);
+}
+
+// Every part of an entry has its effect, or the replica is no replica: there is none that a release
+// may pass over because it does not know it.
+static void test_apply_passes_over_nothing(void **state) {
+    (void)state;
+#ifdef LIGHTCONE_MUTANTS
+    mutant_old_release = true;
+#endif
+    assert_int_equal(run(OPS(PUT("a", "1"), PUT("b", "1"))), STATUS_OK);
+    assert_int_equal(run(OPS(DELETE("a"), PUT("c", "1"))), STATUS_OK);
+    end();
+    assert_string_equal(fixture_get(&f, "a"), "-");
+    assert_string_equal(fixture_get(&f, "b"), "1");
+    assert_string_equal(fixture_get(&f, "c"), "1");
+#ifdef LIGHTCONE_MUTANTS
+    mutant_old_release = false;
+#endif
 }
 
 static void test_apply_first_failed_condition_is_named_and_nothing_written(void **state) {
@@ -529,6 +548,7 @@ int main(void) {
         TEST(test_apply_reader_sees_what_is_gathered),
         TEST(test_apply_conditions_decide_against_the_newest_version),
         TEST(test_apply_version_of_a_deleted_key_is_that_of_its_delete),
+        TEST(test_apply_passes_over_nothing),
         TEST(test_apply_first_failed_condition_is_named_and_nothing_written),
         TEST(test_apply_conditions_see_earlier_entries_of_the_turn),
         TEST(test_apply_conditions_on_other_keys_keep_the_batch),
