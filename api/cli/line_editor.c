@@ -183,7 +183,9 @@ enum line_editor_end line_editor_next(struct line_editor *self, struct slice *ou
     *out = SLICE_EMPTY;
     interrupted = 0;
     const char *line = el_gets(self->edit, &count);
-    if (interrupted != 0) {
+    // An interrupt that came before anything was typed ends no read: the next line is meant.
+    const bool whole = line != NULL && count > 0 && line[count - 1] == '\n';
+    if (interrupted != 0 && !whole) {
         (void)fputs("^C\n", self->config.out);
         el_reset(self->edit);
         return LINE_EDITOR_CANCELLED;
