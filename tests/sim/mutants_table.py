@@ -54,7 +54,7 @@ MUTANTS = (
     Mutant("TOMBSTONE_IGNORED", 54, 300, (1,), REPLICA + "replica_snapshot_test"),
     Mutant("SYNC_ERROR_IGNORED", 55, 300, (25,), STORAGE + "raftlog/raftlog_test"),
     Mutant("DAMAGE_TRUNCATED", 56, 300, (11,), STORAGE + "raftlog/raftlog_kill_test"),
-    Mutant("DAMAGED_VOTES", 58, 300, (75, 380), RAFT + "raft_script_test"),
+    Mutant("DAMAGED_VOTES", 58, 1000, (380, 75), RAFT + "raft_script_test"),
     Mutant("TRIM_UNFLUSHED", 59, 300, (14,), REPLICA + "replica_test"),
     Mutant("FULL_DISK_SKIPS", 60, 300, (23,), APPLY + "apply_test"),
     Mutant("CHUNK_UNCHECKED", 61, 300, (142,), REPLICA + "replica_snapshot_test"),
