@@ -21,42 +21,32 @@ void codec_put_raw(struct codec_writer *self, struct slice s) {
     if (self->status == STATUS_OK) { self->status = buf_append(self->buf, s); }
 }
 
-// Where the next bytes go when there is room for that many already, which is nearly always: numbers
-// are then written in their place. NULL: they go through a copy, and the buffer grows or refuses.
-static uint8_t *room_for(const struct codec_writer *self, size_t size) {
+// Where the next bytes are written in their place; NULL once the writer has failed.
+static uint8_t *room_for(struct codec_writer *self, size_t size) {
+    if (self->status != STATUS_OK) { return NULL; }
+    uint8_t *at = buf_room(self->buf, size);
+    if (at != NULL) { return at; }
+    self->status = buf_reserve(self->buf, size);
     return self->status == STATUS_OK ? buf_room(self->buf, size) : NULL;
 }
 
 void codec_put_u8(struct codec_writer *self, uint8_t v) {
     uint8_t *at = room_for(self, sizeof(v));
-    if (at == NULL) {
-        codec_put_raw(self, slice_make(&v, sizeof(v)));
-        return;
-    }
+    if (at == NULL) { return; }
     *at = v;
     buf_filled(self->buf, sizeof(v));
 }
 
 void codec_put_u32(struct codec_writer *self, uint32_t v) {
     uint8_t *at = room_for(self, sizeof(v));
-    if (at == NULL) {
-        uint8_t out[sizeof(v)];
-        codec_store_u32(out, v);
-        codec_put_raw(self, slice_make(out, sizeof(out)));
-        return;
-    }
+    if (at == NULL) { return; }
     codec_store_u32(at, v);
     buf_filled(self->buf, sizeof(v));
 }
 
 void codec_put_u64(struct codec_writer *self, uint64_t v) {
     uint8_t *at = room_for(self, sizeof(v));
-    if (at == NULL) {
-        uint8_t out[sizeof(v)];
-        codec_store_u64(out, v);
-        codec_put_raw(self, slice_make(out, sizeof(out)));
-        return;
-    }
+    if (at == NULL) { return; }
     codec_store_u64(at, v);
     buf_filled(self->buf, sizeof(v));
 }
@@ -70,8 +60,9 @@ static size_t store_varint(uint8_t *out, uint64_t v) {
     return size;
 }
 
+// Near the largest size of a buffer the exact one counts: then by a copy.
 void codec_put_varint(struct codec_writer *self, uint64_t v) {
-    uint8_t *at = room_for(self, CODEC_VARINT_SIZE_MAX);
+    uint8_t *at = self->status == STATUS_OK ? buf_room(self->buf, CODEC_VARINT_SIZE_MAX) : NULL;
     if (at == NULL) {
         uint8_t out[CODEC_VARINT_SIZE_MAX];
         codec_put_raw(self, slice_make(out, store_varint(out, v)));
