@@ -109,15 +109,17 @@ void session_start(struct session *self, struct session_call *call) {
     self->slots_free = slot->next;
     ASSERT(slot->state == SESSION_SLOT_FREE && slot->call == NULL);
     const struct session_exec exec = slot->exec;
-    const uint64_t now = session__now(self);
-    const uint64_t budget = call->deadline_ns > now ? call->deadline_ns - now : 0;
     *slot = (struct session_slot){.exec = exec,
                                   .call = call,
                                   .state = SESSION_SLOT_LOCAL,
                                   .generation = slot->generation + 1,
-                                  .patient_ns = now + budget - budget / 4,
                                   .anywhere = may_go_anywhere(call),
                                   .last_status = STATUS_OK};
+    if (call->kind == COMMAND_TXN_STATUS) {
+        const uint64_t now = session__now(self);
+        const uint64_t budget = call->deadline_ns > now ? call->deadline_ns - now : 0;
+        slot->patient_ns = now + session__outcome_patience(budget);
+    }
     call->id = (uint64_t)(slot - self->slots) + 1;
     self->stats.in_flight++;
     heap_put(&self->timers, &slot->timer, call->deadline_ns);

@@ -114,7 +114,7 @@ static bool clock_leads(const struct session *self, const struct command_request
 // When a request gives up waiting. Who asks for an outcome shall hear in time that there is none.
 static uint64_t patience(const struct session_exec *self, uint64_t budget_us) {
     uint64_t budget_ns = budget_us < UINT64_MAX / 1000 ? budget_us * 1000 : UINT64_MAX / 2;
-    if (self->kind == COMMAND_TXN_STATUS) { budget_ns -= budget_ns / 4; }
+    if (self->kind == COMMAND_TXN_STATUS) { budget_ns = session__outcome_patience(budget_ns); }
     const uint64_t half = self->session->config.attempt_ns / 2;
     if (!self->lasting && budget_ns > half) { budget_ns = half; }
     return budget_ns < UINT64_MAX - self->arrived_ns ? self->arrived_ns + budget_ns : UINT64_MAX;

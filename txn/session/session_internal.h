@@ -70,7 +70,7 @@ struct session_slot {
     struct node_id avoid;
     uint64_t retry_at_ns;
     uint64_t attempt_until_ns;
-    uint64_t patient_ns;  // who asks for an outcome hears by then that there is none
+    uint64_t patient_ns;  // TXN_STATUS: the caller hears by then that there is no outcome
     uint32_t attempts;
     uint32_t hops;
     uint32_t waits;
@@ -80,6 +80,11 @@ struct session_slot {
     struct session_slot *next;   // free list, or list of waiters
     struct session_slot **link;  // what points to this waiter
 };
+
+// How long who asks for an outcome waits for one: there is to be time left to hear of none.
+static inline uint64_t session__outcome_patience(uint64_t budget) {
+    return budget - budget / 4;
+}
 
 struct session_served {
     struct session_exec exec;
