@@ -44,6 +44,8 @@ struct slice sim_txn__value(const struct sim_txn_client *self, const struct sim_
                             uint8_t *out);
 // The smallest and the largest key lead the gateway to the shards.
 void sim_txn__route(const struct sim_txn_client *self, struct sim_call *call);
+// The commit, which makes sense, becomes what the call carries; its keys are the caller's business.
+void sim_txn__put_commit(struct sim_call *call, const struct command_commit *commit);
 void sim_txn__encode_commit(const struct sim_txn_client *self, struct sim_call *call);
 void sim_txn__encode_status(const struct sim_txn_client *self, struct sim_call *call);
 

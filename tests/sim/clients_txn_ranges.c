@@ -143,13 +143,7 @@ void sim_txn__encode_insert(const struct sim_txn_client *self, struct sim_call *
                                     .reads = reads,
                                     .mutation_count = 1,
                                     .mutations = &mutation};
-    ASSERT(command_commit_check(&commit, NULL) == STATUS_OK);
-    struct codec_writer w;
-    buf_reset(&call->payload);
-    codec_writer_init(&w, &call->payload);
-    command_commit_encode(&w, &commit);
-    ASSERT(w.status == STATUS_OK);
-    call->call.kind = COMMAND_COMMIT;
+    sim_txn__put_commit(call, &commit);
 }
 
 // --- The record ---

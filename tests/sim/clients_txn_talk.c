@@ -193,14 +193,8 @@ static bool encode_commit(struct sim_txn_client *self, struct sim_call *call) {
     if (commit.mutation_count == 0) { return false; }
     commit.txn = self->txn;
     commit.snapshot = commit.read_count > 0 ? self->talk.snapshot : HLC_ZERO;
-    ASSERT(command_commit_check(&commit, NULL) == STATUS_OK);
     sim_txn__route(self, call);
-    struct codec_writer w;
-    buf_reset(&call->payload);
-    codec_writer_init(&w, &call->payload);
-    command_commit_encode(&w, &commit);
-    ASSERT(w.status == STATUS_OK);
-    call->call.kind = COMMAND_COMMIT;
+    sim_txn__put_commit(call, &commit);
     return true;
 }
 

@@ -94,6 +94,16 @@ void sim_txn__route(const struct sim_txn_client *self, struct sim_call *call) {
     }
 }
 
+void sim_txn__put_commit(struct sim_call *call, const struct command_commit *commit) {
+    ASSERT(command_commit_check(commit, NULL) == STATUS_OK);
+    struct codec_writer w;
+    buf_reset(&call->payload);
+    codec_writer_init(&w, &call->payload);
+    command_commit_encode(&w, commit);
+    ASSERT(w.status == STATUS_OK);
+    call->call.kind = COMMAND_COMMIT;
+}
+
 void sim_txn__encode_some(const struct sim_txn_client *self, struct sim_call *call,
                           const uint32_t *places, uint32_t count) {
     uint8_t space[SIM_TXN_KEYS_MAX][SIM_TXN_KEY_SIZE];
@@ -166,14 +176,8 @@ void sim_txn__encode_commit(const struct sim_txn_client *self, struct sim_call *
         mutations[commit.mutation_count++] = (struct command_mutation){
             .kind = COMMAND_PUT, .key = key, .value = sim_txn__value(self, item, values[i])};
     }
-    ASSERT(command_commit_check(&commit, NULL) == STATUS_OK);
     sim_txn__route(self, call);
-    struct codec_writer w;
-    buf_reset(&call->payload);
-    codec_writer_init(&w, &call->payload);
-    command_commit_encode(&w, &commit);
-    ASSERT(w.status == STATUS_OK);
-    call->call.kind = COMMAND_COMMIT;
+    sim_txn__put_commit(call, &commit);
 }
 
 // The home, which knows the outcome, is the shard of the first key that is written.

@@ -499,14 +499,20 @@ static void test_replica_closed_follows_on_an_idle_shard(void **state) {
     assert_int_equal(during, REPLICA_HELD_BY_IN_FLIGHT);
 }
 
-static void test_replica_trim_keeps_what_a_replica_needs_and_the_last_entry(void **state) {
-    struct world *world = *state;
-    run(world, 500);
+// One put after the other through node 1, each applied before the next.
+static void put_twenty(struct world *world) {
     struct put put;
     for (uint32_t i = 0; i < 20; i++) {
         assert_int_equal(put_start(world, 1, &put), STATUS_OK);
         run(world, 20);
+        assert_true(put.done);
     }
+}
+
+static void test_replica_trim_keeps_what_a_replica_needs_and_the_last_entry(void **state) {
+    struct world *world = *state;
+    run(world, 500);
+    put_twenty(world);
     struct replica_frontiers f;
     replica_frontiers(replica_of(world, 1), &f);
     replica_table_trim(world->nodes[0].table, SHARD, f.applied);
@@ -515,10 +521,7 @@ static void test_replica_trim_keeps_what_a_replica_needs_and_the_last_entry(void
     assert_true(f.trim < f.last);
     world->cut = 3;
     uint64_t behind = f.last;
-    for (uint32_t i = 0; i < 20; i++) {
-        assert_int_equal(put_start(world, 1, &put), STATUS_OK);
-        run(world, 20);
-    }
+    put_twenty(world);
     replica_frontiers(replica_of(world, 1), &f);
     replica_table_trim(world->nodes[0].table, SHARD, f.applied);
     replica_frontiers(replica_of(world, 1), &f);
@@ -532,11 +535,7 @@ static void test_replica_trim_keeps_what_a_replica_needs_and_the_last_entry(void
 static void test_replica_trim_stops_at_what_is_flushed(void **state) {
     struct world *world = *state;
     run(world, 500);
-    struct put put;
-    for (uint32_t i = 0; i < 20; i++) {
-        assert_int_equal(put_start(world, 1, &put), STATUS_OK);
-        run(world, 20);
-    }
+    put_twenty(world);
     const uint64_t flushed = 5;
     replica_table_trim(world->nodes[0].table, SHARD, flushed);
     struct replica_frontiers f;
