@@ -106,6 +106,18 @@ static void lc_loop_try(struct lc_loop *self, lc_txn_fn body, void *ctx, struct 
     lc_txn_close(txn);
 }
 
+// A try that time cut short has no reason to tell: the one before it, if there was one, has.
+static void lc_keep_reason(const struct lc_loop *self, struct lc_reply *before,
+                           struct lc_reply *out) {
+    bool is_cut = self->again && out->result.status == STATUS_DEADLINE_EXCEEDED;
+    if (is_cut && before->result.status != STATUS_OK) {
+        struct lc_reply cut = *out;
+        *out = *before;
+        *before = cut;
+    }
+    lc_reply_free(before);
+}
+
 enum status lc_txn_run(struct lc_client *client, const struct lc_txn_options *options,
                        lc_txn_fn body, void *ctx, struct lc_reply *out) {
     struct lc_loop loop = {.client = client, .options = *options};
@@ -120,8 +132,9 @@ enum status lc_txn_run(struct lc_client *client, const struct lc_txn_options *op
     loop.options.timeout_ms = timeout_ms;
     *out = (struct lc_reply){.memory = NULL};
     for (;;) {
-        lc_reply_free(out);
+        struct lc_reply before = *out;
         lc_loop_try(&loop, body, ctx, out);
+        lc_keep_reason(&loop, &before, out);
         // An id that was settled is spent; one that the caller chose is the caller's to replace.
         bool settled = out->result.known && out->result.status == STATUS_CANCELLED;
         if (settled && options->txn != NULL) { break; }

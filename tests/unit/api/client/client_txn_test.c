@@ -14,6 +14,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -237,7 +238,7 @@ static void test_client_txn_settles_what_is_lost(void **state) {
         STATUS_CANCELLED);
     lc_reply_free(&reply);
     lc_txn_close(txn);
-    const struct lc_txn_options options = {.keyspace = FAKE_KEYSPACE, .timeout_ms = 400};
+    const struct lc_txn_options options = {.keyspace = FAKE_KEYSPACE, .timeout_ms = 1500};
     txn = lc_txn_begin(world->client, &options);
     put(txn, "b", "1");
     fake_node_pend(world->node, true);
@@ -326,7 +327,7 @@ static void test_client_txn_knows_its_home(void **state) {
 static void test_client_txn_of_a_silent_node(void **state) {
     struct world *world = *state;
     struct lc_reply reply;
-    const struct lc_txn_options options = {.keyspace = FAKE_KEYSPACE, .timeout_ms = 300};
+    const struct lc_txn_options options = {.keyspace = FAKE_KEYSPACE, .timeout_ms = 1500};
     struct lc_txn *txn = lc_txn_begin(world->client, &options);
     expect_get(txn, "a", NULL);
     put(txn, "a", "1");
@@ -345,13 +346,16 @@ static void test_client_txn_of_a_silent_node(void **state) {
 
 // --- The loop ---
 
+enum { LATE_MS = 1000, RUNS_KEPT = 32 };
+
 struct counting {
     struct world *world;
     uint32_t runs;
     uint32_t disturbed;  // so many runs meet a write of somebody else
     enum status result;  // what the body returns in the end
-    uint8_t ids[8][LC_TXN_ID_SIZE];
-    uint64_t begins[8];
+    uint32_t late;       // this run, counted from 1, begins after all deadlines
+    uint8_t ids[RUNS_KEPT][LC_TXN_ID_SIZE];
+    uint64_t begins[RUNS_KEPT];
 };
 
 // a = a + 1, by reading it.
@@ -359,7 +363,8 @@ static enum status count_up(struct lc_txn *txn, void *ctx) {
     struct counting *self = ctx;
     struct lc_reply reply;
     char text[24] = "0";
-    assert_true(self->runs < 8);
+    assert_true(self->runs < RUNS_KEPT);
+    if (self->runs + 1 == self->late) { (void)usleep(LATE_MS * 1000); }
     memcpy(self->ids[self->runs], lc_txn_id(txn), LC_TXN_ID_SIZE);
     enum status st = lc_txn_get(txn, world_text("a"), &reply);
     if (st == STATUS_OK) {
@@ -424,16 +429,25 @@ static void test_client_txn_run_knows_when_to_stop(void **state) {
     assert_int_equal(counting.runs, 1);
     lc_reply_free(&reply);
     assert_true(world_holds(world->client, "a", NULL));
-    // Out of time: the last reason is told, and that nothing happened.
-    fake_node_fail(world->node, COMMAND_COMMIT, STATUS_ABORTED_RETRY, FAKE_FAILURES_MAX);
-    counting = (struct counting){.world = world};
-    const struct lc_txn_options options = {.keyspace = FAKE_KEYSPACE, .timeout_ms = 60};
-    assert_int_equal(lc_txn_run(world->client, &options, count_up, &counting, &reply),
-                     STATUS_ABORTED_RETRY);
-    assert_int_equal(reply.result.outcome, LC_ABORTED);
-    assert_true(reply.result.attempts > 1);
-    lc_reply_free(&reply);
-    fake_node_fail(world->node, 0, STATUS_OK, 0);
+}
+
+// Goal: out of time, the last reason is told, and that nothing happened: also by a try that the
+// deadline cut short.
+static void test_client_txn_run_out_of_time(void **state) {
+    struct world *world = *state;
+    struct lc_reply reply;
+    for (uint32_t late = 0; late <= 2; late += 2) {
+        fake_node_fail(world->node, COMMAND_COMMIT, STATUS_ABORTED_RETRY, FAKE_FAILURES_MAX);
+        struct counting counting = {.world = world, .late = late};
+        const struct lc_txn_options options = {.keyspace = FAKE_KEYSPACE, .timeout_ms = LATE_MS};
+        assert_int_equal(lc_txn_run(world->client, &options, count_up, &counting, &reply),
+                         STATUS_ABORTED_RETRY);
+        assert_int_equal(reply.result.outcome, LC_ABORTED);
+        assert_true(reply.result.attempts > 1);
+        lc_reply_free(&reply);
+        fake_node_fail(world->node, 0, STATUS_OK, 0);
+    }
+    assert_true(world_holds(world->client, "a", NULL));
 }
 
 // Goal: a try whose answer was lost counts when it was committed, and when it was settled, the next
@@ -553,6 +567,7 @@ int main(void) {
         WORLD_BATCH(test_client_txn_of_a_silent_node),
         WORLD_BATCH(test_client_txn_run_tries_again),
         WORLD_BATCH(test_client_txn_run_knows_when_to_stop),
+        WORLD_BATCH(test_client_txn_run_out_of_time),
         WORLD_BATCH(test_client_txn_run_counts_once),
         WORLD_BATCH(test_client_txn_run_goes_around_a_dead_leader),
         WORLD_BATCH(test_client_txn_run_in_many_threads),
