@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """`compare --txn`: what transactions over several shards cost, beside one-key puts, etcd and PostgreSQL.
 
-two    a put of two keys on two shards beside a put of one: latency at 1 and at 64 outstanding
+two    a put of two keys on two shards beside a put of one: latency at 1 and at 64 outstanding; and beside two puts of one key
+       each at the same time, until both are done (library): what two shards cost this machine with no transaction at all
 bank   transfers between two accounts on two shards, reads validated: ours, etcd's Txn, PostgreSQL at SERIALIZABLE
 hot    256 writers of one counter: merges, which never abort, beside read-modify-write
 zipf   two reads and two writes a transaction on 10 000 keys by zipf 0.99: how many abort
@@ -97,23 +98,29 @@ def two(arguments):
     with Ours() as peer:
         peer.create("two", ACCOUNTS)
         fill(part, peer, "two")
-        ratios = {}
+        ratios, pairs = {}, {}
         for _ in range(part.rounds):
             for count in part.outstanding:
                 for mode in ("unary", "library"):
                     p50 = {}
-                    for op, name in (("put1", "put"), ("put2", "put2")):
+                    for op, name in (("put1", "put"), ("put2", "put2"), (None, "pair")):
+                        if op is None and mode == "unary":
+                            continue
                         if mode == "unary":
                             result = part.txn(peer, op, count, "two")
                         else:
                             result = part.library(peer, name, count, "two")
                         show(result)
-                        p50[op] = result["p50_us"]
-                    ratios.setdefault((mode, count), []).append(p50["put2"] / p50["put1"])
+                        p50[name] = result["p50_us"]
+                    ratios.setdefault((mode, count), []).append(p50["put2"] / p50["put"])
+                    if "pair" in p50:
+                        pairs.setdefault(count, []).append(p50["pair"] / p50["put"])
     for (mode, count), values in sorted(ratios.items()):
         print(f"  p50 of two shards / one key, {mode}, {count} outstanding: {' '.join(f'{value:.2f}' for value in values)}")
         part.goal(f"two keys on two shards / one key, p50, {mode}, {count} outstanding", statistics.median(values), "<= 1.3",
                   statistics.median(values) <= 1.3)
+    for count, values in sorted(pairs.items()):
+        print(f"  p50 of two puts at once / one put, library, {count} outstanding: {' '.join(f'{value:.2f}' for value in values)}")
     return part
 
 

@@ -38,6 +38,7 @@ static enum load_kind load_choose(struct load *load) {
     if (strcmp(operation, "put") == 0) { return LOAD_PUT; }
     if (strcmp(operation, "get") == 0) { return LOAD_GET; }
     if (strcmp(operation, "put2") == 0) { return LOAD_PUT2; }
+    if (strcmp(operation, "pair") == 0) { return LOAD_PAIR; }
     if (strcmp(operation, "put10") == 0) { return LOAD_PUT10; }
     if (strcmp(operation, "get10") == 0) { return LOAD_GET10; }
     return prng_chance(&load->prng, load->config.read_percent, 100) ? LOAD_GET : LOAD_PUT;
@@ -71,7 +72,7 @@ bool load_next(struct load *load, struct load_operation *out) {
     if (atomic_load(&load->preloading)) { return load_next_preload(load, out); }
     if (atomic_load(&load->stopping)) { return false; }
     out->kind = load_choose(load);
-    if (out->kind == LOAD_PUT2) {
+    if (out->kind == LOAD_PUT2 || out->kind == LOAD_PAIR) {
         load_next_pair(load, out);
         return true;
     }
@@ -172,7 +173,7 @@ static void load_run(struct load *load) {
 static const char load_usage[] =
     "usage: load --address HOST:PORT[,HOST:PORT...] [options]\n"
     "  --target lightcone|echo|etcd     what listens there (lightcone)\n"
-    "  --op put|get|mixed|put2|put10|get10   (put)\n"
+    "  --op put|get|mixed|put2|pair|put10|get10   (put)\n"
     "  --mode batch|unary               how liblightcone sends (batch)\n"
     "  --outstanding N                  operations in flight (64)\n"
     "  --keys N  --value-size N         (100000, 128)\n"
@@ -282,7 +283,8 @@ static bool load_arguments(int argc, char **argv, struct load_config *config) {
         {"via-gateway", no_argument, NULL, OPTION_VIA_GATEWAY},
         {NULL, 0, NULL, 0}};
     static const char *const targets[] = {"lightcone", "echo", "etcd", NULL};
-    static const char *const operations[] = {"put", "get", "mixed", "put2", "put10", "get10", NULL};
+    static const char *const operations[] = {"put",  "get",   "mixed", "put2",
+                                             "pair", "put10", "get10", NULL};
     static const char *const modes[] = {"batch", "unary", NULL};
     int option = 0;
     while ((option = getopt_long(argc, argv, "", options, NULL)) != -1) {

@@ -17,11 +17,19 @@
 
 enum { LOAD_KEY_SIZE = 16, LOAD_OPS_MAX = 10, LOAD_ADDRESSES_MAX = 16 };
 
-enum load_kind { LOAD_PUT, LOAD_GET, LOAD_PUT2, LOAD_PUT10, LOAD_GET10, LOAD_KIND_COUNT };
+enum load_kind {
+    LOAD_PUT,
+    LOAD_GET,
+    LOAD_PUT2,  // two keys of two shards, in one commit
+    LOAD_PAIR,  // the same keys by two commits at once, neither of which waits for the other
+    LOAD_PUT10,
+    LOAD_GET10,
+    LOAD_KIND_COUNT
+};
 
 struct load_config {
     const char *target;     // "lightcone", "echo", "etcd"
-    const char *operation;  // "put", "get", "mixed", "put2", "put10", "get10"
+    const char *operation;  // "put", "get", "mixed", "put2", "pair", "put10", "get10"
     const char *mode;       // "batch", "unary"; of lightcone
     const char *keyspace;
     const char *addresses[LOAD_ADDRESSES_MAX];

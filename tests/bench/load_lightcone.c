@@ -12,6 +12,8 @@ struct load_slot {
     struct load *load;
     uint32_t number;
     uint32_t rows_expected;
+    uint32_t calls;  // in flight
+    bool failed;     // one of them
 };
 
 struct load_state {
@@ -34,7 +36,7 @@ static bool load_lightcone_open(struct load *load, const struct load_config *con
     }
     state->slots = mem_alloc_array(config->outstanding, sizeof(*state->slots));
     for (uint32_t i = 0; i < config->outstanding; i++) {
-        state->slots[i] = (struct load_slot){load, i, 0};
+        state->slots[i] = (struct load_slot){.load = load, .number = i};
     }
     load->state = state;
     return true;
@@ -46,37 +48,49 @@ static void load_lightcone_done(void *ctx, const struct lc_result *result) {
     for (uint32_t i = 0; i < result->row_count; i++) {
         if (result->rows[i].found) { found++; }
     }
-    load_done(slot->load, slot->number, result->status == STATUS_OK, found == slot->rows_expected);
+    if (result->status != STATUS_OK) { slot->failed = true; }
+    ASSERT(slot->calls > 0);
+    if (--slot->calls > 0) { return; }
+    load_done(slot->load, slot->number, !slot->failed, found == slot->rows_expected);
+}
+
+static void load_commit(const struct load_state *state, struct load_slot *slot,
+                        const struct slice *keys, uint32_t count, struct slice value) {
+    const struct lc_call call = {.done = load_lightcone_done, .ctx = slot};
+    struct lc_mutation mutations[LOAD_OPS_MAX];
+    for (uint32_t i = 0; i < count; i++) {
+        mutations[i] = (struct lc_mutation){.kind = LC_PUT, .key = keys[i], .value = value};
+    }
+    const struct lc_commit commit = {
+        .keyspace = state->keyspace, .mutations = mutations, .mutation_count = count};
+    const enum status st = lc_commit(state->client, &commit, &call);
+    ASSERT(st == STATUS_OK);  // outstanding is below the client's bound
 }
 
 static void load_lightcone_start(struct load *load, uint32_t number) {
     struct load_state *state = load->state;
     struct load_slot *slot = &state->slots[number];
     struct load_operation operation;
-    struct lc_call call = {.done = load_lightcone_done, .ctx = slot};
-    enum status st = STATUS_OK;
     if (!load_next(load, &operation)) {
         atomic_fetch_sub(&load->running, 1);
         return;
     }
-    if (operation.kind == LOAD_GET || operation.kind == LOAD_GET10) {
-        struct lc_read read = {
+    const bool reads = operation.kind == LOAD_GET || operation.kind == LOAD_GET10;
+    const uint32_t calls = operation.kind == LOAD_PAIR ? operation.key_count : 1;
+    slot->rows_expected = reads ? operation.key_count : 0;
+    slot->calls = calls;
+    slot->failed = false;
+    if (reads) {
+        const struct lc_call call = {.done = load_lightcone_done, .ctx = slot};
+        const struct lc_read read = {
             .keyspace = state->keyspace, .keys = operation.keys, .key_count = operation.key_count};
-        slot->rows_expected = operation.key_count;
-        st = lc_read(state->client, &read, &call);
-    } else {
-        struct lc_mutation mutations[LOAD_OPS_MAX];
-        for (uint32_t i = 0; i < operation.key_count; i++) {
-            mutations[i] = (struct lc_mutation){
-                .kind = LC_PUT, .key = operation.keys[i], .value = operation.value};
-        }
-        struct lc_commit commit = {.keyspace = state->keyspace,
-                                   .mutations = mutations,
-                                   .mutation_count = operation.key_count};
-        slot->rows_expected = 0;
-        st = lc_commit(state->client, &commit, &call);
+        const enum status st = lc_read(state->client, &read, &call);
+        ASSERT(st == STATUS_OK);
+        return;
     }
-    ASSERT(st == STATUS_OK);  // outstanding is below the client's bound
+    for (uint32_t i = 0; i < calls; i++) {
+        load_commit(state, slot, operation.keys + i, operation.key_count / calls, operation.value);
+    }
 }
 
 static void load_lightcone_close(struct load *load) {
