@@ -204,15 +204,14 @@ enum status participant_wait(struct participant *self, struct participant_waiter
     if (holder != NULL) { enter(holder, waiter); }
     heap_put(&self->waiting, &waiter->timer, smaller(waiter->again_ns, waiter->deadline_ns));
     // What it wants to wait for may have ended between its look and now.
-    if (holder != NULL && held(self, holder) == NULL) {
+    if (holder != NULL && waiter->line == PARTICIPANT_NOT_IN_LINE && held(self, holder) == NULL) {
         heap_put(&self->looks, &holder->timer, now_ns + LOOK_NS_MIN);
     }
     return STATUS_OK;
 }
 
-void participant_leave(struct participant_waiter *waiter) {
+static void take_out(struct participant_waiter *waiter) {
     struct participant *self = waiter->room;
-    if (self == NULL) { return; }
     if (waiter->ready) {
         unlink_from(waiter, &self->ready_first, &self->ready_last);
         waiter->ready = false;
@@ -225,9 +224,18 @@ void participant_leave(struct participant_waiter *waiter) {
     self->stats.waiting--;
 }
 
+void participant_leave(struct participant_waiter *waiter) {
+    struct participant *self = waiter->room;
+    if (self == NULL) { return; }
+    const bool goes_on = waiter->ready && waiter->line != PARTICIPANT_NOT_IN_LINE;
+    take_out(waiter);
+    // It was passed to somebody who is gone.
+    if (goes_on) { participant_pass(self, waiter->shard, waiter->holder); }
+}
+
 static void wake(struct participant *self, struct participant_waiter *waiter,
                  enum participant_wake why) {
-    participant_leave(waiter);
+    take_out(waiter);
     self->stats.expired += why == PARTICIPANT_EXPIRED ? 1 : 0;
     waiter->wake(waiter, why);
 }
@@ -245,6 +253,21 @@ static void release(struct participant *self, struct participant_holder *holder)
 void participant_on_resolved(struct participant *self, struct shard_id shard, struct txn_id txn) {
     struct participant_holder *holder = find(self, shard, txn);
     if (holder != NULL) { release(self, holder); }
+}
+
+void participant_pass(struct participant *self, struct shard_id shard, struct txn_id name) {
+    struct participant_holder *holder = find(self, shard, name);
+    if (holder == NULL) { return; }
+    bool taken = false;
+    struct participant_waiter *next = NULL;
+    for (struct participant_waiter *w = holder->first; w != NULL; w = next) {
+        next = w->next;
+        ASSERT(w->line != PARTICIPANT_NOT_IN_LINE);
+        const bool wakes = !taken || w->line == PARTICIPANT_TAKES_OR_DIES;
+        taken = taken || w->line != PARTICIPANT_PASSES_BY;
+        if (wakes) { make_ready(self, w); }
+    }
+    if (holder->count == 0) { drop(self, holder); }
 }
 
 void participant_wake_shard(struct participant *self, struct shard_id shard) {
@@ -331,6 +354,10 @@ static uint64_t report_in_ns(const struct participant *self,
 static void look(struct participant *self, struct participant_holder *holder, uint64_t now_ns,
                  struct hlc_ts wall) {
     const struct lock_holder *lock = held(self, holder);
+    if (holder->first != NULL && holder->first->line != PARTICIPANT_NOT_IN_LINE) {
+        heap_put(&self->looks, &holder->timer, now_ns + PATIENCE_NS);
+        return;
+    }
     if (lock == NULL) {
         release(self, holder);
         return;

@@ -36,15 +36,25 @@ enum participant_wake {
     PARTICIPANT_EXPIRED,  // the deadline passed
 };
 
+// Who waits in line waits under a name for something that one of those waiting gets at a time;
+// participant_pass, not the end of a transaction, ends the wait.
+enum participant_line {
+    PARTICIPANT_NOT_IN_LINE,
+    PARTICIPANT_TAKES,
+    PARTICIPANT_TAKES_OR_DIES,  // and has to look who got it whenever somebody else did
+    PARTICIPANT_PASSES_BY,      // wants only that nobody has it
+};
+
 struct participant_holder;
 
 // Fields before "private" are the caller's.
 struct participant_waiter {
     struct shard_id shard;
-    struct txn_id holder;  // zero: waits for time alone
-    struct txn_id txn;     // who waits; zero = a read
-    struct hlc_ts begin;   // the smaller is woken first
-    uint64_t again_ns;     // look again then at the latest
+    struct txn_id holder;  // zero: waits for time alone; in line: the name
+    enum participant_line line;
+    struct txn_id txn;    // who waits; zero = a read
+    struct hlc_ts begin;  // the smaller is woken first
+    uint64_t again_ns;    // look again then at the latest
     uint64_t deadline_ns;
     void (*wake)(struct participant_waiter *self, enum participant_wake why);
     // private
@@ -71,6 +81,9 @@ void participant_leave(struct participant_waiter *waiter);
 // The id holds nothing on the shard any more. Wakes nobody before the next on_time, which is due at
 // once: this may be the middle of a turn.
 void participant_on_resolved(struct participant *self, struct shard_id shard, struct txn_id txn);
+// What is waited for under this name is free. With the next on_time the first who takes it is
+// woken, and before it those who pass by.
+void participant_pass(struct participant *self, struct shard_id shard, struct txn_id name);
 // The shard may have holders now: one prepared, or this node began to lead it.
 void participant_note(struct participant *self, struct shard_id shard);
 // Everybody who waits at the shard looks again: this node leads it no more.

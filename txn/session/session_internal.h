@@ -196,6 +196,10 @@ NODISCARD bool session__park(struct session_exec *self, struct txn_id holder,
 // The same for time alone: it is executed again after `after_ns`, unless `until_ns` has passed.
 // False when it does not wait: the caller answers.
 NODISCARD bool session__park_for(struct session_exec *self, uint64_t after_ns, uint64_t until_ns);
+// The request waits in line under a name, until again_ns at the latest. False when it does not
+// wait.
+NODISCARD bool session__park_in_line(struct session_exec *self, enum participant_line line,
+                                     struct txn_id name, uint64_t again_ns);
 // Ends a wait and gives back what it held.
 void session__park_end(struct session_exec *self);
 // The room was left, but what is kept is still wanted.

@@ -4,26 +4,39 @@
 // that changes forgets them, and a conflict shows at the commit as ever.
 //
 // Who holds nothing waits for anybody. Who holds a key waits for younger ones only, and is told
-// ABORTED_RETRY otherwise (wait-die): there is no circle of holders that wait.
+// ABORTED_RETRY otherwise (wait-die), also when an older one gets the key meanwhile: there is no
+// circle of holders that wait.
+//
+// Those that wait for a key stand in line, the oldest first, and one of them is woken when it is
+// given back. Rejected: to wake all, or to look again every few milliseconds (docs/PERFORMANCE.md).
 #include "dataplane/base/assert.h"
+#include "dataplane/base/checksum.h"
 #include "dataplane/base/mark.h"
 #include "txn/command/command_hold.h"
 #include "txn/session/session_internal.h"
 
 #include <string.h>
 
-#define AGAIN_NS        UINT64_C(2000000)     // look again after this
-#define AGAIN_EACH_NS   UINT64_C(20000)       // and so much more for each that waits
+#define AGAIN_NS        UINT64_C(500000000)   // who waits looks again after this
 #define COMMIT_WAIT_NS  UINT64_C(3000000000)  // commits wait no longer for one hold
 #define RESERVE_NS      UINT64_C(1000000000)  // nor beyond this before their deadline
 #define PREPARE_WAIT_NS UINT64_C(100000000)   // a prepare: others may wait for its other parts
 
-// All that wait together look at most 50 000 times a second.
-static uint64_t again_ns(const struct session_exec *self) {
-    return AGAIN_NS + participant_stats(self->session->room).waiting * AGAIN_EACH_NS;
+// --- Taking and giving back ---
+
+// What those in line for a key call it.
+static struct txn_id name_of(struct slice key) {
+    const uint64_t parts[2] = {hash64(key, 1), hash64(key, 2)};
+    struct txn_id name;
+    memcpy(name.v, parts, sizeof(name.v));
+    return name;
 }
 
-// --- Taking and giving back ---
+// When the hold runs out nobody tells, nor when whoever was woken can take no key any more.
+static uint64_t again_ns(const struct session_exec *self, const struct session_hold *hold) {
+    const uint64_t soon = session__now(self->session) + AGAIN_NS;
+    return hold->until_ns < soon ? hold->until_ns : soon;
+}
 
 static bool is_older(const struct command_hold *hold, const struct session_hold *other) {
     if (!hlc_equal(hold->begin, other->begin)) { return hlc_before(hold->begin, other->begin); }
@@ -62,7 +75,11 @@ static bool take(struct session_exec *self, const struct command_hold *hold,
         answer_held(self, other, hold->key, out);
         return true;
     }
-    if (session__park_for(self, again_ns(self), UINT64_MAX)) {
+    self->waiter.txn = hold->txn;
+    self->begin = hold->begin;
+    const enum participant_line line =
+        hold->holds_others ? PARTICIPANT_TAKES_OR_DIES : PARTICIPANT_TAKES;
+    if (session__park_in_line(self, line, name_of(hold->key), again_ns(self, other))) {
         MARK("session.hold_waits");
         return false;
     }
@@ -80,6 +97,7 @@ bool session__exec_hold(struct session_exec *self, struct replica *replica,
     }
     if (hold.kind != COMMAND_HOLD_RELEASE) { return take(self, &hold, out); }
     session_holds_release(&self->session->holds, hold.key, hold.txn);
+    participant_pass(self->session->room, self->shard, name_of(hold.key));
     return true;
 }
 
@@ -126,12 +144,13 @@ bool session__waits_for_hold(struct session_exec *self, struct txn_id txn, struc
     *out_ended = false;
     if (hold == NULL) { return false; }
     const uint64_t until = wait_until(self, hold);
-    const uint64_t again = again_ns(self);
-    if (session__now(self->session) + again > until) {
+    if (session__now(self->session) >= until) {
         MARK("session.write_passes_hold");
         return false;
     }
-    if (session__park_for(self, again, until)) {
+    const uint64_t again = again_ns(self, hold);
+    const struct txn_id name = name_of(slice_make(hold->key, hold->key_size));
+    if (session__park_in_line(self, PARTICIPANT_PASSES_BY, name, again < until ? again : until)) {
         MARK("session.write_waits_for_hold");
         return true;
     }

@@ -100,7 +100,10 @@ static bool keep(struct session_exec *self) {
 
 static void answer_waited(struct session_exec *self, struct command_response *out) {
     MARK("session.waited_in_vain");
-    session__refuse(out, STATUS_UNAVAILABLE, "a prepared transaction is in the way");
+    session__refuse(out, STATUS_UNAVAILABLE,
+                    self->waiter.line == PARTICIPANT_NOT_IN_LINE
+                        ? "a prepared transaction is in the way"
+                        : "another transaction has locked the key");
     out->leader = self->session->config.self;
 }
 
@@ -145,6 +148,7 @@ static void trace_wait(const struct session_exec *self, struct txn_id holder) {
 
 bool session__park(struct session_exec *self, struct txn_id holder, struct command_response *out) {
     ASSERT(!txn_id_is_zero(holder) && !self->pending);
+    self->waiter.line = PARTICIPANT_NOT_IN_LINE;
     if (session__now(self->session) >= self->patient_ns) {
         answer_waited(self, out);
         return true;
@@ -162,5 +166,13 @@ bool session__park(struct session_exec *self, struct txn_id holder, struct comma
 bool session__park_for(struct session_exec *self, uint64_t after_ns, uint64_t until_ns) {
     const uint64_t now = session__now(self->session);
     if (now + after_ns > until_ns || now + after_ns >= self->patient_ns) { return false; }
+    self->waiter.line = PARTICIPANT_NOT_IN_LINE;
     return wait_until(self, (struct txn_id){{0}}, now + after_ns) == STATUS_OK;
+}
+
+bool session__park_in_line(struct session_exec *self, enum participant_line line,
+                           struct txn_id name, uint64_t again_ns) {
+    self->waiter.line = line;
+    return session__now(self->session) < self->patient_ns &&
+           wait_until(self, name, again_ns) == STATUS_OK;
 }

@@ -489,6 +489,88 @@ static void test_participant_lists_who_waits_for_whom(void **state) {
     }
 }
 
+// --- In line ---
+
+static void stand_in_line(struct waiter *self, uint64_t begin, enum participant_line line) {
+    *self = (struct waiter){.base = {.shard = shard(0),
+                                     .holder = id_of(77),
+                                     .line = line,
+                                     .txn = id_of((uint8_t)(100 + begin)),
+                                     .begin = {begin},
+                                     .again_ns = now_ns + 1000 * MS,
+                                     .deadline_ns = now_ns + 2000 * MS,
+                                     .wake = on_wake}};
+    assert_int_equal(participant_wait(room, &self->base, now_ns), STATUS_OK);
+    participant_check(room);
+}
+
+static void pass(uint32_t at, uint8_t name) {
+    participant_pass(room, shard(at), id_of(name));
+    participant_check(room);
+}
+
+// Goal: what is free goes to the oldest who takes it; nobody else stirs but who passes by before
+// it, and who must look.
+static void test_participant_passes_to_the_first_in_line(void **state) {
+    (void)state;
+    struct waiter waiters[5];
+    stand_in_line(&waiters[4], 50, PARTICIPANT_TAKES);
+    stand_in_line(&waiters[1], 20, PARTICIPANT_TAKES);
+    stand_in_line(&waiters[0], 10, PARTICIPANT_PASSES_BY);
+    stand_in_line(&waiters[3], 40, PARTICIPANT_TAKES_OR_DIES);
+    stand_in_line(&waiters[2], 30, PARTICIPANT_PASSES_BY);
+    run(500);  // there is no lock, and nobody looks for one
+    pass(1, 77);
+    pass(0, 78);
+    run(10);
+    assert_int_equal(woken, 0);
+    pass(0, 77);
+    assert_int_equal(woken, 0);
+    on_time();
+    assert_int_equal(woken, 3);
+    assert_ptr_equal(order[0], &waiters[0]);
+    assert_ptr_equal(order[1], &waiters[1]);
+    assert_ptr_equal(order[2], &waiters[3]);
+    pass(0, 77);
+    on_time();
+    assert_int_equal(woken, 5);
+    assert_ptr_equal(order[3], &waiters[2]);
+    assert_ptr_equal(order[4], &waiters[4]);
+    pass(0, 77);
+    on_time();
+    assert_int_equal(reports, 0);
+}
+
+// Goal: what was passed to one that goes away before it is woken is passed on.
+static void test_participant_passes_on_what_nobody_takes(void **state) {
+    (void)state;
+    struct waiter waiters[3];
+    for (uint32_t i = 0; i < 3; i++) {
+        stand_in_line(&waiters[i], 10 + i, PARTICIPANT_TAKES);
+    }
+    participant_leave(&waiters[1].base);  // not its turn: nothing happens
+    pass(0, 77);
+    participant_leave(&waiters[0].base);
+    on_time();
+    assert_int_equal(woken, 1);
+    assert_ptr_equal(order[0], &waiters[2]);
+}
+
+// Goal: those in line look again at the latest at the time they said, and go with the shard.
+static void test_participant_in_line_is_woken_by_time_and_shard(void **state) {
+    (void)state;
+    struct waiter waiters[2];
+    stand_in_line(&waiters[0], 10, PARTICIPANT_TAKES);
+    run(600);
+    stand_in_line(&waiters[1], 20, PARTICIPANT_TAKES);
+    run(401);
+    assert_int_equal(woken, 1);
+    assert_int_equal(waiters[0].why, PARTICIPANT_AGAIN);
+    participant_wake_shard(room, shard(0));
+    on_time();
+    assert_int_equal(waiters[1].woken, 1);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int main(void) {
@@ -506,6 +588,9 @@ int main(void) {
         TEST(test_participant_reports_at_once_when_hurried),
         TEST(test_participant_without_prepared_transactions_never_stirs),
         TEST(test_participant_lists_who_waits_for_whom),
+        TEST(test_participant_passes_to_the_first_in_line),
+        TEST(test_participant_passes_on_what_nobody_takes),
+        TEST(test_participant_in_line_is_woken_by_time_and_shard),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -126,6 +126,57 @@ static void test_lease_makes_no_circles(void **state) {
     world_call_deinit(&call);
 }
 
+// Goal: the oldest of those that wait is next, at once, and the others go on waiting.
+static void test_lease_goes_to_the_oldest_in_line(void **state) {
+    (void)state;
+    enum { WAITERS = 4 };
+    struct world_call calls[WAITERS];
+    const uint64_t txns[WAITERS] = {5, 3, 4, 2};
+    held(3, 1, COMMAND_HOLD_TAKE, KEY("a"));
+    for (uint32_t i = 0; i < WAITERS; i++) {
+        const struct command_hold hold = hold_of(txns[i], COMMAND_HOLD_TAKE, KEY("a"));
+        world_hold(world_node(world, i % 2 == 0 ? 1 : 3), &calls[i], &hold, 5000);
+        world_run(world, 5);
+    }
+    const uint32_t order[WAITERS] = {3, 1, 2, 0};
+    uint64_t before = 1;
+    for (uint32_t turn = 0; turn < WAITERS; turn++) {
+        held(1, before, COMMAND_HOLD_RELEASE, KEY("a"));
+        before = txns[order[turn]];
+        run_until(&calls[order[turn]], 10);
+        ends_with(&calls[order[turn]], STATUS_OK);
+        for (uint32_t later = turn + 1; later < WAITERS; later++) {
+            assert_int_equal(calls[order[later]].ended, 0);
+        }
+    }
+    for (uint32_t i = 0; i < WAITERS; i++) {
+        world_call_deinit(&calls[i]);
+    }
+}
+
+// Goal: who holds another key, and waited for a younger one, dies when an older one gets the key.
+static void test_lease_makes_no_circles_in_line(void **state) {
+    (void)state;
+    struct world_call older;
+    struct world_call other;
+    held(3, 5, COMMAND_HOLD_TAKE, KEY("a"));
+    held(3, 3, COMMAND_HOLD_TAKE, KEY("b"));
+    struct command_hold hold = hold_of(3, COMMAND_HOLD_TAKE, KEY("a"));
+    hold.holds_others = true;
+    world_hold(world_node(world, 3), &other, &hold, 5000);
+    hold = hold_of(2, COMMAND_HOLD_TAKE, KEY("a"));
+    world_hold(world_node(world, 3), &older, &hold, 5000);
+    world_run(world, 20);
+    assert_int_equal(other.ended + older.ended, 0);
+    held(1, 5, COMMAND_HOLD_RELEASE, KEY("a"));
+    run_until(&other, 20);
+    ends_with(&older, STATUS_OK);
+    ends_with(&other, STATUS_ABORTED_RETRY);
+    assert_true(txn_id_equal(world_answer(&other).holder, world_txn_id(2)));
+    world_call_deinit(&older);
+    world_call_deinit(&other);
+}
+
 // A commit of another transaction waits; one of the holder does not.
 static void test_lease_keeps_writers_waiting(void **state) {
     (void)state;
@@ -196,6 +247,8 @@ int main(void) {
         cmocka_unit_test_setup_teardown(test_lease_the_next_waits_for_the_release, setup, teardown),
         cmocka_unit_test_setup_teardown(test_lease_runs_out, setup, teardown),
         cmocka_unit_test_setup_teardown(test_lease_makes_no_circles, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_lease_goes_to_the_oldest_in_line, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_lease_makes_no_circles_in_line, setup, teardown),
         cmocka_unit_test_setup_teardown(test_lease_keeps_writers_waiting, setup, teardown),
         cmocka_unit_test_setup_teardown(test_lease_makes_nobody_miss_a_deadline, setup, teardown),
         cmocka_unit_test_setup_teardown(test_lease_keeps_writers_for_a_while_only, setup, teardown),
