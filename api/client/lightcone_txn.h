@@ -89,6 +89,8 @@ typedef enum status (*lc_txn_fn)(struct lc_txn *txn, void *ctx);
 // Runs the body and commits, again and again with jittered back-off while that promises luck,
 // under the same id and with the age of the first try, until it is committed, refused for good, or
 // out of time; then the reason of the last try that was refused is told, or else the deadline.
+// A try that was refused for a key is followed by tries that have it held (for_update) where the
+// body reads it alone or with up to 7 others, unless the body asks for keys to be held itself.
 // result.attempts counts the tries; result.outcome is what is known. A status of the body's own is
 // returned as it is, with LC_ABORTED.
 NODISCARD enum status lc_txn_run(struct lc_client *self, const struct lc_txn_options *options,

@@ -9,6 +9,8 @@
 #include <string.h>
 
 enum { LC_TXN_WRITES_MAX = LC_MESSAGE_SIZE_MAX, LC_TXN_WRITES_SOFT_MAX = 1 << 20 };
+// With each contended key so many at most: all together stay well below what the server holds.
+enum { LC_TXN_HOLD_KEYS_MAX = 8 };
 
 struct lc_txn *lc_txn_begin(struct lc_client *client, const struct lc_txn_options *options) {
     ASSERT(!lc__is_own_thread(client));
@@ -126,6 +128,17 @@ static enum status lc_txn_rows(struct lc_txn *self, struct lc_reply *out) {
 
 // --- Reads ---
 
+// Who was refused for a key, and reads it again, gets in line for it.
+static bool lc_txn_is_contended(const struct lc_txn *self, const struct lc_txn_read *read) {
+    const struct lc_contended *contended = self->contended;
+    if (contended == NULL || read->key_count > LC_TXN_HOLD_KEYS_MAX) { return false; }
+    for (uint32_t i = 0; i < contended->count * read->key_count; i++) {
+        const struct slice key = bytes_slice(contended->keys[i / read->key_count]);
+        if (slice_equal(key, read->keys[i % read->key_count])) { return true; }
+    }
+    return false;
+}
+
 enum status lc_txn_read(struct lc_txn *self, const struct lc_txn_read *read, struct lc_reply *out) {
     struct proto_writer w;
     ASSERT(read->key_count > 0 && read->keys != NULL);
@@ -136,7 +149,8 @@ enum status lc_txn_read(struct lc_txn *self, const struct lc_txn_read *read, str
     for (uint32_t i = 0; i < read->key_count; i++) {
         proto_put_bytes_always(&w, 1, read->keys[i]);
     }
-    proto_put_uint(&w, 2, read->for_update ? 1 : 0);
+    if (read->for_update) { self->holds = true; }
+    proto_put_uint(&w, 2, read->for_update || lc_txn_is_contended(self, read) ? 1 : 0);
     return lc__txn_send(self, &w, mark) ? lc_txn_rows(self, out) : lc_txn_over(self, out);
 }
 

@@ -37,12 +37,21 @@ enum lc_txn_tag {
     LC_TXN_TAG_COUNT
 };
 
+// Keys at which earlier tries of a transaction were refused.
+enum { LC_CONTENDED_MAX = 8 };
+struct lc_contended {
+    struct bytes *keys[LC_CONTENDED_MAX];
+    uint32_t count;
+};
+
 struct lc_txn {
     struct lc_client *client;
     uint32_t keyspace;
     uint8_t id[LC_TXN_ID_SIZE];
     uint64_t begin;
-    uint64_t snapshot;  // as asked for
+    uint64_t snapshot;                     // as asked for
+    const struct lc_contended *contended;  // the loop's; NULL = first try
+    bool holds;                            // the caller has asked for keys to be held
     uint64_t deadline_ns;
     struct buf writes;  // mutations that were not sent yet, as they lie in a TransactWrite
     // The first key written, or tested: its shard keeps the outcome.

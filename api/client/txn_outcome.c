@@ -74,7 +74,26 @@ struct lc_loop {
     uint32_t tries;
     uint32_t retry_after_ms;  // of the latest try
     bool again;               // the latest try promises luck to another one
+    bool holds;               // the body asks for keys to be held: the loop does not meddle
+    struct lc_contended contended;
 };
+
+// LIMIT: of a key among more that are read together all are held, of more than 8 none.
+static void lc_note_contended(struct lc_loop *self, const struct lc_result *result) {
+    struct lc_contended *contended = &self->contended;
+    const struct slice key = result->conflict_key;
+    if (self->holds || key.size == 0 || contended->count == LC_CONTENDED_MAX) { return; }
+    for (uint32_t i = 0; i < contended->count; i++) {
+        if (slice_equal(bytes_slice(contended->keys[i]), key)) { return; }
+    }
+    contended->keys[contended->count++] = bytes_copy(key);
+}
+
+static void lc_drop_contended(struct lc_contended *self) {
+    while (self->count > 0) {
+        bytes_unref(self->keys[--self->count]);
+    }
+}
 
 // A transaction that ran out of its own time on a silent node has some left for another one.
 static bool lc_is_worth_a_try(const struct lc_result *result) {
@@ -86,6 +105,7 @@ static void lc_loop_try(struct lc_loop *self, lc_txn_fn body, void *ctx, struct 
     struct lc_txn *txn = lc_txn_begin(self->client, &self->options);
     self->tries++;
     self->again = false;
+    if (!self->holds) { txn->contended = &self->contended; }
     enum status st = body(txn, ctx);
     if (st == STATUS_OK) {
         st = lc_txn_commit(txn, NULL, 0, out);
@@ -103,7 +123,9 @@ static void lc_loop_try(struct lc_loop *self, lc_txn_fn body, void *ctx, struct 
     }
     self->options.begin = lc_txn_started(txn);
     self->retry_after_ms = txn->retry_after_ms;
+    if (txn->holds) { self->holds = true; }
     lc_txn_close(txn);
+    if (self->again) { lc_note_contended(self, &out->result); }
 }
 
 // A try that time cut short has no reason to tell: the one before it, if there was one, has.
@@ -146,6 +168,7 @@ enum status lc_txn_run(struct lc_client *client, const struct lc_txn_options *op
         loop.options.timeout_ms = lc_left_ms(loop.deadline_ns);
         if (loop.options.timeout_ms == 0) { break; }
     }
+    lc_drop_contended(&loop.contended);
     out->result.attempts = loop.tries;
     return out->result.status;
 }

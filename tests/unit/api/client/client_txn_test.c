@@ -450,6 +450,52 @@ static void test_client_txn_run_out_of_time(void **state) {
     assert_true(world_holds(world->client, "a", NULL));
 }
 
+// a = 1, after reading b and a; notes how many keys were held then.
+struct holding {
+    struct world *world;
+    uint32_t runs;
+    uint32_t held[3];
+    bool for_update;  // asks for b itself
+};
+
+static enum status read_two(struct lc_txn *txn, void *ctx) {
+    struct holding *self = ctx;
+    const struct slice keys[2] = {world_text("b"), world_text("a")};
+    struct lc_reply reply;
+    for (uint32_t i = 0; i < 2; i++) {
+        const struct lc_txn_read read = {
+            .keys = &keys[i], .key_count = 1, .for_update = self->for_update && i == 0};
+        const enum status st = lc_txn_read(txn, &read, &reply);
+        lc_reply_free(&reply);
+        if (st != STATUS_OK) { return st; }
+    }
+    assert_true(self->runs < 3);
+    self->held[self->runs++] = fake_node_keys_held(self->world->node);
+    put(txn, "a", "1");
+    return STATUS_OK;
+}
+
+// Goal: the key at which a try was refused is held by the next ones, and no other; one that holds
+// keys itself is left alone.
+static void test_client_txn_run_gets_in_line(void **state) {
+    struct world *world = *state;
+    const struct lc_txn_options options = {.keyspace = FAKE_KEYSPACE, .timeout_ms = 5000};
+    const uint8_t key[] = {0, 0, 0, FAKE_KEYSPACE, 'a'};
+    fake_node_conflict(world->node, slice_make(key, sizeof(key)), (struct txn_id){.v = {1}});
+    for (uint32_t own = 0; own < 2; own++) {
+        struct holding holding = {.world = world, .for_update = own == 1};
+        struct lc_reply reply;
+        fake_node_fail(world->node, COMMAND_COMMIT, STATUS_ABORTED_RETRY, 2);
+        assert_int_equal(lc_txn_run(world->client, &options, read_two, &holding, &reply),
+                         STATUS_OK);
+        lc_reply_free(&reply);
+        assert_int_equal(holding.runs, 3);
+        assert_int_equal(holding.held[0], own);
+        assert_int_equal(holding.held[1], 1);
+        assert_int_equal(holding.held[2], 1);
+    }
+}
+
 // Goal: a try whose answer was lost counts when it was committed, and when it was settled, the next
 // one has another id: the body takes effect once.
 static void test_client_txn_run_counts_once(void **state) {
@@ -568,6 +614,7 @@ int main(void) {
         WORLD_BATCH(test_client_txn_run_tries_again),
         WORLD_BATCH(test_client_txn_run_knows_when_to_stop),
         WORLD_BATCH(test_client_txn_run_out_of_time),
+        WORLD_BATCH(test_client_txn_run_gets_in_line),
         WORLD_BATCH(test_client_txn_run_counts_once),
         WORLD_BATCH(test_client_txn_run_goes_around_a_dead_leader),
         WORLD_BATCH(test_client_txn_run_in_many_threads),
