@@ -4,7 +4,8 @@
 two    a put of two keys on two shards beside a put of one: latency at 1 and at 64 outstanding; and beside two puts of one key
        each at the same time, until both are done (library): what two shards cost this machine with no transaction at all
 bank   transfers between two accounts on two shards, reads validated: ours, etcd's Txn, PostgreSQL at SERIALIZABLE
-hot    256 writers of one counter: merges, which never abort, beside read-modify-write
+hot    256 writers of one counter: merges, which never abort, beside read-modify-write by unary calls, and by threads of
+       lc_txn_run, with and without for_update
 zipf   two reads and two writes a transaction on 10 000 keys by zipf 0.99: how many abort
 stale  how old what a follower serves is, with and without transactions in the background
 cost   segments between nodes, bytes of logs, entries and processor time of one transaction
@@ -24,6 +25,7 @@ import time
 from peers import BIN, Etcd, Ours, Postgres, busy_seconds, child_seconds, cpu_seconds, get, pb
 
 PARTS = ["two", "bank", "hot", "zipf", "stale", "cost"]
+COUNT_LOAD = str(BIN / "tests/bench/count_load")
 TXN_LOAD = str(BIN / "tests/bench/txn_load")
 LOAD = str(BIN / "tests/bench/load")
 ACCOUNTS = 10000
@@ -220,6 +222,20 @@ def counter(peer, keyspace, key):
     return int(get(peer.cluster.nodes[0], keyspace, key))
 
 
+def count_up(part, peer, keyspace):
+    peer.create(keyspace, 8, shards=1)
+    done = 0
+    for writers in (64, 256):
+        for more in ([], ["--for-update"]):
+            command = [COUNT_LOAD, "--address", peer.address, "--keyspace", keyspace, "--writers", str(writers), "--seconds",
+                       str(part.seconds), *more]
+            result = part.measure(peer, command, mode="held" if more else "run")
+            show(result, aborts(result))
+            done += result["ops"]
+            if result["errors"] == 0 and counter(peer, keyspace, b"counter-0") != done:
+                raise SystemExit(f"compare: the counter is {counter(peer, keyspace, b'counter-0')} after {done} commits")
+
+
 def hot(arguments):
     part = Part(arguments)
     rates, lost = {}, 0
@@ -236,6 +252,7 @@ def hot(arguments):
                 if result["errors_total"] == 0 and value != result["ops_total"]:
                     raise SystemExit(f"compare: {op}: the counter is {value} after {result['ops_total']} commits")
                 lost += result["aborts"] if op != "increment" else 0
+            count_up(part, peer, f"count{number}")
     part.goal("aborts of merges, 256 writers of one counter", lost, "= 0", lost == 0)
     part.goal("merges to read-modify-write transactions", statistics.median(rates["merge"]) / statistics.median(rates["increment"]),
               "stated", None)
