@@ -233,6 +233,8 @@ void lc__map_ask(struct lc_client *self, uint64_t now_ns);
 void lc__on_map(struct lc_unary *unary);
 
 // --- request.c ---
+struct lc_error;  // decode.c
+
 // A new request with empty body and route, or NULL at outstanding_max. Takes the mutex.
 struct lc_request *lc__request_new(struct lc_client *self, enum lc_kind kind,
                                    const struct lc_call *call);
@@ -241,9 +243,9 @@ void lc__request_drop(struct lc_request *request);
 void lc__request_start(struct lc_request *request);
 // The request of an answer, or NULL when it is over.
 struct lc_request *lc__request_of(struct lc_client *self, uint32_t slot, uint32_t generation);
-// The attempt ended with this status; decides whether the request goes on. True: it is over, and
+// The attempt ended with this error; decides whether the request goes on. True: it is over, and
 // the caller calls lc__request_end without the mutex.
-bool lc__attempt_ended(struct lc_request *request, enum status st, uint32_t retry_after_ms);
+bool lc__attempt_ended(struct lc_request *request, const struct lc_error *error);
 // Takes the request out of every list but leaves it to the caller.
 void lc__request_detach(struct lc_request *request);
 // Tells the caller and frees the request. Without the mutex.
@@ -282,6 +284,7 @@ struct lc_error {
     struct slice holder;
     uint64_t limit;
     uint32_t retry_after_ms;
+    bool settled;  // CANCELLED: the id is aborted for good
 };
 // The result of an error that ends a request.
 struct lc_result lc__result_of(const struct lc_error *error);

@@ -167,6 +167,7 @@ enum status lc__decode_error(struct slice detail, struct lc_error *out) {
     struct proto_reader r;
     struct proto_field field;
     struct slice name = SLICE_EMPTY;
+    struct slice txn = SLICE_EMPTY;
     *out = (struct lc_error){.status = STATUS_UNAVAILABLE};
     proto_reader_init(&r, detail);
     while (proto_next(&r, &field)) {
@@ -179,6 +180,9 @@ enum status lc__decode_error(struct slice detail, struct lc_error *out) {
             break;
         case 3:
             out->limit = proto_get_uint(&r, &field);
+            break;
+        case 4:
+            txn = proto_get_bytes(&r, &field);
             break;
         case 7:
             out->retry_after_ms = proto_get_uint32(&r, &field);
@@ -199,6 +203,7 @@ enum status lc__decode_error(struct slice detail, struct lc_error *out) {
     enum status st = lc_status_of_name(name);
     if (r.status != STATUS_OK || st == STATUS_OK || st == STATUS_COUNT) { return STATUS_CORRUPT; }
     out->status = st;
+    out->settled = st == STATUS_CANCELLED && txn.size > 0;
     return STATUS_OK;
 }
 
@@ -207,7 +212,8 @@ struct lc_result lc__result_of(const struct lc_error *error) {
                                .status = error->status,
                                .message = error->message,
                                .field = error->field,
-                               .limit = error->limit};
+                               .limit = error->limit,
+                               .known = error->settled};
     if (error->status == STATUS_ABORTED_RETRY) { result.conflict_key = error->key; }
     if (error->holder.size == LC_TXN_ID_SIZE) {
         memcpy(result.holder, error->holder.data, LC_TXN_ID_SIZE);

@@ -107,8 +107,9 @@ struct lc_result {
     uint8_t txn[LC_TXN_ID_SIZE];
     uint64_t timestamp;
     uint32_t failed_condition;  // behind the conditions: the merge whose bound does not hold
-    bool known;                 // lc_txn_status: whether an outcome is kept
-    bool pending;               // lc_txn_status: prepared, and not resolved yet
+    // lc_txn_status: whether an outcome is kept; CANCELLED: the id is settled as aborted, for good
+    bool known;
+    bool pending;  // lc_txn_status: prepared, and not resolved yet
     // Reads: in the order of the keys.
     const struct lc_row *rows;
     uint32_t row_count;

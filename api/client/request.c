@@ -172,18 +172,22 @@ uint64_t lc__retry_delay(struct lc_client *self, uint32_t attempts, uint32_t aft
     return prng_between(&self->prng, delay_ns / 2, delay_ns);
 }
 
-bool lc__attempt_ended(struct lc_request *request, enum status st, uint32_t retry_after_ms) {
+bool lc__attempt_ended(struct lc_request *request, const struct lc_error *error) {
     struct lc_client *self = request->client;
+    const enum status st = error->status;
     uint64_t now_ns = lc__now_ns();
-    uint64_t at_ns = now_ns + lc__retry_delay(self, request->attempts, retry_after_ms);
+    uint64_t at_ns = now_ns + lc__retry_delay(self, request->attempts, error->retry_after_ms);
     ASSERT(request->state == LC_SENT && st != STATUS_OK);
     lc_unlink(request);
     request->unary = NULL;
     request->last_status = st;
     if (st == STATUS_UNKNOWN_OUTCOME) { request->maybe_applied = true; }
+    // Whatever else was sent under a settled id has not happened, and never will.
+    if (error->settled) { request->maybe_applied = false; }
     // After an attempt without an answer only the transaction's fate ends the request early.
     bool open = request->kind == LC_KIND_COMMIT && request->maybe_applied;
-    bool final = !lc__may_retry(st) || (st == STATUS_ABORTED_RETRY && request->abort_is_final);
+    bool final = error->settled || !lc__may_retry(st) ||
+                 (st == STATUS_ABORTED_RETRY && request->abort_is_final);
     if ((!open && final) || at_ns >= request->deadline_ns || self->closing) {
         heap_remove(&self->timers, &request->timer);
         return true;

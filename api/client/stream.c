@@ -58,11 +58,12 @@ static void lc_watch(struct lc_node *node, grpc_connectivity_state state) {
 // Ends the attempts on a node. The mutex is held, and given up for the callbacks.
 static void lc_fail_sent(struct lc_node *node, enum status st, const char *text) {
     struct lc_client *self = node->client;
+    const struct lc_error error = {.status = st};
     struct lc_request *ended = NULL;
     while (node->sent != NULL) {
         struct lc_request *request = node->sent;
         if (request->kind == LC_KIND_COMMIT && request->handed) { request->maybe_applied = true; }
-        if (lc__attempt_ended(request, st, 0)) {
+        if (lc__attempt_ended(request, &error)) {
             request->next_done = ended;
             ended = request;
         }
@@ -248,7 +249,7 @@ static void lc_reply_error(struct lc_client *self, struct lc_request *request,
         request->maybe_applied = true;
     }
     (void)pthread_mutex_lock(&self->mu);
-    bool over = lc__attempt_ended(request, error.status, error.retry_after_ms);
+    bool over = lc__attempt_ended(request, &error);
     (void)pthread_mutex_unlock(&self->mu);
     if (!over) { return; }
     struct lc_result result = lc__result_of(&error);

@@ -124,7 +124,8 @@ static void lc_txn_broke(struct lc_txn *self) {
         (void)pthread_mutex_unlock(&client->mu);
         if (error.status == STATUS_CANCELLED) { error.status = STATUS_UNAVAILABLE; }
     }
-    if (told && error.status != STATUS_CANCELLED && error.status != STATUS_UNKNOWN_OUTCOME) {
+    if (told && (error.settled || error.status != STATUS_CANCELLED) &&
+        error.status != STATUS_UNKNOWN_OUTCOME) {
         self->may_have_committed = false;
     }
     struct lc_result result = lc__result_of(&error);
@@ -152,15 +153,16 @@ static bool lc_txn_next(struct lc_txn *self) {
     return true;
 }
 
-// An error is the last answer. What it says is certain, but for UNKNOWN_OUTCOME, and CANCELLED,
-// which a commit is told whose id somebody settled: then another id is wanted, so it is asked for.
+// An error is the last answer. What it says is certain, but for UNKNOWN_OUTCOME, and CANCELLED of a
+// call that was given up.
 static void lc_txn_on_error(struct lc_txn *self, struct slice detail) {
     struct lc_error error;
     if (lc__decode_error(detail, &error) != STATUS_OK) {
         lc__txn_fail_status(self, STATUS_CORRUPT, "an answer does not decode");
         return;
     }
-    if (error.status != STATUS_UNKNOWN_OUTCOME && error.status != STATUS_CANCELLED) {
+    if (error.settled ||
+        (error.status != STATUS_UNKNOWN_OUTCOME && error.status != STATUS_CANCELLED)) {
         self->may_have_committed = false;
     }
     // The node knows best where the outcome is kept. Without memory our own notes have to do.

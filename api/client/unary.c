@@ -90,7 +90,7 @@ static void lc_unary_failed(struct lc_unary *unary, struct lc_request *request) 
     if (!told && request->kind == LC_KIND_COMMIT) { request->maybe_applied = true; }
     (void)pthread_mutex_lock(&self->mu);
     if (!told && request->node != NULL) { lc__node_failed(request->node, lc__now_ns()); }
-    bool over = lc__attempt_ended(request, error.status, error.retry_after_ms);
+    bool over = lc__attempt_ended(request, &error);
     (void)pthread_mutex_unlock(&self->mu);
     if (!over) { return; }
     struct lc_result result = lc__result_of(&error);

@@ -142,7 +142,9 @@ static void data_conflict(const struct data_answer *answer, struct rpc_error *er
 
 struct rpc_error data__result_error(const struct data_answer *answer) {
     struct rpc_error error = {.status = answer->result->status, .message = answer->result->detail};
-    if (error.status == STATUS_UNKNOWN_OUTCOME) {
+    const bool settled = error.status == STATUS_CANCELLED && answer->kind == COMMAND_COMMIT &&
+                         answer->result->certificate.method != COMMAND_METHOD_NONE;
+    if (settled || error.status == STATUS_UNKNOWN_OUTCOME) {
         error.txn_id = slice_make(answer->txn.v, sizeof(answer->txn.v));
     }
     if (error.status == STATUS_OVERLOADED) { error.retry_after_ms = DATA_RETRY_AFTER_MS; }

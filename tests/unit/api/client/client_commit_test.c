@@ -149,6 +149,19 @@ static void test_client_settles(void **state) {
                      STATUS_CANCELLED);
     assert_true(reply.result.known);
     lc_reply_free(&reply);
+    // A commit under the id is told so at once, also when an attempt of it was lost before.
+    const struct lc_mutation put = {
+        .kind = LC_PUT, .key = world_text("a"), .value = world_text("1")};
+    const struct lc_commit late = {
+        .keyspace = FAKE_KEYSPACE, .txn = txn, .mutations = &put, .mutation_count = 1};
+    for (uint32_t lost = 0; lost < 2; lost++) {
+        fake_node_fail(world->node, COMMAND_COMMIT, STATUS_UNKNOWN_OUTCOME, lost);
+        assert_int_equal(lc_commit_wait(world->client, &late, 0, &reply), STATUS_CANCELLED);
+        assert_int_equal(reply.result.outcome, LC_ABORTED);
+        assert_true(reply.result.known);
+        assert_int_equal(reply.result.attempts, 1 + lost);
+        lc_reply_free(&reply);
+    }
     // What has an outcome keeps it.
     assert_int_equal(
         lc_put_wait(world->client, FAKE_KEYSPACE, world_text("a"), world_text("1"), &reply),
