@@ -35,7 +35,7 @@ MUTANTS = (
     Mutant("CONFIG_BEFORE_OWN_TERM", 4, 300, (50, 94), RAFT + "raft_script_test"),
     Mutant("CONFIG_NOT_ROLLED_BACK", 5, 300, (5,), RAFT + "raft_script_test"),
     Mutant("LEARNER_COUNTS", 6, 300, (1,), RAFT + "raft_script_test"),
-    Mutant("OLD_INCARNATION_COUNTS", 7, 3000, (1640, 2551), RAFT + "raft_message_test"),
+    Mutant("OLD_INCARNATION_COUNTS", 7, 3000, (520, 1640, 2551), RAFT + "raft_message_test"),
     Mutant("PREVOTE_KEEPS_TERM", 8, 300, (61,), RAFT + "raft_script_test"),
     Mutant("NO_CHECK_QUORUM", 9, 300, (2, 22), RAFT + "raft_script_test"),
     Mutant("DISK_STALL_IGNORED", 10, 300, (22, 24), "tests/unit/api/node/node_watchdog_test"),
