@@ -103,15 +103,11 @@ def two(arguments):
         ratios, pairs = {}, {}
         for _ in range(part.rounds):
             for count in part.outstanding:
-                for mode in ("unary", "library"):
+                for mode, load, ops in (("unary", part.txn, {"put": "put1", "put2": "put2"}),
+                                        ("library", part.library, {"put": "put", "put2": "put2", "pair": "pair"})):
                     p50 = {}
-                    for op, name in (("put1", "put"), ("put2", "put2"), (None, "pair")):
-                        if op is None and mode == "unary":
-                            continue
-                        if mode == "unary":
-                            result = part.txn(peer, op, count, "two")
-                        else:
-                            result = part.library(peer, name, count, "two")
+                    for name, op in ops.items():
+                        result = load(peer, op, count, "two")
                         show(result)
                         p50[name] = result["p50_us"]
                     ratios.setdefault((mode, count), []).append(p50["put2"] / p50["put"])

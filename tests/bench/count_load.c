@@ -6,6 +6,7 @@
 #include "api/client/lightcone_txn.h"
 #include "dataplane/base/mem.h"
 #include "dataplane/obs/histogram.h"
+#include "tests/bench/program.h"
 
 #include <getopt.h>
 #include <inttypes.h>
@@ -20,6 +21,7 @@ enum { WRITERS_MAX = 1024, COUNTERS_MAX = 16, ADDRESSES_MAX = 16, TIMEOUT_MS = 3
 
 struct load {
     struct lc_client *client;
+    const char *addresses[ADDRESSES_MAX];
     const char *keyspace_name;
     uint32_t keyspace;
     uint32_t writers;
@@ -37,12 +39,6 @@ struct writer {
     uint64_t errors;
     struct histogram latency;
 };
-
-static uint64_t now_ns(void) {
-    struct timespec now;
-    (void)clock_gettime(CLOCK_MONOTONIC, &now);
-    return (uint64_t)now.tv_sec * UINT64_C(1000000000) + (uint64_t)now.tv_nsec;
-}
 
 // --- One transaction ---
 
@@ -80,11 +76,11 @@ static void *write_on(void *arg) {
     const struct lc_txn_options options = {.keyspace = load->keyspace, .timeout_ms = TIMEOUT_MS};
     while (!atomic_load(&load->stopping)) {
         struct lc_reply reply;
-        const uint64_t began_ns = now_ns();
+        const uint64_t began_ns = program_now_ns();
         const enum status st = lc_txn_run(load->client, &options, body, self, &reply);
         if (st == STATUS_OK) {
             self->done++;
-            histogram_record(&self->latency, now_ns() - began_ns);
+            histogram_record(&self->latency, program_now_ns() - began_ns);
         } else if (self->errors++ == 0) {
             (void)fprintf(stderr, "count_load: %.*s\n", (int)reply.result.message.size,
                           (const char *)reply.result.message.data);
@@ -111,7 +107,7 @@ static void print(const struct load *load, const struct writer *sum, double seco
 static void run(struct load *load) {
     struct writer *writers = mem_alloc_array(load->writers + 1, sizeof(*writers));
     struct writer *sum = &writers[load->writers];
-    const uint64_t began_ns = now_ns();
+    const uint64_t began_ns = program_now_ns();
     histogram_init(&sum->latency);
     for (uint32_t i = 0; i < load->writers; i++) {
         writers[i].load = load;
@@ -128,28 +124,11 @@ static void run(struct load *load) {
         sum->errors += writers[i].errors;
         histogram_merge(&sum->latency, &writers[i].latency);
     }
-    print(load, sum, (double)(now_ns() - began_ns) / 1e9);
+    print(load, sum, (double)(program_now_ns() - began_ns) / 1e9);
     mem_free(writers);
 }
 
 // --- Arguments ---
-
-static bool number(const char *text, uint32_t max, uint32_t *out) {
-    char *end = NULL;
-    const unsigned long value = strtoul(text, &end, 10);
-    *out = (uint32_t)value;
-    return end != text && *end == 0 && value >= 1 && value <= max;
-}
-
-static uint32_t addresses_of(char *list, const char *out[ADDRESSES_MAX]) {
-    uint32_t count = 0;
-    char *rest = NULL;
-    for (char *at = strtok_r(list, ",", &rest); at != NULL && count < ADDRESSES_MAX;
-         at = strtok_r(NULL, ",", &rest)) {
-        out[count++] = at;
-    }
-    return count;
-}
 
 static const char usage[] = "usage: count_load --address HOST:PORT[,HOST:PORT...] [options]\n"
                             "  --keyspace NAME    (bench)\n"
@@ -158,8 +137,28 @@ static const char usage[] = "usage: count_load --address HOST:PORT[,HOST:PORT...
                             "  --seconds N        (5)\n"
                             "  --for-update       reads have the counters held\n";
 
-static bool arguments(int argc, char **argv, struct load *load, struct lc_config *config,
-                      const char *addresses[ADDRESSES_MAX]) {
+static bool option_of(struct load *load, struct lc_config *config, int option, char *value) {
+    switch (option) {
+    case 'a':
+        return program_addresses(value, ADDRESSES_MAX, load->addresses, &config->address_count);
+    case 'k':
+        load->keyspace_name = value;
+        return true;
+    case 'w':
+        return program_number(value, 1, WRITERS_MAX, &load->writers);
+    case 'c':
+        return program_number(value, 1, COUNTERS_MAX, &load->counters);
+    case 's':
+        return program_number(value, 1, 86400, &load->seconds);
+    case 'u':
+        load->for_update = true;
+        return true;
+    default:
+        return false;
+    }
+}
+
+static bool arguments(int argc, char **argv, struct load *load, struct lc_config *config) {
     static const struct option options[] = {{"address", required_argument, NULL, 'a'},
                                             {"keyspace", required_argument, NULL, 'k'},
                                             {"writers", required_argument, NULL, 'w'},
@@ -170,22 +169,16 @@ static bool arguments(int argc, char **argv, struct load *load, struct lc_config
     int option = 0;
     bool ok = true;
     while (ok && (option = getopt_long(argc, argv, "", options, NULL)) != -1) {
-        if (option == 'a') { config->address_count = addresses_of(optarg, addresses); }
-        if (option == 'k') { load->keyspace_name = optarg; }
-        if (option == 'u') { load->for_update = true; }
-        ok = option != '?' && (option != 'w' || number(optarg, WRITERS_MAX, &load->writers)) &&
-             (option != 'c' || number(optarg, COUNTERS_MAX, &load->counters)) &&
-             (option != 's' || number(optarg, 86400, &load->seconds));
+        ok = option_of(load, config, option, optarg);
     }
     return ok && optind == argc && config->address_count > 0;
 }
 
 int main(int argc, char **argv) {
-    const char *addresses[ADDRESSES_MAX];
-    struct lc_config config = {.addresses = addresses};
     struct load load = {.keyspace_name = "bench", .writers = 64, .counters = 1, .seconds = 5};
+    struct lc_config config = {.addresses = load.addresses};
     struct err err = {0};
-    if (!arguments(argc, argv, &load, &config, addresses)) {
+    if (!arguments(argc, argv, &load, &config)) {
         (void)fputs(usage, stderr);
         return 2;
     }

@@ -4,6 +4,7 @@
 #include "tests/bench/load.h"
 
 #include "dataplane/base/mem.h"
+#include "tests/bench/program.h"
 
 #include <getopt.h>
 #include <inttypes.h>
@@ -12,12 +13,6 @@
 #include <string.h>
 #include <sys/resource.h>
 #include <time.h>
-
-uint64_t load_now_ns(void) {
-    struct timespec now;
-    (void)clock_gettime(CLOCK_MONOTONIC, &now);
-    return (uint64_t)now.tv_sec * UINT64_C(1000000000) + (uint64_t)now.tv_nsec;
-}
 
 static void load_sleep_ms(uint32_t ms) {
     struct timespec time = {.tv_sec = (time_t)(ms / 1000), .tv_nsec = (long)(ms % 1000) * 1000000};
@@ -86,7 +81,7 @@ bool load_next(struct load *load, struct load_operation *out) {
 }
 
 static void load_start(struct load *load, uint32_t slot) {
-    load->started_ns[slot] = load_now_ns();
+    load->started_ns[slot] = program_now_ns();
     load->driver->start(load, slot);
 }
 
@@ -98,7 +93,7 @@ void load_done(struct load *load, uint32_t slot, bool ok, bool found) {
     if (ok && !found) { load->missing++; }
     if (atomic_load_explicit(&load->measuring, memory_order_relaxed) && ok) {
         load->operations++;
-        histogram_record(&load->histogram, load_now_ns() - load->started_ns[slot]);
+        histogram_record(&load->histogram, program_now_ns() - load->started_ns[slot]);
     }
     if (phase_over) {
         atomic_fetch_sub(&load->running, 1);
@@ -157,11 +152,11 @@ static void load_run(struct load *load) {
     load_start_slots(load, load->config.outstanding);
     load_sleep_ms(load->config.warmup_ms);
     double cpu_us = load_cpu_us();
-    uint64_t begin_ns = load_now_ns();
+    uint64_t begin_ns = program_now_ns();
     atomic_store(&load->measuring, true);
     load_sleep_ms(load->config.seconds * 1000);
     atomic_store(&load->measuring, false);
-    double seconds = (double)(load_now_ns() - begin_ns) / 1e9;
+    double seconds = (double)(program_now_ns() - begin_ns) / 1e9;
     cpu_us = load_cpu_us() - cpu_us;
     atomic_store(&load->stopping, true);
     load_drain(load);
@@ -183,27 +178,6 @@ static const char load_usage[] =
     "  --preload                        put every key first\n"
     "  --via-gateway                    do not route to leaders\n";
 
-static bool load_number(const char *text, uint32_t low, uint32_t high, uint32_t *out) {
-    char *end = NULL;
-    unsigned long value = strtoul(text, &end, 10);
-    if (end == text || *end != 0 || value < low || value > high) {
-        (void)fprintf(stderr, "load: %s is not between %" PRIu32 " and %" PRIu32 "\n", text, low,
-                      high);
-        return false;
-    }
-    *out = (uint32_t)value;
-    return true;
-}
-
-static bool load_addresses(struct load_config *config, char *list) {
-    char *rest = NULL;
-    for (char *at = strtok_r(list, ",", &rest); at != NULL; at = strtok_r(NULL, ",", &rest)) {
-        if (config->address_count == LOAD_ADDRESSES_MAX) { return false; }
-        config->addresses[config->address_count++] = at;
-    }
-    return config->address_count > 0;
-}
-
 enum load_option {
     OPTION_ADDRESS = 1,
     OPTION_TARGET,
@@ -223,7 +197,8 @@ enum load_option {
 static bool load_option(struct load_config *config, int option, char *value) {
     switch (option) {
     case OPTION_ADDRESS:
-        return load_addresses(config, value);
+        return program_addresses(value, LOAD_ADDRESSES_MAX, config->addresses,
+                                 &config->address_count);
     case OPTION_TARGET:
         config->target = value;
         return true;
@@ -234,17 +209,17 @@ static bool load_option(struct load_config *config, int option, char *value) {
         config->mode = value;
         return true;
     case OPTION_OUTSTANDING:
-        return load_number(value, 1, 65536, &config->outstanding);
+        return program_number(value, 1, 65536, &config->outstanding);
     case OPTION_KEYS:
-        return load_number(value, LOAD_OPS_MAX, 100000000, &config->key_count);
+        return program_number(value, LOAD_OPS_MAX, 100000000, &config->key_count);
     case OPTION_VALUE_SIZE:
-        return load_number(value, 0, 1 << 20, &config->value_size);
+        return program_number(value, 0, 1 << 20, &config->value_size);
     case OPTION_SECONDS:
-        return load_number(value, 1, 86400, &config->seconds);
+        return program_number(value, 1, 86400, &config->seconds);
     case OPTION_WARMUP:
-        return load_number(value, 0, 60000, &config->warmup_ms);
+        return program_number(value, 0, 60000, &config->warmup_ms);
     case OPTION_READ_PERCENT:
-        return load_number(value, 0, 100, &config->read_percent);
+        return program_number(value, 0, 100, &config->read_percent);
     case OPTION_KEYSPACE:
         config->keyspace = value;
         return true;

@@ -85,7 +85,6 @@ struct load {
     struct histogram histogram;
 };
 
-uint64_t load_now_ns(void);
 // Chooses the next operation; false: the slot ends.
 bool load_next(struct load *load, struct load_operation *out);
 // The slot's operation ended; starts the next one.

@@ -4,6 +4,7 @@
 #include "tests/bench/txn_load.h"
 
 #include "dataplane/base/mem.h"
+#include "tests/bench/program.h"
 
 #include <getopt.h>
 #include <inttypes.h>
@@ -92,11 +93,11 @@ static void run(struct txn_load *load) {
     start_all(load);
     sleep_ms(load->config.warmup_ms);
     double client_us = cpu_us();
-    const uint64_t begin_ns = txn_now_ns();
+    const uint64_t begin_ns = program_now_ns();
     atomic_store(&load->measuring, true);
     sleep_ms(load->config.seconds * 1000);
     atomic_store(&load->measuring, false);
-    const double seconds = (double)(txn_now_ns() - begin_ns) / 1e9;
+    const double seconds = (double)(program_now_ns() - begin_ns) / 1e9;
     client_us = cpu_us() - client_us;
     atomic_store(&load->stopping, true);
     drain(load);
@@ -119,23 +120,6 @@ static const char usage[] =
     "  --keyspace NAME            (bench)\n"
     "  --preload                  write every key first\n";
 
-static bool number(const char *text, uint32_t high, uint32_t *out) {
-    char *end = NULL;
-    const unsigned long value = strtoul(text, &end, 10);
-    if (end == text || *end != 0 || value > high) { return false; }
-    *out = (uint32_t)value;
-    return true;
-}
-
-static bool addresses(struct txn_config *config, char *list) {
-    char *rest = NULL;
-    for (char *at = strtok_r(list, ",", &rest); at != NULL; at = strtok_r(NULL, ",", &rest)) {
-        if (config->address_count == CALLS_CHANNELS_MAX) { return false; }
-        config->addresses[config->address_count++] = at;
-    }
-    return config->address_count > 0;
-}
-
 static bool plan_of(struct txn_config *config, const char *name) {
     for (size_t i = 0; i < sizeof(plans) / sizeof(plans[0]); i++) {
         if (strcmp(plans[i].name, name) == 0) { config->plan = &plans[i]; }
@@ -151,29 +135,30 @@ static bool target_of(struct txn_config *config, const char *name) {
 static bool option_of(struct txn_config *config, int option, char *value) {
     switch (option) {
     case 'a':
-        return addresses(config, value);
+        return program_addresses(value, CALLS_CHANNELS_MAX, config->addresses,
+                                 &config->address_count);
     case 't':
         return target_of(config, value);
     case 'o':
         return plan_of(config, value);
     case 'n':
-        return number(value, 65536, &config->outstanding) && config->outstanding > 0;
+        return program_number(value, 1, 65536, &config->outstanding);
     case 'k':
-        return number(value, 100000000, &config->key_count) && config->key_count >= 8;
+        return program_number(value, 8, 100000000, &config->key_count);
     case 's':
-        return number(value, 32, &config->shards) && config->shards > 0;
+        return program_number(value, 1, 32, &config->shards);
     case 'b':
-        return number(value, UINT32_MAX, &config->only);
+        return program_number(value, 0, UINT32_MAX, &config->only);
     case 'c':
-        return number(value, 6, &config->consistency);
+        return program_number(value, 0, 6, &config->consistency);
     case 'm':
-        return number(value, 60000, &config->staleness_ms);
+        return program_number(value, 0, 60000, &config->staleness_ms);
     case 'd':
-        return number(value, 86400, &config->seconds) && config->seconds > 0;
+        return program_number(value, 1, 86400, &config->seconds);
     case 'w':
-        return number(value, 60000, &config->warmup_ms);
+        return program_number(value, 0, 60000, &config->warmup_ms);
     case 'p':
-        return number(value, 999999, &config->pace_us);
+        return program_number(value, 0, 999999, &config->pace_us);
     case 'y':
         config->keyspace = value;
         return true;
@@ -239,7 +224,7 @@ int main(int argc, char **argv) {
         (void)fputs(usage, stderr);
         return 2;
     }
-    prng_init(&load->prng, txn_now_ns());
+    prng_init(&load->prng, program_now_ns());
     histogram_init(&load->latency);
     histogram_init(&load->age);
     buf_init(&load->request, REQUEST_MAX);

@@ -117,4 +117,3 @@ bool txn_decode_commit(struct txn_load *load, struct slice response);
 void txn_ops_prepare(struct txn_load *load);
 void txn_ops_start(struct txn_load *load, struct txn_slot *slot);
 void txn_ops_done(void *ctx, uint32_t slot, int code, struct slice response, struct slice message);
-uint64_t txn_now_ns(void);

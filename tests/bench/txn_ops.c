@@ -8,6 +8,7 @@
 // Plans without reads begin at the commit, those that only read end before it.
 #include "dataplane/base/assert.h"
 #include "dataplane/base/mem.h"
+#include "tests/bench/program.h"
 #include "tests/bench/txn_load.h"
 
 #include <math.h>
@@ -17,12 +18,6 @@
 #define ZIPF_EXPONENT 0.99
 // A prime: ranks are spread over the keys, and so over the shards.
 #define ZIPF_SPREAD UINT64_C(2654435761)
-
-uint64_t txn_now_ns(void) {
-    struct timespec now;
-    (void)clock_gettime(CLOCK_MONOTONIC, &now);
-    return (uint64_t)now.tv_sec * UINT64_C(1000000000) + (uint64_t)now.tv_nsec;
-}
 
 // --- Keys ---
 
@@ -135,7 +130,7 @@ void txn_ops_start(struct txn_load *load, struct txn_slot *slot) {
         atomic_fetch_sub(&load->running, 1);
     } else {
         choose_keys(load, slot);
-        slot->started_ns = txn_now_ns();
+        slot->started_ns = program_now_ns();
         begin(load, slot);
     }
 }
@@ -151,7 +146,7 @@ static void finished(struct txn_load *load, struct txn_slot *slot) {
     if (!atomic_load(&load->preloading)) { load->done_total++; }
     if (atomic_load_explicit(&load->measuring, memory_order_relaxed)) {
         load->done++;
-        histogram_record(&load->latency, txn_now_ns() - slot->started_ns);
+        histogram_record(&load->latency, program_now_ns() - slot->started_ns);
     }
     pace(load);
     txn_ops_start(load, slot);
