@@ -200,6 +200,10 @@ NODISCARD bool session__park_for(struct session_exec *self, uint64_t after_ns, u
 // wait.
 NODISCARD bool session__park_in_line(struct session_exec *self, enum participant_line line,
                                      struct txn_id name, uint64_t again_ns);
+// Nothing happened, and this node still leads: the gateway comes again. `line` tells what was in
+// the way.
+void session__answer_later(const struct session_exec *self, enum participant_line line,
+                           struct command_response *out);
 // Ends a wait and gives back what it held.
 void session__park_end(struct session_exec *self);
 // The room was left, but what is kept is still wanted.

@@ -59,12 +59,6 @@ static void answer_held(struct session_exec *self, const struct session_hold *ot
     if (w.status == STATUS_OK) { out->payload = buf_slice(&self->rows); }
 }
 
-// Nothing happened, and this node still leads: the gateway comes again.
-static void answer_later(struct session_exec *self, struct command_response *out) {
-    session__refuse(out, STATUS_UNAVAILABLE, "another transaction has locked the key");
-    out->leader = self->session->config.self;
-}
-
 static bool take(struct session_exec *self, const struct command_hold *hold,
                  struct command_response *out) {
     struct session *session = self->session;
@@ -83,7 +77,7 @@ static bool take(struct session_exec *self, const struct command_hold *hold,
         MARK("session.hold_waits");
         return false;
     }
-    answer_later(self, out);
+    session__answer_later(self, line, out);
     return true;
 }
 
@@ -155,7 +149,7 @@ bool session__waits_for_hold(struct session_exec *self, struct txn_id txn, struc
         return true;
     }
     if (self->kind == COMMAND_PREPARE) { return false; }
-    answer_later(self, out);
+    session__answer_later(self, PARTICIPANT_PASSES_BY, out);
     *out_ended = true;
     return true;
 }

@@ -98,13 +98,18 @@ static bool keep(struct session_exec *self) {
     return true;
 }
 
-static void answer_waited(struct session_exec *self, struct command_response *out) {
-    MARK("session.waited_in_vain");
+void session__answer_later(const struct session_exec *self, enum participant_line line,
+                           struct command_response *out) {
     session__refuse(out, STATUS_UNAVAILABLE,
-                    self->waiter.line == PARTICIPANT_NOT_IN_LINE
-                        ? "a prepared transaction is in the way"
-                        : "another transaction has locked the key");
+                    line == PARTICIPANT_NOT_IN_LINE ? "a prepared transaction is in the way"
+                                                    : "another transaction has locked the key");
     out->leader = self->session->config.self;
+}
+
+static void answer_waited(const struct session_exec *self, enum participant_line line,
+                          struct command_response *out) {
+    MARK("session.waited_in_vain");
+    session__answer_later(self, line, out);
 }
 
 static void on_wake(struct participant_waiter *waiter, enum participant_wake why) {
@@ -113,7 +118,7 @@ static void on_wake(struct participant_waiter *waiter, enum participant_wake why
     struct command_response response = {0};
     bool ended = true;
     if (why == PARTICIPANT_EXPIRED && self->kind != COMMAND_TXN_STATUS) {
-        answer_waited(self, &response);
+        answer_waited(self, waiter->line, &response);
     } else {
         self->hasty = why == PARTICIPANT_EXPIRED;
         ended = session__exec_again(self, &response);
@@ -121,10 +126,12 @@ static void on_wake(struct participant_waiter *waiter, enum participant_wake why
     if (ended) { self->done(self, &response); }
 }
 
-static enum status wait_until(struct session_exec *self, struct txn_id holder, uint64_t again_ns) {
+static enum status wait_until(struct session_exec *self, enum participant_line line,
+                              struct txn_id holder, uint64_t again_ns) {
     if (!keep(self)) { return STATUS_OVERLOADED; }
     self->waiter.shard = self->shard;
     self->waiter.holder = holder;
+    self->waiter.line = line;
     self->waiter.begin = self->begin;
     self->waiter.again_ns = again_ns;
     self->waiter.deadline_ns = self->patient_ns;
@@ -148,12 +155,11 @@ static void trace_wait(const struct session_exec *self, struct txn_id holder) {
 
 bool session__park(struct session_exec *self, struct txn_id holder, struct command_response *out) {
     ASSERT(!txn_id_is_zero(holder) && !self->pending);
-    self->waiter.line = PARTICIPANT_NOT_IN_LINE;
     if (session__now(self->session) >= self->patient_ns) {
-        answer_waited(self, out);
+        answer_waited(self, PARTICIPANT_NOT_IN_LINE, out);
         return true;
     }
-    if (wait_until(self, holder, UINT64_MAX) != STATUS_OK) {
+    if (wait_until(self, PARTICIPANT_NOT_IN_LINE, holder, UINT64_MAX) != STATUS_OK) {
         session__refuse(out, STATUS_OVERLOADED,
                         "too many requests wait for prepared transactions on this node");
         return true;
@@ -166,13 +172,12 @@ bool session__park(struct session_exec *self, struct txn_id holder, struct comma
 bool session__park_for(struct session_exec *self, uint64_t after_ns, uint64_t until_ns) {
     const uint64_t now = session__now(self->session);
     if (now + after_ns > until_ns || now + after_ns >= self->patient_ns) { return false; }
-    self->waiter.line = PARTICIPANT_NOT_IN_LINE;
-    return wait_until(self, (struct txn_id){{0}}, now + after_ns) == STATUS_OK;
+    const struct txn_id nobody = {{0}};
+    return wait_until(self, PARTICIPANT_NOT_IN_LINE, nobody, now + after_ns) == STATUS_OK;
 }
 
 bool session__park_in_line(struct session_exec *self, enum participant_line line,
                            struct txn_id name, uint64_t again_ns) {
-    self->waiter.line = line;
     return session__now(self->session) < self->patient_ns &&
-           wait_until(self, name, again_ns) == STATUS_OK;
+           wait_until(self, line, name, again_ns) == STATUS_OK;
 }
