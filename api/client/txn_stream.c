@@ -106,6 +106,13 @@ void lc__txn_hang_up(struct lc_txn *self) {
     lc_txn_release(self);
 }
 
+// What a node says of a commit is certain, but for UNKNOWN_OUTCOME, and CANCELLED of a call that
+// was given up.
+static bool lc_is_certain(const struct lc_error *error) {
+    return error->settled ||
+           (error->status != STATUS_UNKNOWN_OUTCOME && error->status != STATUS_CANCELLED);
+}
+
 // The stream ended where an answer was awaited. A commit may have been applied, unless the node
 // itself says that it turned the transaction away.
 static void lc_txn_broke(struct lc_txn *self) {
@@ -124,10 +131,7 @@ static void lc_txn_broke(struct lc_txn *self) {
         (void)pthread_mutex_unlock(&client->mu);
         if (error.status == STATUS_CANCELLED) { error.status = STATUS_UNAVAILABLE; }
     }
-    if (told && (error.settled || error.status != STATUS_CANCELLED) &&
-        error.status != STATUS_UNKNOWN_OUTCOME) {
-        self->may_have_committed = false;
-    }
+    if (told && lc_is_certain(&error)) { self->may_have_committed = false; }
     struct lc_result result = lc__result_of(&error);
     self->retry_after_ms = error.retry_after_ms;
     lc__txn_fail(self, &result);
@@ -153,18 +157,14 @@ static bool lc_txn_next(struct lc_txn *self) {
     return true;
 }
 
-// An error is the last answer. What it says is certain, but for UNKNOWN_OUTCOME, and CANCELLED of a
-// call that was given up.
+// An error is the last answer.
 static void lc_txn_on_error(struct lc_txn *self, struct slice detail) {
     struct lc_error error;
     if (lc__decode_error(detail, &error) != STATUS_OK) {
         lc__txn_fail_status(self, STATUS_CORRUPT, "an answer does not decode");
         return;
     }
-    if (error.settled ||
-        (error.status != STATUS_UNKNOWN_OUTCOME && error.status != STATUS_CANCELLED)) {
-        self->may_have_committed = false;
-    }
+    if (lc_is_certain(&error)) { self->may_have_committed = false; }
     // The node knows best where the outcome is kept. Without memory our own notes have to do.
     if (error.status == STATUS_UNKNOWN_OUTCOME && error.key.size > 0 && self->has_home &&
         lc__txn_set_home(self, error.key, false) != STATUS_OK) {
