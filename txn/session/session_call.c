@@ -142,7 +142,7 @@ void session__finish(struct session_slot *slot, const struct session_result *res
     session__buf_give(self, &rows);
 }
 
-static void finish_text(struct session_slot *slot, enum status status, const char *detail) {
+void session__finish_text(struct session_slot *slot, enum status status, const char *detail) {
     const struct session_result result = {.status = status, .detail = slice_from_string(detail)};
     session__finish(slot, &result);
 }
@@ -161,160 +161,7 @@ void session__give_up(struct session_slot *slot, enum status otherwise) {
                        slot->attempts, (unsigned long long)slot->shard.v, slot->target.v,
                        slot->last_status == STATUS_OK ? "none" : status_name(slot->last_status));
     }
-    finish_text(slot, status, detail);
-}
-
-// --- Routing ---
-
-// The leader by this node's own replica or by the map, whichever knows the later term.
-static struct node_id freshest_hint(const struct session *self, struct shard_id shard,
-                                    const struct replica *replica) {
-    struct node_id hint = {0};
-    uint64_t term = 0;
-    const struct shard_descriptor *known = shard_map_by_id(self->config.map, shard);
-    if (known != NULL) {
-        hint = known->leader;
-        term = known->term;
-    }
-    if (shard_id_equal(shard, SHARD_CATALOG) && self->catalog_term >= term) {
-        hint = self->catalog_leader;
-        term = self->catalog_term;
-    }
-    if (replica != NULL) {
-        uint64_t own_term = 0;
-        const struct node_id own = replica_leader(replica, &own_term);
-        if (own.v != 0 && own_term >= term) { hint = own; }
-    }
-    return hint;
-}
-
-static struct node_id choose_target(struct session_slot *slot, const struct node_id *nodes,
-                                    uint32_t count) {
-    struct session *self = slot->exec.session;
-    const struct replica *replica = replica_table_find(self->config.table, slot->shard);
-    const struct session_candidates candidates = {
-        .self = self->config.self,
-        .self_leads = replica != NULL && replica_is_leader(replica),
-        .hint = freshest_hint(self, slot->shard, replica),
-        .avoid = slot->avoid,
-        .nodes = nodes,
-        .count = count,
-        .rotor = self->rotor++,
-    };
-    return session_route_target(&candidates);
-}
-
-static void route_catalog(struct session_slot *slot) {
-    const struct session *self = slot->exec.session;
-    struct node_id nodes[SHARD_REPLICAS_MAX];
-    const uint32_t count = self->config.catalog_nodes(self->config.ctx, nodes);
-    ASSERT(count <= SHARD_REPLICAS_MAX);
-    slot->shard = SHARD_CATALOG;
-    slot->epoch = 0;  // the catalogue has no range that could be out of date
-    slot->target = choose_target(slot, nodes, count);
-}
-
-static void route_anywhere(struct session_slot *slot, const struct shard_descriptor *descriptor) {
-    struct session *self = slot->exec.session;
-    const struct replica *replica = replica_table_find(self->config.table, slot->shard);
-    struct node_id nodes[SHARD_MEMBERS_MAX];
-    uint64_t distances[SHARD_MEMBERS_MAX] = {0};
-    for (uint32_t i = 0; i < descriptor->replica_count; i++) {
-        nodes[i] = descriptor->replicas[i].node;
-        if (self->config.distance != NULL) {
-            distances[i] = self->config.distance(self->config.ctx, nodes[i]);
-        }
-    }
-    const struct session_nearest nearest = {
-        .self = self->config.self,
-        .self_has = replica != NULL,
-        .leader = freshest_hint(self, slot->shard, replica),
-        .nodes = nodes,
-        .distances = distances,
-        .count = descriptor->replica_count,
-        .rotor = self->rotor++,
-    };
-    slot->target = session_route_nearest(&nearest);
-}
-
-// The key by which the call is routed. False when its payload makes no sense.
-static bool routing_key(const struct session_call *call, uint8_t out[SHARD_KEY_SIZE_MAX],
-                        struct slice *out_key) {
-    *out_key = call->key;
-    if (call->kind != COMMAND_SCAN) { return true; }
-    struct command_scan scan;
-    if (command_scan_decode(call->payload, &scan) != STATUS_OK) { return false; }
-    *out_key = session__scan_key(&scan, out);
-    return true;
-}
-
-// True when the descriptor holds all that the call touches, as far as the gateway can tell.
-static bool holds_all(const struct session_call *call, const struct shard_descriptor *descriptor) {
-    if (call->kind != COMMAND_COMMIT && call->kind != COMMAND_READ) { return true; }
-    if (call->key_high.size == 0 || shard_descriptor_contains(descriptor, call->key_high)) {
-        return true;
-    }
-    // The largest key may be the excluded end of a range.
-    return call->kind == COMMAND_COMMIT && session__commit_fits(call->payload, descriptor);
-}
-
-static void finish_many_shards(struct session_slot *slot) {
-    const struct session *self = slot->exec.session;
-    const struct shard_descriptor *high = shard_map_find(self->config.map, slot->call->key_high);
-    char detail[DETAIL_SIZE];
-    const char *what = slot->call->kind == COMMAND_READ ? "reads" : "transactions";
-    if (high != NULL) {
-        (void)snprintf(detail, sizeof(detail),
-                       "touches shards %llu and %llu; %s over several shards are not available yet",
-                       (unsigned long long)slot->shard.v, (unsigned long long)high->id.v, what);
-    } else {
-        (void)snprintf(detail, sizeof(detail),
-                       "touches shard %llu and keys of no shard; %s over several shards are not "
-                       "available yet",
-                       (unsigned long long)slot->shard.v, what);
-    }
-    finish_text(slot,
-                session_route_give_up(slot->call->kind, slot->maybe_applied, STATUS_NOT_SUPPORTED),
-                detail);
-}
-
-// Chooses shard and target of the next attempt; target 0 = nobody to ask now. False when the call
-// ended here.
-static bool route(struct session_slot *slot) {
-    struct session *self = slot->exec.session;
-    slot->target = (struct node_id){0};
-    if (slot->call->kind == COMMAND_CATALOG) {
-        route_catalog(slot);
-        return true;
-    }
-    uint8_t scan_key[SHARD_KEY_SIZE_MAX];
-    struct slice key;
-    if (!routing_key(slot->call, scan_key, &key)) {
-        finish_text(slot, STATUS_INVALID_ARGUMENT, "the scan does not decode");
-        return false;
-    }
-    const struct shard_descriptor *descriptor = shard_map_find(self->config.map, key);
-    slot->shard = (struct shard_id){0};
-    if (descriptor == NULL) { return true; }
-    slot->shard = descriptor->id;
-    slot->epoch = descriptor->epoch;
-    if (!holds_all(slot->call, descriptor)) {
-        finish_many_shards(slot);
-        return false;
-    }
-    if (slot->anywhere) {
-        route_anywhere(slot, descriptor);
-        return true;
-    }
-    struct node_id nodes[SHARD_REPLICAS_MAX];
-    uint32_t count = 0;
-    for (uint32_t i = 0; i < descriptor->replica_count; i++) {
-        if (descriptor->replicas[i].role == SHARD_VOTER) {
-            nodes[count++] = descriptor->replicas[i].node;
-        }
-    }
-    slot->target = choose_target(slot, nodes, count);
-    return true;
+    session__finish_text(slot, status, detail);
 }
 
 // --- Answers ---
@@ -329,7 +176,7 @@ static bool take_descriptors(struct session_slot *slot, struct slice delta) {
     (void)!shard_map_apply_delta(self->config.map, &r);
     uint8_t scan_key[SHARD_KEY_SIZE_MAX];
     struct slice key;
-    if (slot->call->kind == COMMAND_CATALOG || !routing_key(slot->call, scan_key, &key)) {
+    if (slot->call->kind == COMMAND_CATALOG || !session__routing_key(slot->call, scan_key, &key)) {
         return false;
     }
     const struct shard_descriptor *now = shard_map_find(self->config.map, key);
@@ -482,6 +329,14 @@ static struct command_request make_request(struct session_slot *slot, uint64_t n
     };
 }
 
+// A replica that any call may ask answers at once or after a moment: when it does not, there is to
+// be time left for the leader.
+static uint64_t attempt_time(const struct session_slot *slot, uint64_t now_ns) {
+    const uint64_t most = slot->exec.session->config.attempt_ns;
+    const uint64_t half = (slot->call->deadline_ns - now_ns) / 2;
+    return slot->anywhere && half < most ? half : most;
+}
+
 static void send_request(struct session_slot *slot, struct command_request *request,
                          uint64_t now_ns) {
     struct session *self = slot->exec.session;
@@ -495,8 +350,10 @@ static void send_request(struct session_slot *slot, struct command_request *requ
         env_send(self->config.env, slot->target, PEER_REQUEST, buf_slice(&self->message));
     }
     self->stats.forwarded++;
+    session_silences_asked(&self->silences, slot->target, now_ns);
     slot->state = SESSION_SLOT_REMOTE;
-    slot->attempt_until_ns = now_ns + self->config.attempt_ns;
+    slot->asked_ns = now_ns;
+    slot->attempt_until_ns = now_ns + attempt_time(slot, now_ns);
     enter_waiters(slot);
     set_timer(slot, slot->attempt_until_ns);
 }
@@ -504,7 +361,7 @@ static void send_request(struct session_slot *slot, struct command_request *requ
 // One attempt. True: try again at once.
 static bool attempt(struct session_slot *slot, uint64_t now_ns) {
     struct session *self = slot->exec.session;
-    if (!route(slot)) { return false; }
+    if (!session__route(slot)) { return false; }
     if (slot->target.v == 0) {
         back_off(slot);
         return false;
@@ -567,6 +424,12 @@ void session__exec_done(struct session_exec *exec, const struct command_response
     }
 }
 
+// Whoever comes next shall not go there by the same hint.
+static void note_silence(struct session_slot *slot) {
+    const struct command_response silence = {0};
+    (void)take_leader(slot, slot->target, &silence);
+}
+
 // Silence: the request or its answer was lost, or the node is gone or slow.
 static void attempt_timed_out(struct session_slot *slot) {
     MARK("session.attempt_timed_out");
@@ -575,8 +438,7 @@ static void attempt_timed_out(struct session_slot *slot) {
     slot->last_status = STATUS_DEADLINE_EXCEEDED;
     slot->avoid = slot->target;
     slot->anywhere = false;
-    const struct command_response silence = {0};
-    (void)take_leader(slot, slot->target, &silence);
+    note_silence(slot);
     slot->state = SESSION_SLOT_LOCAL;
     session__drive(slot);
 }
@@ -585,6 +447,11 @@ void session__timer_fired(struct session_slot *slot) {
     const uint64_t now = session__now(slot->exec.session);
     ASSERT(slot->call != NULL);
     if (now >= slot->call->deadline_ns) {
+        const struct session_silences *silences = &slot->exec.session->silences;
+        if (slot->state == SESSION_SLOT_REMOTE &&
+            session_silences_answered_none_since(silences, slot->target, slot->asked_ns)) {
+            note_silence(slot);
+        }
         session__give_up(slot, STATUS_DEADLINE_EXCEEDED);
         return;
     }
@@ -618,6 +485,7 @@ enum status session__on_response(struct session *self, struct node_id from, stru
     struct command_response response;
     const enum status st = command_response_decode(body, &response);
     if (st != STATUS_OK) { return st; }
+    session_silences_heard(&self->silences, from);
     struct session_slot *slot = slot_of_id(self, response.id);
     if (slot == NULL) { return STATUS_OK; }
     const bool refused = refused_clock(self, slot, &response);

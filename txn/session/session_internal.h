@@ -16,6 +16,7 @@
 #include "txn/session/session.h"
 #include "txn/session/session_hold.h"
 #include "txn/session/session_route.h"
+#include "txn/session/session_silence.h"
 #include "txn/session/session_window.h"
 
 struct session_exec;
@@ -69,6 +70,7 @@ struct session_slot {
     struct node_id target;  // of the last attempt
     struct node_id avoid;
     uint64_t retry_at_ns;
+    uint64_t asked_ns;  // when the attempt under way was sent
     uint64_t attempt_until_ns;
     uint64_t patient_ns;  // TXN_STATUS: the caller hears by then that there is no outcome
     uint32_t attempts;
@@ -109,6 +111,7 @@ struct session {
     struct heap timers;
     struct session_slot *waiters[SESSION_WAITER_BUCKETS];  // by shard
     struct session_windows windows;
+    struct session_silences silences;
     struct buf message;      // being encoded for sending
     struct buf descriptors;  // delta of an answer being made
     struct buf spares[SESSION_SPARES_MAX];
@@ -232,6 +235,15 @@ bool session__read_blocked(struct session_exec *self, const struct shard_descrip
 // end, written into out.
 struct slice session__scan_key(const struct command_scan *scan, uint8_t out[SHARD_KEY_SIZE_MAX]);
 
+// --- session_target.c: whom to ask ---
+
+// Chooses shard and target of the next attempt; target 0 = nobody to ask now. False when the call
+// ended here.
+NODISCARD bool session__route(struct session_slot *slot);
+// The key by which the call is routed. False when its payload makes no sense.
+NODISCARD bool session__routing_key(const struct session_call *call,
+                                    uint8_t out[SHARD_KEY_SIZE_MAX], struct slice *out_key);
+
 // --- session_call.c ---
 
 struct session_slot *session__slot_of_call(const struct session *self,
@@ -242,6 +254,8 @@ void session__trace_commit(const struct session_slot *slot, struct trace_event e
 void session__drive(struct session_slot *slot);
 // Ends the call; the slot is free, or ENDED while its execution is pending.
 void session__finish(struct session_slot *slot, const struct session_result *result);
+// The same without anything that a shard said.
+void session__finish_text(struct session_slot *slot, enum status status, const char *detail);
 // The deadline passed or the caller went away: `otherwise`, or UNKNOWN_OUTCOME.
 void session__give_up(struct session_slot *slot, enum status otherwise);
 // Waiting for a retry at that time.

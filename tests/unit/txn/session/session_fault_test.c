@@ -150,6 +150,25 @@ static void test_session_refusals_do_not_settle_a_lost_attempt(void **state) {
     world_call_deinit(&call);
 }
 
+// Calls whose time is shorter than an attempt, and so few that the leader's silence is a new one
+// each time: what sent a call to a dead leader does not send the next one there.
+static void test_session_short_calls_leave_a_dead_leader_too(void **state) {
+    (void)state;
+    assert_int_equal(read_back(4, KEY("a")), STATUS_NOT_FOUND);  // the gateway knows the leader
+    world->cut = 1;
+    world_run(world, 4000);  // its lease ends, and another is elected
+    uint32_t served = 0;
+    for (uint32_t i = 0; i < 6; i++) {
+        struct world_call call;
+        world_read_within(world_node(world, 4), &call, KEY("a"), NULL, 100);
+        world_run(world, 1200);
+        assert_int_equal(call.ended, 1);
+        served += call.certificate.method != COMMAND_METHOD_NONE ? 1 : 0;
+        world_call_deinit(&call);
+    }
+    assert_int_equal(served, 5);
+}
+
 // A request whose caller has given up is not worth executing.
 static void test_session_expired_requests_are_dropped(void **state) {
     (void)state;
@@ -676,6 +695,7 @@ int main(void) {
         TEST(test_session_a_commit_with_lost_requests_ends_unknown),
         cmocka_unit_test_setup_teardown(test_session_refusals_do_not_settle_a_lost_attempt,
                                         setup_leaderless, teardown),
+        TEST(test_session_short_calls_leave_a_dead_leader_too),
         TEST(test_session_expired_requests_are_dropped),
         TEST(test_session_a_late_answer_is_taken),
         cmocka_unit_test_setup_teardown(test_session_without_a_leader_a_commit_certainly_fails,

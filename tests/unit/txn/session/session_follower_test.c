@@ -109,6 +109,46 @@ static void test_follower_is_asked_before_the_leader(void **state) {
     assert_int_equal(known->leader.v, 1);
 }
 
+static bool lose_requests_to_3(struct world *self, const struct world_letter *letter) {
+    (void)self;
+    return letter->type == PEER_REQUEST && letter->to.v == 3;
+}
+
+// One that hears nothing costs a call half of its time at most, and not each call: the gateway
+// remembers, also when calls end sooner than an attempt.
+static void test_follower_that_hears_nothing_is_passed_by(void **state) {
+    (void)state;
+    (void)put(KEY("a"), SLICE_LITERAL("1"));
+    world_run(world, 100);
+    world->lose = lose_requests_to_3;
+    const uint64_t end = world->now_ns + 4000000000;
+    uint32_t calls = 0;
+    for (; world->now_ns < end; calls++) {
+        const struct command_read options = {.snapshot = {.consistency = COMMAND_ANY}};
+        struct world_call call;
+        world_read_within(world_node(world, 4), &call, KEY("a"), &options, 60);
+        for (uint32_t i = 0; i < 70 && call.ended == 0; i++) {
+            world_run(world, 1);
+        }
+        shows(&call, "1");
+        world_call_deinit(&call);
+        world_run(world, 10);
+    }
+    assert_true(mark_count("session.passes_by_the_silent") > 0);
+    // Found out within half a second, then asked once in a while.
+    assert_in_range(mark_count("session.attempt_timed_out"), 8, 24);
+    // It hears again: so does the gateway, without having to wait for a call to fail.
+    world->lose = NULL;
+    const uint64_t before = session_stats(world_node(world, 4)->session).retries;
+    for (uint32_t i = 0; i < 100; i++) {
+        struct world_call call;
+        read_a(4, &call, (struct command_snapshot){.consistency = COMMAND_ANY});
+        shows(&call, "1");
+        world_call_deinit(&call);
+    }
+    assert_int_equal(session_stats(world_node(world, 4)->session).retries, before);
+}
+
 static void test_follower_waits_a_little_for_a_token(void **state) {
     (void)state;
     for (uint32_t i = 0; i < 5; i++) {
@@ -309,6 +349,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         TEST(test_follower_serves_any_read_of_its_own),
         TEST(test_follower_is_asked_before_the_leader),
+        TEST(test_follower_that_hears_nothing_is_passed_by),
         TEST(test_follower_waits_a_little_for_a_token),
         TEST(test_follower_sends_on_what_it_has_not_closed),
         TEST(test_follower_bounded_staleness_is_kept),

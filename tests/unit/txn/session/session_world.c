@@ -380,15 +380,20 @@ void world_create_key(struct world_node *node, struct world_call *call, uint64_t
     world_commit(node, call, id, ms, &commit);
 }
 
-void world_read(struct world_node *node, struct world_call *call, struct slice key,
-                const struct command_read *options) {
-    struct codec_writer w = prepare(node, call, COMMAND_READ, DEADLINE_MS);
+void world_read_within(struct world_node *node, struct world_call *call, struct slice key,
+                       const struct command_read *options, uint64_t ms) {
+    struct codec_writer w = prepare(node, call, COMMAND_READ, ms);
     struct command_read read = options != NULL ? *options : (struct command_read){0};
     read.key_count = 1;
     read.keys = &key;
     command_read_encode(&w, &read);
     call->call.key = key;
     start(node, call);
+}
+
+void world_read(struct world_node *node, struct world_call *call, struct slice key,
+                const struct command_read *options) {
+    world_read_within(node, call, key, options, DEADLINE_MS);
 }
 
 void world_versions(struct world_node *node, struct world_call *call, struct slice key,

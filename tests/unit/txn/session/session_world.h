@@ -102,6 +102,8 @@ void world_create_key(struct world_node *node, struct world_call *call, uint64_t
                       struct slice key, uint64_t ms);
 void world_read(struct world_node *node, struct world_call *call, struct slice key,
                 const struct command_read *options);
+void world_read_within(struct world_node *node, struct world_call *call, struct slice key,
+                       const struct command_read *options, uint64_t ms);
 // All versions of the key, up to `limit`, five bytes of each value.
 void world_versions(struct world_node *node, struct world_call *call, struct slice key,
                     uint32_t limit);
