@@ -64,7 +64,13 @@ struct hlc_ts hlc_peek(const struct hlc_clock *self, uint64_t wall_us);
 // last = max(last, remote), or STATUS_CLOCK_AHEAD, and no change, when remote is news (beyond last)
 // and leads the wall clock by more than lead_us_max. What the clock has reached already is never
 // refused: it drags nothing, and after a backward jump of the wall clock our own tokens come back.
+// Nor is what lies a few steps of the counter beyond (16 us).
 NODISCARD enum status hlc_observe(struct hlc_clock *self, struct hlc_ts remote, uint64_t wall_us);
+// The same of a peer's clock, which is refused when it leads the wall clock *and* what this clock
+// has reached by more than lead_us_max: peers that have adopted timestamps far above all walls
+// stand there together, each a little apart, until the walls have caught up (decisions/0011).
+NODISCARD enum status hlc_observe_peer(struct hlc_clock *self, struct hlc_ts remote,
+                                       uint64_t wall_us);
 // For timestamps that are already decided (log entries, ceilings, commits): always taken. Not
 // HLC_MAX: whoever decodes a timestamp that is meant to be adopted refuses it.
 void hlc_adopt(struct hlc_clock *self, struct hlc_ts decided);

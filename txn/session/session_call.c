@@ -469,7 +469,7 @@ void session__timer_fired(struct session_slot *slot) {
 // carries a timestamp that no other leader would serve from.
 static bool refused_clock(struct session *self, const struct session_slot *slot,
                           struct command_response *response) {
-    const enum status st = hlc_observe(self->config.hlc, response->hlc, session__wall(self));
+    const enum status st = hlc_observe_peer(self->config.hlc, response->hlc, session__wall(self));
     if (st == STATUS_OK) { return false; }
     self->stats.clock_ahead++;
     const bool certified = response->certificate.method != COMMAND_METHOD_NONE;

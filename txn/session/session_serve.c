@@ -67,7 +67,7 @@ enum status session__on_request(struct session *self, struct node_id from, struc
         self->stats.duplicates++;
         return STATUS_OK;
     }
-    if (hlc_observe(self->config.hlc, request.hlc, session__wall(self)) != STATUS_OK) {
+    if (hlc_observe_peer(self->config.hlc, request.hlc, session__wall(self)) != STATUS_OK) {
         self->stats.clock_ahead++;
         refuse(self, from, request.id, STATUS_CLOCK_AHEAD,
                "the gateway's clock is too far ahead of the replica's");

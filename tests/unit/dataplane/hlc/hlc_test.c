@@ -119,6 +119,34 @@ static void test_hlc_observe_accepts_what_is_already_reached(void **state) {
     assert_true(hlc_equal(clock.last, token));
 }
 
+// Goal: clocks that stand far above their walls, because all have adopted what was decided there,
+// go on hearing each other; one that is far ahead of those is refused still.
+static void test_hlc_observe_far_above_the_wall(void **state) {
+    (void)state;
+    const uint64_t far_us = WALL + UINT64_C(3600000000);
+    struct hlc_clock clock = clock_new();
+    hlc_adopt(&clock, hlc_from_wall(far_us));
+    // A peer whose ceiling was some milliseconds higher.
+    const struct hlc_ts peer = hlc_from_wall(far_us + 10000);
+    assert_int_equal(hlc_observe(&clock, peer, WALL), STATUS_CLOCK_AHEAD);
+    assert_int_equal(hlc_observe_peer(&clock, peer, WALL), STATUS_OK);
+    assert_true(hlc_equal(clock.last, peer));
+    const struct hlc_ts beyond = hlc_from_wall(far_us + 10000 + LEAD_US + 1);
+    assert_int_equal(hlc_observe_peer(&clock, beyond, WALL), STATUS_CLOCK_AHEAD);
+    // A token that another node's counter gave out.
+    const struct hlc_ts token = {peer.v + 4095};
+    assert_int_equal(hlc_observe(&clock, token, WALL), STATUS_OK);
+    assert_int_equal(hlc_observe(&clock, hlc_add_us(token, 17), WALL), STATUS_CLOCK_AHEAD);
+    assert_true(hlc_equal(clock.last, token));
+    // Where the clock is at its wall, the lead counts from there for both.
+    struct hlc_clock usual = clock_new();
+    (void)hlc_now(&usual, WALL);
+    const struct hlc_ts ahead = hlc_from_wall(WALL + LEAD_US + 1);
+    assert_int_equal(hlc_observe_peer(&usual, ahead, WALL), STATUS_CLOCK_AHEAD);
+    assert_int_equal(hlc_observe_peer(&usual, HLC_MAX, WALL), STATUS_CLOCK_AHEAD);
+    assert_int_equal(hlc_observe_peer(&usual, hlc_from_wall(WALL + LEAD_US), WALL), STATUS_OK);
+}
+
 // Goal: decided timestamps are taken whatever their lead, and never move the clock back.
 static void test_hlc_adopt_takes_any_lead(void **state) {
     (void)state;
@@ -289,6 +317,7 @@ int main(void) {
         cmocka_unit_test(test_hlc_observe_refuses_beyond_the_lead),
         cmocka_unit_test(test_hlc_observe_never_takes_the_end_of_time),
         cmocka_unit_test(test_hlc_observe_accepts_what_is_already_reached),
+        cmocka_unit_test(test_hlc_observe_far_above_the_wall),
         cmocka_unit_test(test_hlc_adopt_takes_any_lead),
         cmocka_unit_test(test_hlc_add_saturates),
         cmocka_unit_test(test_hlc_misuse_is_asserted),
