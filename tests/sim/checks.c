@@ -413,30 +413,53 @@ static void look(void *ctx, struct replica *replica) {
     record->closed = hlc_larger(record->closed, f.closed);
 }
 
-static uint32_t voters_of(const struct raft_membership *members) {
-    uint32_t count = 0;
-    for (uint32_t i = 0; i < members->count; i++) {
-        count += members->members[i].role == RAFT_VOTER || members->members[i].outgoing;
+static bool disk_hangs(const struct sim_checks *self, const struct sim_node *node) {
+    return node->group != NULL &&
+           self->world->now_ns - node->sync_begun_ns > 5 * self->world->plan.disk_slow_ns;
+}
+
+static bool may_vote(const struct sim_checks *self, struct node_id id) {
+    for (uint32_t i = 0; i < self->world->plan.node_count; i++) {
+        const struct sim_node *node = &self->world->nodes[i];
+        if (node_id_equal(node->id, id)) { return node->up && !disk_hangs(self, node); }
     }
-    return count;
+    return false;
+}
+
+// Whether another could be elected: votes, too, have to become durable.
+static bool has_others(const struct sim_checks *self, const struct raft_membership *members) {
+    uint32_t voters = 0;
+    uint32_t able = 0;
+    for (uint32_t i = 0; i < members->count; i++) {
+        if (members->members[i].role != RAFT_VOTER && !members->members[i].outgoing) { continue; }
+        voters++;
+        able += may_vote(self, members->members[i].node) ? 1 : 0;
+    }
+    return 2 * able > voters;
 }
 
 // A node whose disk hangs gives its leaderships away, or loses them with the support it no longer
-// asks for (time.md, Leases). The time in which it slept does not count.
+// asks for (time.md, Leases). The time in which it slept does not count, nor that in which nobody
+// else could have led.
 static void check_disk(struct sim_checks *self, struct sim_node *node) {
     const struct sim_plan *plan = &self->world->plan;
-    uint64_t now = self->world->now_ns;
-    bool hangs = node->group != NULL && now - node->sync_begun_ns > 5 * plan->disk_slow_ns;
+    const uint64_t now = self->world->now_ns;
+    const bool hangs = disk_hangs(self, node);
     if (!hangs) { node->sick_ns = 0; }
     if (hangs && (node->sick_ns == 0 || node->sick_ns < node->paused_until_ns)) {
         node->sick_ns = now;
     }
-    if (!hangs || now - node->sick_ns < 4 * plan->support_ns + UINT64_C(1000000000)) { return; }
+    if (!hangs) { return; }
+    const bool long_enough = now - node->sick_ns >= 4 * plan->support_ns + UINT64_C(1000000000);
     for (uint32_t i = 0; i < self->shard_count; i++) {
         const struct replica *replica =
             replica_table_find(node_core_table(node->core), self->shards[i].id);
         if (replica == NULL || !replica_is_leader(replica)) { continue; }
-        if (voters_of(replica_members(replica)) > 1) {  // else nobody else could lead
+        if (!has_others(self, replica_members(replica))) {
+            node->sick_ns = now;
+            return;
+        }
+        if (long_enough) {
             sim_fail(self->world, "node %u leads shard %llu while its disk hangs", node->id.v,
                      (unsigned long long)self->shards[i].id.v);
         }
