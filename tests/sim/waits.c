@@ -30,8 +30,10 @@ static bool look_at_waiter(void *ctx, const struct participant_waiter *waiter) {
     struct sim_waits *self = look->waits;
     if (txn_id_is_zero(waiter->txn)) { return true; }  // a read holds nothing
     if (self->edge_count == SIM_WAITS_EDGES_MAX) { return false; }
-    self->edges[self->edge_count++] = (struct sim_waits_edge){
-        .waits = {waiter->txn, waiter->begin}, .holds = look->holds, .shard = look->shard};
+    self->edges[self->edge_count++] =
+        (struct sim_waits_edge){.waits = {waiter->txn, waiter->attempt, waiter->begin},
+                                .holds = look->holds,
+                                .shard = look->shard};
     return true;
 }
 
@@ -39,7 +41,7 @@ static bool look_at_holder(void *ctx, struct shard_id shard, const struct lock_h
                            uint32_t waiters) {
     struct look *look = ctx;
     if (waiters == 0) { return true; }
-    look->holds = (struct sim_waits_who){holder->txn, holder->begin};
+    look->holds = (struct sim_waits_who){holder->txn, holder->attempt, holder->begin};
     look->shard = shard.v;
     participant_each_waiter(look->room, shard, holder->txn, look_at_waiter, look);
     return true;
@@ -60,7 +62,7 @@ static void gather(struct sim_waits *self) {
 // --- Circles ---
 
 static bool is_same(const struct sim_waits_who *a, const struct sim_waits_who *b) {
-    return txn_id_equal(a->txn, b->txn) && hlc_equal(a->begin, b->begin);
+    return txn_id_equal(a->txn, b->txn) && txn_attempt_equal(a->attempt, b->attempt);
 }
 
 static bool waits(const struct sim_waits *self, const struct sim_waits_who *who) {

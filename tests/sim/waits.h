@@ -14,10 +14,11 @@
 struct sim_node;
 struct sim_world;
 
-// Attempts of one try: a repeat through another gateway has another begin, and neither of the two
-// waits for what the other one waits for.
+// An attempt: of two of one transaction, through two gateways, neither waits for what the other one
+// waits for.
 struct sim_waits_who {
     struct txn_id txn;
+    struct txn_attempt attempt;
     struct hlc_ts begin;
 };
 

@@ -239,6 +239,9 @@ enum command_kind {
     COMMAND_RESOLVE,     // payload: resolutions; answered by one command_txn_answer each
     COMMAND_VERSIONS,    // payload: command_versions; answered by rows of versions
     COMMAND_HOLD,        // payload: command_hold; changes no shard, and is never certified
+    // COMMAND_PREPARE of an attempt that is nowhere else yet: it holds nothing, so it may wait for
+    // whoever is in the way.
+    COMMAND_PREPARE_ALONE,
     COMMAND_KIND_COUNT
 };
 

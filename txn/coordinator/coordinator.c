@@ -24,10 +24,27 @@ void coordinator_init(struct coordinator *self, struct coordinator_participant *
                       uint32_t count, bool recovering) {
     ASSERT(count >= 1 && count <= COMMAND_PARTICIPANTS_MAX);
     *self = (struct coordinator){
-        .recovering = recovering, .count = count, .participants = participants};
+        .recovering = recovering, .first = count, .count = count, .participants = participants};
     for (uint32_t i = 0; i < count; i++) {
         participants[i] = (struct coordinator_participant){0};
     }
+}
+
+void coordinator_begin_with(struct coordinator *self, uint32_t first,
+                            const struct command_txn_answer *why) {
+    ASSERT(first < self->count && !self->recovering && self->phase == COORDINATOR_PREPARING);
+    for (uint32_t i = 0; i < self->count; i++) {
+        ASSERT(!self->participants[i].sent);
+    }
+    self->first = first;
+    self->why = *why;
+    self->why.key = SLICE_EMPTY;
+}
+
+// Whoever waits for `first` is not asked yet.
+static bool is_held_back(const struct coordinator *self, uint32_t i) {
+    return self->first < self->count && i != self->first &&
+           self->participants[self->first].state != COMMAND_TXN_PREPARED;
 }
 
 enum coordinator_send coordinator_next(const struct coordinator *self, uint32_t i) {
@@ -36,7 +53,9 @@ enum coordinator_send coordinator_next(const struct coordinator *self, uint32_t 
     if (p->in_flight) { return COORDINATOR_SEND_NOTHING; }
     switch (self->phase) {
     case COORDINATOR_PREPARING:
-        if (p->state == COMMAND_TXN_PREPARED) { return COORDINATOR_SEND_NOTHING; }
+        if (p->state == COMMAND_TXN_PREPARED || is_held_back(self, i)) {
+            return COORDINATOR_SEND_NOTHING;
+        }
         return self->recovering || p->silent ? COORDINATOR_SEND_PROBE : COORDINATOR_SEND_PREPARE;
     case COORDINATOR_COMMITTING:
         return p->resolved ? COORDINATOR_SEND_NOTHING : COORDINATOR_SEND_COMMIT;
@@ -54,6 +73,7 @@ enum coordinator_send coordinator_next(const struct coordinator *self, uint32_t 
 void coordinator_sent(struct coordinator *self, uint32_t i) {
     ASSERT(coordinator_next(self, i) != COORDINATOR_SEND_NOTHING);
     self->participants[i].in_flight = true;
+    self->participants[i].sent = true;
 }
 
 bool coordinator_wants_outcome(const struct coordinator *self) {
@@ -125,6 +145,16 @@ static void note_aborted(struct coordinator *self, uint32_t i, enum coordinator_
     if (all_resolved(self)) { self->phase = COORDINATOR_DONE; }
 }
 
+// Nobody but this coordinator sends prepares of this attempt: who was not asked has no record. The
+// home gets one, which lower attempts of the id will meet.
+static void pass_by_unasked(struct coordinator *self) {
+    for (uint32_t i = 1; self->first < self->count && i < self->count; i++) {
+        if (self->participants[i].sent) { continue; }
+        self->participants[i].state = COMMAND_TXN_ABORTED;
+        self->participants[i].resolved = true;
+    }
+}
+
 static void decide_abort(struct coordinator *self, uint32_t i, enum coordinator_send sent,
                          const struct command_txn_answer *answer) {
     ASSERT(self->phase == COORDINATOR_PREPARING && self->result == COORDINATOR_PENDING);
@@ -132,7 +162,22 @@ static void decide_abort(struct coordinator *self, uint32_t i, enum coordinator_
     self->why = *answer;
     self->why.key = SLICE_EMPTY;
     self->why_participant = i;
+    pass_by_unasked(self);
     note_aborted(self, i, sent, answer);
+}
+
+bool coordinator_may_abandon(const struct coordinator *self) {
+    if (self->phase != COORDINATOR_PREPARING || self->first == self->count) { return false; }
+    for (uint32_t i = 0; i < self->count; i++) {
+        if (!self->participants[i].sent) { return true; }
+    }
+    return false;
+}
+
+void coordinator_abandon(struct coordinator *self) {
+    ASSERT(coordinator_may_abandon(self));
+    self->phase = COORDINATOR_ABORTING;
+    pass_by_unasked(self);
 }
 
 // --- Answers, by phase ---

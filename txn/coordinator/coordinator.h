@@ -40,6 +40,7 @@ struct coordinator_participant {
     enum command_txn_state state;  // as last answered; NONE = not known
     struct hlc_ts prepared;
     bool in_flight;  // a request is out; its answer or failure will be reported
+    bool sent;       // a request was out: it may hold a record
     bool resolved;   // has answered the decision
     bool forgotten;
     bool silent;  // a prepare ended without an answer: probe from now on
@@ -48,7 +49,9 @@ struct coordinator_participant {
 struct coordinator {
     enum coordinator_phase phase;
     enum coordinator_result result;
-    bool recovering;       // begun by a participant: everybody is probed, nobody prepared
+    bool recovering;  // begun by a participant: everybody is probed, nobody prepared
+    // The participant that is prepared before any other is asked; `count` = all are asked at once.
+    uint32_t first;
     struct hlc_ts commit;  // COMMITTED: c
     // ABORTED: the refusal that decided; key is not kept. A condition that nobody could note at the
     // home (a higher attempt is there) has become SUPERSEDED once the client may be told.
@@ -65,6 +68,16 @@ struct coordinator {
 // participants has `count` items, zeroed here.
 void coordinator_init(struct coordinator *self, struct coordinator_participant *participants,
                       uint32_t count, bool recovering);
+// Before anything was sent: participant `first` is prepared alone. It may wait there for whoever is
+// in the way, since the attempt holds nothing elsewhere. `why` ended the attempt before; its key is
+// not kept.
+void coordinator_begin_with(struct coordinator *self, uint32_t first,
+                            const struct command_txn_answer *why);
+// Some participant was not asked yet, so the attempt cannot commit unless this coordinator goes on:
+// it stands no better than between two attempts.
+bool coordinator_may_abandon(const struct coordinator *self);
+// It does not go on. Who was asked is told to abort, for the reason of the attempt before.
+void coordinator_abandon(struct coordinator *self);
 // What participant `i` wants to be sent now; the caller sends it and calls coordinator_sent. After
 // an answer BUSY, and after silence, the caller lets some time pass first.
 enum coordinator_send coordinator_next(const struct coordinator *self, uint32_t i);

@@ -75,8 +75,9 @@ struct gateway_txn {
     uint32_t member_capacity;
     struct buf anchors;
     struct buf prepares;
-    struct buf condition_parts;  // a byte for each condition of the request
-    struct buf why_key;
+    struct buf condition_parts;       // a byte for each condition of the request
+    struct buf why_key;               // where the latest refusal was; kept from attempt to attempt
+    bool begins_alone;                // the next attempt begins there, and nowhere else
     struct command_certificate home;  // of the home's last answer, or of any when it gave none
     enum status refusal;              // a prepare was refused by this without a certificate
     char text[GATEWAY_TEXT_SIZE];     // and this detail

@@ -177,7 +177,8 @@ void gateway__tell_refused(struct gateway_txn *txn, enum status st, const char *
 void gateway__tell_open(struct gateway_txn *txn, enum status otherwise) {
     char text[GATEWAY_TEXT_SIZE];
     const bool running = txn->state == GATEWAY_TXN_RUNNING;
-    if (running && !coordinator_may_tell(&txn->coordinator)) {
+    if (running && !coordinator_may_tell(&txn->coordinator) &&
+        !coordinator_may_abandon(&txn->coordinator)) {
         uint32_t known = 0;
         for (uint32_t i = 0; i < txn->coordinator.count; i++) {
             known += txn->participants[i].state != COMMAND_TXN_NONE ? 1 : 0;

@@ -63,6 +63,8 @@ struct gateway_txn *gateway__txn_take(struct gateway *self, bool recovering) {
     txn->attempt = (struct txn_attempt){0};
     txn->refusal = STATUS_OK;
     txn->text[0] = 0;
+    txn->begins_alone = false;
+    buf_reset(&txn->why_key);
     return txn;
 }
 
@@ -118,7 +120,6 @@ static void end_attempt(struct gateway_txn *txn) {
     gateway__buf_trim(&txn->anchors);
     gateway__buf_trim(&txn->prepares);
     gateway__buf_trim(&txn->condition_parts);
-    gateway__buf_trim(&txn->why_key);
 }
 
 void gateway__txn_release(struct gateway_txn *txn) {
@@ -262,6 +263,22 @@ static enum status encode_parts(struct gateway_txn *txn, const struct gateway_sp
 
 static void set_timer(struct gateway_txn *txn);
 
+// An attempt that was refused for a lock is followed by one that takes that lock first, and waits
+// for it: it holds nothing meanwhile, and asks for the rest when that is likely to be of use.
+static void begin_where_refused(struct gateway_txn *txn, const struct gateway_split *split) {
+    const struct command_txn_answer why = {.state = COMMAND_TXN_ABORTED,
+                                           .reason = COMMAND_REASON_LOCKED};
+    const struct shard_descriptor *descriptor =
+        txn->begins_alone ? shard_map_find(txn->gateway->config.map, buf_slice(&txn->why_key))
+                          : NULL;
+    for (uint32_t i = 0; descriptor != NULL && i < split->part_count; i++) {
+        if (!shard_id_equal(split->parts[i].shard, descriptor->id)) { continue; }
+        MARK("gateway.begins_alone");
+        coordinator_begin_with(&txn->coordinator, i, &why);
+        return;
+    }
+}
+
 // Several parts: they are prepared. Encoding fails for want of memory, or at a limit.
 static void begin_attempt(struct gateway_txn *txn, const struct gateway_split *split) {
     struct gateway *self = txn->gateway;
@@ -276,6 +293,7 @@ static void begin_attempt(struct gateway_txn *txn, const struct gateway_split *s
     gateway__trace(txn, (struct trace_event){.kind = TRACE_BEGUN, .value = txn->begin.v});
     const enum status st = encode_parts(txn, split);
     if (st == STATUS_OK) {
+        begin_where_refused(txn, split);
         gateway__txn_drive(txn);
         return;
     }
@@ -442,7 +460,7 @@ static void send_prepare(struct gateway_txn *txn, uint32_t i) {
     gateway__trace_sent(txn, i, COORDINATOR_SEND_PREPARE);
     member->calling = true;
     member->call = (struct session_call){
-        .kind = COMMAND_PREPARE,
+        .kind = txn->coordinator.first == i ? COMMAND_PREPARE_ALONE : COMMAND_PREPARE,
         .key = member->anchor,
         .payload = member->prepare,
         .deadline_ns = txn->deadline_ns,
@@ -496,6 +514,15 @@ static void tell(struct gateway_txn *txn, uint64_t now_ns) {
     note_told(txn, now_ns);
 }
 
+// When the next attempt begins, from now. One that will wait for the lock that refused it needs no
+// pause, unless it has waited and was refused all the same.
+static uint64_t next_attempt_in(struct gateway_txn *txn) {
+    const bool was_alone = txn->begins_alone;
+    txn->begins_alone =
+        txn->coordinator.why.reason == COMMAND_REASON_LOCKED && txn->why_key.size > 0;
+    return txn->begins_alone && !was_alone ? 0 : gateway__backoff_ns(txn->gateway, txn->waits++);
+}
+
 // All participants have answered. Who still waits for an answer gets another attempt.
 static void finish(struct gateway_txn *txn, uint64_t now_ns) {
     struct gateway *self = txn->gateway;
@@ -505,7 +532,7 @@ static void finish(struct gateway_txn *txn, uint64_t now_ns) {
         gateway__txn_release(txn);
         return;
     }
-    const uint64_t at = now_ns + gateway__backoff_ns(self, txn->waits++);
+    const uint64_t at = now_ns + next_attempt_in(txn);
     if (at >= txn->deadline_ns) {
         gateway__tell_conflict(txn);
         gateway__txn_release(txn);
@@ -561,6 +588,10 @@ static bool give_up(struct gateway_txn *txn, enum status otherwise) {
         gateway__txn_release(txn);
         return true;
     }
+    if (coordinator_may_abandon(&txn->coordinator)) {
+        MARK("gateway.abandoned");
+        coordinator_abandon(&txn->coordinator);
+    }
     note_told(txn, gateway__now(txn->gateway));
     return false;
 }
@@ -588,7 +619,7 @@ void gateway__txn_on_timer(struct gateway_txn *txn) {
 }
 
 void gateway__txn_cancel(struct gateway_txn *txn) {
-    if (!give_up(txn, STATUS_CANCELLED)) { set_timer(txn); }
+    if (!give_up(txn, STATUS_CANCELLED)) { gateway__txn_drive(txn); }
 }
 
 // --- Recovery ---

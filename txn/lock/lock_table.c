@@ -205,9 +205,9 @@ struct search {
     bool found;
 };
 
-static bool is_younger(const struct lock_holder *a, const struct lock_holder *b) {
-    if (!hlc_equal(a->begin, b->begin)) { return hlc_before(b->begin, a->begin); }
-    return memcmp(a->txn.v, b->txn.v, sizeof(a->txn.v)) > 0;
+bool lock_is_older(struct hlc_ts begin, struct txn_id txn, const struct lock_holder *than) {
+    if (!hlc_equal(begin, than->begin)) { return hlc_before(begin, than->begin); }
+    return memcmp(txn.v, than->txn.v, sizeof(txn.v)) < 0;
 }
 
 static void meet(struct search *self, const struct lock_item *held) {
@@ -217,7 +217,8 @@ static void meet(struct search *self, const struct lock_item *held) {
                             !txn_id_equal(holder->txn, self->self_id) &&
                             overlaps(held, self->asked, self->unbounded);
     if (!in_the_way) { return; }
-    if (!self->found || is_younger(holder, self->out->holder)) {
+    const struct lock_conflict *out = self->out;
+    if (!self->found || lock_is_older(out->holder->begin, out->holder->txn, holder)) {
         self->out->holder = holder;
         self->out->key = self->asked->start;
     }

@@ -120,6 +120,11 @@ static const struct lock_holder *held(struct participant *self,
     return locks == NULL ? NULL : lock_table_find(locks, holder->txn);
 }
 
+static bool is_deciding(const struct participant *self, const struct participant_holder *holder) {
+    return self->config.is_deciding != NULL &&
+           self->config.is_deciding(self->config.ctx, holder->shard, holder->txn);
+}
+
 // --- Waiters ---
 
 static bool goes_before(const struct participant_waiter *a, const struct participant_waiter *b) {
@@ -204,7 +209,8 @@ enum status participant_wait(struct participant *self, struct participant_waiter
     if (holder != NULL) { enter(holder, waiter); }
     heap_put(&self->waiting, &waiter->timer, smaller(waiter->again_ns, waiter->deadline_ns));
     // What it wants to wait for may have ended between its look and now.
-    if (holder != NULL && waiter->line == PARTICIPANT_NOT_IN_LINE && held(self, holder) == NULL) {
+    if (holder != NULL && waiter->line == PARTICIPANT_NOT_IN_LINE && held(self, holder) == NULL &&
+        !is_deciding(self, holder)) {
         heap_put(&self->looks, &holder->timer, now_ns + LOOK_NS_MIN);
     }
     return STATUS_OK;
@@ -354,7 +360,8 @@ static uint64_t report_in_ns(const struct participant *self,
 static void look(struct participant *self, struct participant_holder *holder, uint64_t now_ns,
                  struct hlc_ts wall) {
     const struct lock_holder *lock = held(self, holder);
-    if (holder->first != NULL && holder->first->line != PARTICIPANT_NOT_IN_LINE) {
+    const bool in_line = holder->first != NULL && holder->first->line != PARTICIPANT_NOT_IN_LINE;
+    if (in_line || (lock == NULL && holder->count > 0 && is_deciding(self, holder))) {
         heap_put(&self->looks, &holder->timer, now_ns + PATIENCE_NS);
         return;
     }

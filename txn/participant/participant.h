@@ -25,6 +25,9 @@ struct participant_config {
     // to its log is still to be applied, so that a table without holders stays empty until
     // participant_note.
     const struct lock_table *(*locks)(void *ctx, struct shard_id shard, bool *out_quiet);
+    // The log is about to decide whether the id will hold anything there; participant_on_resolved
+    // follows if not (may be NULL).
+    bool (*is_deciding)(void *ctx, struct shard_id shard, struct txn_id txn);
     // The coordinator of this holder is silent, or it keeps somebody waiting (may be NULL). Must
     // not resolve it before returning.
     void (*recover)(void *ctx, struct shard_id shard, const struct lock_holder *holder);
@@ -52,9 +55,10 @@ struct participant_waiter {
     struct shard_id shard;
     struct txn_id holder;  // zero: waits for time alone; in line: the name
     enum participant_line line;
-    struct txn_id txn;    // who waits; zero = a read
-    struct hlc_ts begin;  // the smaller is woken first
-    uint64_t again_ns;    // look again then at the latest
+    struct txn_id txn;           // who waits; zero = a read
+    struct txn_attempt attempt;  // of a prepare
+    struct hlc_ts begin;         // the smaller is woken first
+    uint64_t again_ns;           // look again then at the latest
     uint64_t deadline_ns;
     void (*wake)(struct participant_waiter *self, enum participant_wake why);
     // private

@@ -59,6 +59,7 @@ void session__free_if_closed(struct session *self) {
     }
     session_windows_deinit(&self->windows);
     session_holds_deinit(&self->holds);
+    session_latches_deinit(&self->latches);
     heap_deinit(&self->timers);
     buf_deinit(&self->message);
     buf_deinit(&self->descriptors);

@@ -104,11 +104,11 @@ bool session__exec_again(struct session_exec *self, struct command_response *out
 
 // A prepare timestamp is this node's clock: when that leads the gateway's by more than clocks may
 // differ, the transaction would commit at a time which the others refuse to follow.
-static bool clock_leads(const struct session *self, const struct command_request *request) {
-    const struct hlc_clock *hlc = self->config.hlc;
-    return request->kind == COMMAND_PREPARE &&
-           hlc_before(hlc_add_us(request->hlc, hlc->lead_us_max),
-                      hlc_peek(hlc, session__wall(self)));
+static bool clock_leads(const struct session_exec *self, const struct command_request *request) {
+    const struct session *session = self->session;
+    const struct hlc_clock *hlc = session->config.hlc;
+    return self->kind == COMMAND_PREPARE && hlc_before(hlc_add_us(request->hlc, hlc->lead_us_max),
+                                                       hlc_peek(hlc, session__wall(session)));
 }
 
 // When a request gives up waiting. Who asks for an outcome shall hear in time that there is none.
@@ -123,7 +123,8 @@ static uint64_t patience(const struct session_exec *self, uint64_t budget_us) {
 bool session__exec(struct session_exec *self, const struct command_request *request,
                    struct command_response *out) {
     struct session *session = self->session;
-    self->kind = request->kind;
+    self->alone = request->kind == COMMAND_PREPARE_ALONE;
+    self->kind = self->alone ? COMMAND_PREPARE : request->kind;
     self->shard = request->shard;
     self->epoch = request->epoch;
     self->payload = request->payload;
@@ -134,9 +135,11 @@ bool session__exec(struct session_exec *self, const struct command_request *requ
                             ? self->arrived_ns + request->budget_us * 1000
                             : UINT64_MAX;
     self->hasty = false;
+    self->latched = false;
     self->contact = HLC_ZERO;
     self->waiter.txn = (struct txn_id){{0}};
-    if (clock_leads(session, request)) {
+    self->waiter.attempt = (struct txn_attempt){0};
+    if (clock_leads(self, request)) {
         *out = (struct command_response){0};
         session__refuse(out, STATUS_CLOCK_AHEAD,
                         "this node's clock is too far ahead of the gateway's to prepare anything");

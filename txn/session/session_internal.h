@@ -15,6 +15,7 @@
 #include "dataplane/replica/replica_room.h"
 #include "txn/session/session.h"
 #include "txn/session/session_hold.h"
+#include "txn/session/session_latch.h"
 #include "txn/session/session_route.h"
 #include "txn/session/session_silence.h"
 #include "txn/session/session_window.h"
@@ -30,6 +31,8 @@ struct session_exec {
     session_exec_done_fn done;  // of an execution that did not end at once
     bool lasting;               // payload lives as long as this: it is a call of this gateway
     enum command_kind kind;
+    bool alone;    // PREPARE: the attempt is nowhere else yet
+    bool latched;  // what waiter.txn prepares is latched, while it is pending
     struct shard_id shard;
     uint64_t epoch;        // of the descriptor that the gateway used
     struct slice payload;  // empty once it is gone: what was answered cannot be executed again
@@ -119,6 +122,7 @@ struct session {
     uint32_t pending;  // executions that the table of replicas holds
     struct participant *room;
     struct session_holds holds;
+    struct session_latches latches;
     size_t kept_bytes;  // payloads of requests that wait
     bool closing;
     uint64_t boot;

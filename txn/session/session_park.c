@@ -29,6 +29,12 @@ static const struct lock_table *locks_of(void *ctx, struct shard_id shard, bool 
     return apply_locks(self->config.apply, shard);
 }
 
+static bool is_deciding(void *ctx, struct shard_id shard, struct txn_id txn) {
+    const struct session *self = ctx;
+    const struct lock_table *latches = session_latches_of(&self->latches, shard);
+    return latches != NULL && lock_table_find(latches, txn) != NULL;
+}
+
 static void recover(void *ctx, struct shard_id shard, const struct lock_holder *holder) {
     const struct session *self = ctx;
     if (self->config.recover == NULL || self->closing) { return; }
@@ -49,6 +55,7 @@ void session__park_create(struct session *self) {
         .recovery_after_us = after == 0 ? SESSION_RECOVERY_AFTER_US : after,
         .now_ns = session__now(self),
         .locks = locks_of,
+        .is_deciding = is_deciding,
         .recover = recover,
         .ctx = self,
     };

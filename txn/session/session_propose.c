@@ -106,6 +106,20 @@ static void note_prepare(struct session_exec *self, const struct replica_proposa
     if (answer.state == COMMAND_TXN_BUSY) { participant_hurry(room, self->shard, answer.holder); }
 }
 
+// The log has decided. Whoever waits for what is prepared now goes on waiting.
+static void unlatch(struct session_exec *self, const struct replica_proposal_result *result) {
+    struct session *session = self->session;
+    struct command_txn_answer answer;
+    if (!self->latched) { return; }
+    self->latched = false;
+    session_latches_remove(&session->latches, self->shard, self->waiter.txn);
+    if (result->status == STATUS_OK && txn_answer(result, &answer) &&
+        answer.state == COMMAND_TXN_PREPARED) {
+        return;
+    }
+    participant_on_resolved(session->room, self->shard, self->waiter.txn);
+}
+
 static void on_proposed(struct replica_proposal *proposal,
                         const struct replica_proposal_result *result) {
     struct session_exec *self = exec_of_proposal(proposal);
@@ -118,6 +132,7 @@ static void on_proposed(struct replica_proposal *proposal,
         session__free_if_closed(session);
         return;
     }
+    unlatch(self, result);
     struct command_response response = {0};
     const bool applied = result->status == STATUS_OK;
     if (applied && result->applied.status != STATUS_STALE_SHARD_MAP) {
@@ -228,12 +243,36 @@ bool session__commit_fits(struct slice payload, const struct shard_descriptor *d
     return st == STATUS_OK;
 }
 
-// The youngest holder in the way of the commit, which is verified.
+// The youngest in the way of the commit, which is verified: it holds locks, or is about to.
 static bool conflicts(const struct session_exec *self, struct txn_id txn, struct slice commit,
                       struct lock_conflict *out) {
     const struct lock_table *locks = session__locks(self);
-    return locks != NULL && lock_table_count(locks) > 0 &&
-           lock_table_conflicts(locks, txn, commit, out);
+    const struct lock_table *latches = session_latches_of(&self->session->latches, self->shard);
+    struct lock_conflict latch;
+    const bool locked = locks != NULL && lock_table_count(locks) > 0 &&
+                        lock_table_conflicts(locks, txn, commit, out);
+    if (latches == NULL || !lock_table_conflicts(latches, txn, commit, &latch)) { return locked; }
+    MARK("session.latched");
+    if (!locked || lock_is_older(out->holder->begin, out->holder->txn, latch.holder)) {
+        *out = latch;
+    }
+    return true;
+}
+
+// What the log is about to lock. Proposals of an id that is here already are not latched.
+static void latch(struct session_exec *self, const struct command_prepare_view *prepare,
+                  struct slice payload) {
+    struct session_latches *latches = &self->session->latches;
+    const struct lock_table *others = session_latches_of(latches, self->shard);
+    if (others != NULL && lock_table_find(others, prepare->txn) != NULL) { return; }
+    const struct lock_holder holder = {.txn = prepare->txn,
+                                       .attempt = prepare->attempt,
+                                       .begin = prepare->begin,
+                                       .prepared = HLC_MAX,  // behind all others
+                                       .prepare = payload};
+    self->waiter.txn = prepare->txn;
+    self->latched = true;
+    session_latches_add(latches, self->shard, &holder);
 }
 
 bool session__exec_commit(struct session_exec *self, struct replica *replica,
@@ -266,13 +305,6 @@ bool session__exec_catalog(struct session_exec *self, struct replica *replica,
 
 // --- Transactions over several shards ---
 
-static bool is_older(const struct command_prepare_view *prepare, const struct lock_holder *holder) {
-    if (!hlc_equal(prepare->begin, holder->begin)) {
-        return hlc_before(prepare->begin, holder->begin);
-    }
-    return memcmp(prepare->txn.v, holder->txn.v, sizeof(holder->txn.v)) < 0;
-}
-
 bool session__exec_prepare(struct session_exec *self, struct replica *replica,
                            struct command_response *out) {
     struct command_prepare_view prepare;
@@ -286,17 +318,22 @@ bool session__exec_prepare(struct session_exec *self, struct replica *replica,
         return true;
     }
     struct lock_conflict conflict;
-    if (conflicts(self, prepare.txn, prepare.part, &conflict) &&
-        (is_older(&prepare, conflict.holder) || MUTANT(WAITS_FOR_OLDER))) {
+    const bool blocked = conflicts(self, prepare.txn, prepare.part, &conflict);
+    if (blocked && (self->alone || lock_is_older(prepare.begin, prepare.txn, conflict.holder) ||
+                    MUTANT(WAITS_FOR_OLDER))) {
         self->waiter.txn = prepare.txn;
+        self->waiter.attempt = prepare.attempt;
         self->begin = prepare.begin;
         return session__park(self, conflict.holder->txn, out);
     }
     bool ended = false;
     if (session__waits_for_hold(self, prepare.txn, prepare.part, out, &ended)) { return ended; }
-    return propose_of(self, replica, &prepare.txn,
-                      (struct trace_event){.what = TRACE_PREPARE, .attempt = prepare.attempt.tag},
-                      out);
+    const struct slice payload = self->payload;
+    ended = propose_of(self, replica, &prepare.txn,
+                       (struct trace_event){.what = TRACE_PREPARE, .attempt = prepare.attempt.tag},
+                       out);
+    if (!ended && !blocked) { latch(self, &prepare, payload); }
+    return ended;
 }
 
 static void trace_resolution(const struct session_exec *self,

@@ -60,7 +60,7 @@ struct node_id session_route_nearest(const struct session_nearest *self) {
 
 bool session_route_mutates(enum command_kind kind) {
     return kind == COMMAND_COMMIT || kind == COMMAND_CATALOG || kind == COMMAND_PREPARE ||
-           kind == COMMAND_RESOLVE;
+           kind == COMMAND_PREPARE_ALONE || kind == COMMAND_RESOLVE;
 }
 
 enum status session_route_give_up(enum command_kind kind, bool maybe_applied,

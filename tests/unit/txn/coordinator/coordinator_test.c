@@ -97,6 +97,80 @@ static void test_coordinator_one_participant(void **state) {
     assert_int_equal(self.commit.v, 9);
 }
 
+static const struct command_txn_answer locked = {.state = COMMAND_TXN_ABORTED,
+                                                 .reason = COMMAND_REASON_LOCKED};
+
+// Goal: nobody is asked before the first one is prepared.
+static void test_coordinator_begins_with_one(void **state) {
+    (void)state;
+    struct fixture f;
+    init(&f, false);
+    coordinator_begin_with(&f.self, 1, &locked);
+    wants(&f, NOTHING, PREPARE, NOTHING);
+    answer(&f, 1, PREPARE, answer_of(COMMAND_TXN_BUSY, 0));
+    wants(&f, NOTHING, PREPARE, NOTHING);
+    prepared(&f, 1, 70);
+    wants(&f, PREPARE, NOTHING, PREPARE);
+    prepared(&f, 0, 80);
+    prepared(&f, 2, 75);
+    assert_int_equal(f.self.result, COORDINATOR_COMMITTED);
+    assert_int_equal(f.self.commit.v, 80);
+}
+
+// Goal: who was not asked has nothing to abort, but the home has to hold a record.
+static void test_coordinator_aborts_only_where_it_asked(void **state) {
+    (void)state;
+    struct fixture f;
+    init(&f, false);
+    coordinator_begin_with(&f.self, 1, &locked);
+    answer(&f, 1, PREPARE, refusal(COMMAND_REASON_READ));
+    wants(&f, ABORT, NOTHING, NOTHING);
+    assert_false(coordinator_may_tell(&f.self));
+    answer(&f, 0, ABORT, refusal(COMMAND_REASON_SUPERSEDED));
+    assert_int_equal(f.self.result, COORDINATOR_ABORTED);
+    assert_true(coordinator_is_done(&f.self));
+    // Silent, the first one is probed, and nobody else.
+    init(&f, false);
+    coordinator_begin_with(&f.self, 0, &locked);
+    coordinator_sent(&f.self, 0);
+    coordinator_on_silence(&f.self, 0, PREPARE);
+    wants(&f, PROBE, NOTHING, NOTHING);
+    answer(&f, 0, PROBE, refusal(COMMAND_REASON_SUPERSEDED));
+    assert_true(coordinator_is_done(&f.self));
+}
+
+// Goal: one that has not asked everybody can be abandoned, and then prepares nobody.
+static void test_coordinator_abandons_what_cannot_commit(void **state) {
+    (void)state;
+    struct fixture f;
+    init(&f, false);
+    assert_false(coordinator_may_abandon(&f.self));  // all are asked at once
+    coordinator_begin_with(&f.self, 1, &locked);
+    assert_true(coordinator_may_abandon(&f.self));
+    coordinator_sent(&f.self, 1);
+    coordinator_abandon(&f.self);
+    assert_false(coordinator_may_abandon(&f.self));
+    assert_int_equal(f.self.why.reason, COMMAND_REASON_LOCKED);
+    wants(&f, ABORT, NOTHING, NOTHING);
+    // Its prepare had come through.
+    coordinator_on_answer(
+        &f.self, 1, PREPARE,
+        &(struct command_txn_answer){.state = COMMAND_TXN_PREPARED, .timestamp = {9}});
+    wants(&f, ABORT, ABORT, NOTHING);
+    answer(&f, 1, ABORT, refusal(COMMAND_REASON_SUPERSEDED));
+    answer(&f, 0, ABORT, refusal(COMMAND_REASON_SUPERSEDED));
+    assert_int_equal(f.self.result, COORDINATOR_ABORTED);
+    assert_true(coordinator_is_done(&f.self));
+    // Everybody was asked: it may commit without this coordinator.
+    init(&f, false);
+    coordinator_begin_with(&f.self, 2, &locked);
+    prepared(&f, 2, 70);
+    coordinator_sent(&f.self, 0);
+    assert_true(coordinator_may_abandon(&f.self));
+    coordinator_sent(&f.self, 1);
+    assert_false(coordinator_may_abandon(&f.self));
+}
+
 // A recoverer was faster: its c is the transaction's.
 static void test_coordinator_takes_the_commit_of_another(void **state) {
     (void)state;
@@ -342,6 +416,9 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_coordinator_commits_at_the_largest_prepare),
         cmocka_unit_test(test_coordinator_one_participant),
+        cmocka_unit_test(test_coordinator_begins_with_one),
+        cmocka_unit_test(test_coordinator_aborts_only_where_it_asked),
+        cmocka_unit_test(test_coordinator_abandons_what_cannot_commit),
         cmocka_unit_test(test_coordinator_takes_the_commit_of_another),
         cmocka_unit_test(test_coordinator_silence_is_no_answer),
         cmocka_unit_test(test_coordinator_busy_is_asked_again),

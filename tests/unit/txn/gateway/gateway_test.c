@@ -182,6 +182,8 @@ static void test_gateway_repeats_the_decision(void **state) {
 
 // --- Conflicts ---
 
+// Refused for a lock, the next attempt takes that lock first and waits for it, while it holds
+// nothing; the rest is prepared after.
 static void test_gateway_tries_again_after_a_lock(void **state) {
     struct fixture *f = *state;
     struct command_prepare_view first;
@@ -197,14 +199,18 @@ static void test_gateway_tries_again_after_a_lock(void **state) {
     assert_null(world_find(f->world, COMMAND_PREPARE, WORLD_B));
     world_resolved(f->world, WORLD_A, COMMAND_DECIDE_ABORT, COMMAND_TXN_ABORTED, 0);
     assert_int_equal(f->client.ended, 0);
-    assert_int_equal(f->world->call_count, 0);
-    world_advance(f->world, 5);
-    (void)world_prepare(f->world, WORLD_B, &second);
+    world_advance(f->world, 0);
+    assert_int_equal(f->world->call_count, 1);
+    assert_int_equal(world_prepare(f->world, WORLD_B, &second)->kind, COMMAND_PREPARE_ALONE);
     assert_true(txn_attempt_compare(kept.attempt, second.attempt) < 0);
     assert_int_equal(kept.begin.v, second.begin.v);
     assert_int_equal(kept.request_hash, second.request_hash);
-    world_prepared(f->world, WORLD_A, 500);
+    assert_int_equal(mark_count("gateway.begins_alone"), 1);
+    world_advance(f->world, 500);
+    assert_int_equal(f->world->call_count, 1);
     world_prepared(f->world, WORLD_B, 600);
+    assert_int_equal(world_prepare(f->world, WORLD_A, &second)->kind, COMMAND_PREPARE);
+    world_prepared(f->world, WORLD_A, 500);
     assert_int_equal(f->client.result.status, STATUS_OK);
     assert_int_equal(gateway_stats(f->world->gateway).attempts, 1);
     assert_int_equal(gateway_stats(f->world->gateway).two_phase, 1);
@@ -214,19 +220,57 @@ static void test_gateway_conflicts_until_the_deadline(void **state) {
     struct fixture *f = *state;
     client_put_two(f->world, &f->client, 1, 20);
     uint32_t attempts = 0;
-    while (f->client.ended == 0) {
-        if (world_find(f->world, COMMAND_PREPARE, WORLD_A) != NULL) {
+    for (uint32_t ms = 0; f->client.ended == 0; ms++) {
+        const bool alone = world_find(f->world, COMMAND_PREPARE_ALONE, WORLD_A) != NULL;
+        if (alone || world_find(f->world, COMMAND_PREPARE, WORLD_A) != NULL) {
             attempts++;
             world_refused(f->world, WORLD_A, COMMAND_REASON_LOCKED);
-            world_resolved(f->world, WORLD_B, COMMAND_DECIDE_ABORT, COMMAND_TXN_ABORTED, 0);
+            if (!alone) {
+                world_resolved(f->world, WORLD_B, COMMAND_DECIDE_ABORT, COMMAND_TXN_ABORTED, 0);
+            }
         }
+        // Refused although it could wait: there is a pause then.
+        assert_true(ms > 0 || attempts <= 2);
         world_advance(f->world, 1);
     }
-    assert_true(attempts >= 2);
+    assert_in_range(attempts, 3, 10);
     assert_int_equal(f->client.result.status, STATUS_ABORTED_RETRY);
     assert_int_equal(f->client.result.certificate.shard.v, WORLD_A.v);
     assert_non_null(strstr(f->client.detail, "\"culprit\" is locked"));
     assert_int_equal(in_flight(f), 0);
+}
+
+// The deadline of one that waits alone: nobody else was asked, so it cannot commit, and the client
+// is told so. What it may hold where it waited is given back.
+static void test_gateway_ends_certain_while_it_waits_alone(void **state) {
+    struct fixture *f = *state;
+    client_put_two(f->world, &f->client, 1, 200);
+    world_refused(f->world, WORLD_B, COMMAND_REASON_LOCKED);
+    world_advance(f->world, 0);
+    world_resolved(f->world, WORLD_A, COMMAND_DECIDE_ABORT, COMMAND_TXN_ABORTED, 0);
+    world_advance(f->world, 0);
+    assert_non_null(world_find(f->world, COMMAND_PREPARE_ALONE, WORLD_B));
+    world_advance(f->world, 200);
+    assert_int_equal(f->client.ended, 1);
+    assert_int_equal(f->client.result.status, STATUS_ABORTED_RETRY);
+    assert_non_null(strstr(f->client.detail, "\"h-culprit\" is locked"));
+    assert_int_equal(mark_count("gateway.abandoned"), 1);
+    assert_null(world_find(f->world, COMMAND_PREPARE_ALONE, WORLD_B));
+    // A lower attempt of the id shall meet a record at the home.
+    world_resolved(f->world, WORLD_A, COMMAND_DECIDE_ABORT, COMMAND_TXN_ABORTED, 0);
+    world_resolved(f->world, WORLD_B, COMMAND_DECIDE_ABORT, COMMAND_TXN_ABORTED, 0);
+    assert_int_equal(in_flight(f), 0);
+    // Once the others were asked, nobody can say.
+    client_put_two(f->world, &f->client, 2, 200);
+    world_refused(f->world, WORLD_B, COMMAND_REASON_LOCKED);
+    world_advance(f->world, 0);
+    world_resolved(f->world, WORLD_A, COMMAND_DECIDE_ABORT, COMMAND_TXN_ABORTED, 0);
+    world_advance(f->world, 0);
+    world_prepared(f->world, WORLD_B, 600);
+    assert_non_null(world_find(f->world, COMMAND_PREPARE, WORLD_A));
+    world_advance(f->world, 200);
+    assert_int_equal(f->client.ended, 1);
+    assert_int_equal(f->client.result.status, STATUS_UNKNOWN_OUTCOME);
 }
 
 static void test_gateway_tells_of_a_stale_read(void **state) {
@@ -243,8 +287,8 @@ static void test_gateway_tells_of_a_stale_read(void **state) {
     codec_reader_init(&r, buf_slice(&f->client.told));
     assert_int_equal(command_txn_answer_decode(&r, &answer), STATUS_OK);
     assert_int_equal(answer.reason, COMMAND_REASON_READ);
-    assert_true(slice_equal(answer.key, KEY("culprit")));
-    assert_non_null(strstr(f->client.detail, "\"culprit\" was changed"));
+    assert_true(slice_equal(answer.key, KEY("h-culprit")));
+    assert_non_null(strstr(f->client.detail, "\"h-culprit\" was changed"));
     assert_int_equal(in_flight(f), 0);
 }
 
@@ -396,7 +440,7 @@ static void test_gateway_cancel(void **state) {
     world_prepared(f->world, WORLD_B, 6);
     world_resolved(f->world, WORLD_A, COMMAND_DECIDE_COMMIT, COMMAND_TXN_COMMITTED, 6);
     assert_int_equal(f->client.ended, 1);
-    // Between attempts there is nothing to bring to an end.
+    // Between attempts, and while one waits alone, nothing has happened.
     client_put_two(f->world, &f->client, 2, 1000);
     world_refused(f->world, WORLD_A, COMMAND_REASON_LOCKED);
     world_advance(f->world, 0);
@@ -413,6 +457,11 @@ static void test_gateway_cancel(void **state) {
     assert_int_equal(f->client.ended, 0);
     gateway_cancel(f->world->gateway, &f->client.call);
     assert_int_equal(f->client.result.status, STATUS_CANCELLED);
+    // And it never will: nobody is prepared any more.
+    for (uint32_t i = 0; i < f->world->call_count; i++) {
+        assert_int_equal(f->world->calls[i]->kind, COMMAND_RESOLVE);
+    }
+    assert_int_equal(mark_count("gateway.abandoned"), 1);
 }
 
 static void test_gateway_waits_for_the_map(void **state) {
@@ -649,6 +698,7 @@ int main(void) {
         TEST(test_gateway_repeats_the_decision),
         TEST(test_gateway_tries_again_after_a_lock),
         TEST(test_gateway_conflicts_until_the_deadline),
+        TEST(test_gateway_ends_certain_while_it_waits_alone),
         TEST(test_gateway_tells_of_a_stale_read),
         TEST(test_gateway_busy_is_asked_again),
         TEST(test_gateway_condition_by_its_place_in_the_request),

@@ -215,6 +215,7 @@ void world_answer(struct world *self, struct session_call *call,
 struct session_call *world_prepare(const struct world *self, struct shard_id shard,
                                    struct command_prepare_view *out) {
     struct session_call *call = world_find(self, COMMAND_PREPARE, shard);
+    if (call == NULL) { call = world_find(self, COMMAND_PREPARE_ALONE, shard); }
     assert_non_null(call);
     struct command_prepare_view view;
     assert_int_equal(command_prepare_decode(call->payload, out != NULL ? out : &view), STATUS_OK);
@@ -227,8 +228,12 @@ void world_prepared(struct world *self, struct shard_id shard, uint64_t p) {
 }
 
 void world_refused(struct world *self, struct shard_id shard, enum command_txn_reason reason) {
+    const bool first = shard_id_equal(shard, WORLD_A);
     const struct command_txn_answer answer = {
-        .state = COMMAND_TXN_ABORTED, .reason = reason, .key = KEY("culprit")};
+        .state = COMMAND_TXN_ABORTED,
+        .reason = reason,
+        .key = first ? KEY("culprit") : KEY("h-culprit"),
+    };
     world_answer(self, world_prepare(self, shard, NULL), &answer);
 }
 

@@ -50,10 +50,11 @@ void world_end(struct world *self, struct session_call *call, const struct sessi
 void world_silence(struct world *self, struct session_call *call, enum status st);
 void world_answer(struct world *self, struct session_call *call,
                   const struct command_txn_answer *answer);
-// The call that prepares there; fails the test when there is none.
+// The call that prepares there, alone or not; fails the test when there is none.
 struct session_call *world_prepare(const struct world *self, struct shard_id shard,
                                    struct command_prepare_view *out);
 void world_prepared(struct world *self, struct shard_id shard, uint64_t p);
+// The culprit is "culprit" in A, "h-culprit" in B.
 void world_refused(struct world *self, struct shard_id shard, enum command_txn_reason reason);
 // The one resolution of the one RESOLVE to that shard.
 struct session_call *world_resolve(const struct world *self, struct shard_id shard,

@@ -416,7 +416,7 @@ static void test_locks_a_commit_waits_whatever_its_age(void **state) {
     assert_int_equal(mark_count("session.attempt_timed_out"), 0);
 }
 
-// The lock was in flight when the commit was proposed: applying finds it. Not the client's trouble.
+// What is on its way through the log is in the way already.
 static void test_locks_a_commit_behind_a_prepare_in_flight_waits_too(void **state) {
     (void)state;
     for (uint32_t gateway = 1; gateway <= 4; gateway += 3) {
@@ -442,8 +442,46 @@ static void test_locks_a_commit_behind_a_prepare_in_flight_waits_too(void **stat
         world_call_deinit(&prepare);
         world_call_deinit(&commit);
     }
-    assert_int_equal(mark_count("session.locked_when_applied"), 1);
+    assert_true(mark_count("session.latched") >= 1);
+    assert_int_equal(mark_count("session.locked_when_applied"), 0);
     assert_int_equal(mark_count("session.attempt_timed_out"), 0);
+}
+
+// Nobody knew of the lock when the commit was proposed: applying finds it. Not the client's
+// trouble. Here the prepare was the second one under way of its id.
+static void test_locks_a_lock_that_applying_finds_is_waited_for(void **state) {
+    (void)state;
+    const struct hlc_ts first = put(1, KEY("b"), "old");
+    (void)put(2, KEY("b"), "newer");
+    struct world_part part = {.id = 10,
+                              .attempt = 1,
+                              .begin = begin_of(10),
+                              .key = KEY("b"),
+                              .reads = true,
+                              .snapshot = first};
+    struct world_call stale;
+    struct world_call prepare;
+    struct world_call commit;
+    world_prepare(node(1), &stale, &part, 1000);
+    part = (struct world_part){.id = 10,
+                               .attempt = 2,
+                               .begin = begin_of(10),
+                               .key = KEY("a"),
+                               .value = SLICE_LITERAL("new")};
+    world_prepare(node(1), &prepare, &part, 1000);
+    world_put(node(1), &commit, 3, KEY("a"), SLICE_LITERAL("x"));
+    world_run(world, 100);
+    assert_int_equal(world_answer(&stale).state, COMMAND_TXN_ABORTED);
+    assert_int_equal(world_answer(&prepare).state, COMMAND_TXN_PREPARED);
+    assert_int_equal(commit.ended, 0);
+    assert_int_equal(mark_count("session.locked_when_applied"), 1);
+    world_call_deinit(&stale);
+    world_resolve(node(1), &stale, &part, COMMAND_DECIDE_ABORT, HLC_ZERO);
+    run_until(&commit, 100);
+    ends_with(&commit, STATUS_OK);
+    world_call_deinit(&stale);
+    world_call_deinit(&prepare);
+    world_call_deinit(&commit);
 }
 
 static void test_locks_a_read_that_is_not_the_newest_ends_the_commit(void **state) {
@@ -698,6 +736,7 @@ int main(void) {
         TEST(test_locks_closed_lies_below_what_is_prepared),
         TEST(test_locks_a_commit_waits_whatever_its_age),
         TEST(test_locks_a_commit_behind_a_prepare_in_flight_waits_too),
+        TEST(test_locks_a_lock_that_applying_finds_is_waited_for),
         TEST(test_locks_a_read_that_is_not_the_newest_ends_the_commit),
         TEST(test_locks_the_older_waits_and_the_younger_dies),
         TEST(test_locks_a_prepare_without_an_answer_ends_unknown),

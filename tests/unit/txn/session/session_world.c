@@ -415,7 +415,8 @@ void world_scan(struct world_node *node, struct world_call *call, const struct c
 
 void world_prepare(struct world_node *node, struct world_call *call, const struct world_part *part,
                    uint64_t ms) {
-    struct codec_writer w = prepare(node, call, COMMAND_PREPARE, ms);
+    struct codec_writer w =
+        prepare(node, call, part->alone ? COMMAND_PREPARE_ALONE : COMMAND_PREPARE, ms);
     const struct command_mutation put = {COMMAND_PUT, part->key, part->value};
     const struct command_span read = {.start = part->key};
     const struct command_commit commit = {.txn = world_txn_id(part->id),

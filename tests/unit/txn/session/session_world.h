@@ -117,6 +117,7 @@ struct world_part {
     struct slice value;
     bool reads;  // the key is read and locked, not written
     bool home;   // this part is
+    bool alone;  // the attempt is nowhere else yet
     struct hlc_ts snapshot;
 };
 struct txn_id world_txn_id(uint64_t id);
