@@ -10,6 +10,7 @@
 
 #include <grpc/slice.h>
 
+#include <stdio.h>
 #include <string.h>
 #include <sys/random.h>
 #include <time.h>
@@ -185,6 +186,9 @@ static struct lc_client *lc_make(const struct lc_config *config) {
     prng_init(&self->prng, seed);
     self->mode = config->mode;
     self->via_gateway = config->via_gateway;
+    (void)snprintf(self->region, sizeof(self->region), "%s",
+                   config->region != NULL ? config->region : "");
+    (void)snprintf(self->zone, sizeof(self->zone), "%s", config->zone != NULL ? config->zone : "");
     self->timeout_ms = config->timeout_ms == 0 ? LC_TIMEOUT_MS : config->timeout_ms;
     self->outstanding_max =
         config->outstanding_max == 0 ? LC_OUTSTANDING_MAX : config->outstanding_max;
@@ -269,6 +273,8 @@ static void lc_free(struct lc_client *self) {
     for (uint32_t i = 0; i < self->request_count; i++) {
         buf_deinit(&self->requests[i]->body);
         buf_deinit(&self->requests[i]->route);
+        buf_deinit(&self->requests[i]->low);
+        buf_deinit(&self->requests[i]->high);
         mem_free(self->requests[i]);
     }
     for (uint32_t i = 0; i < self->node_count; i++) {

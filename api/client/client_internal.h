@@ -66,6 +66,8 @@ struct lc_request {
     uint64_t retry_at_ns;
     struct buf body;   // the encoded ReadRequest, CommitRequest or TxnStatusRequest
     struct buf route;  // full key by which it is routed
+    struct buf low;    // smallest and largest full key touched; empty = that one alone
+    struct buf high;
     uint8_t txn[LC_TXN_ID_SIZE];
     uint32_t attempts;
     bool maybe_applied;   // an attempt ended without an answer
@@ -135,7 +137,8 @@ struct lc_node {
     uint32_t pending_first;
     uint32_t pending_count;
     uint32_t pending_capacity;
-    bool connecting;  // a watch is under way
+    uint8_t distance;  // LC_NEAR and up, from where the client is
+    bool connecting;   // a watch is under way
     struct lc_tag connect_tag;
     uint64_t usable_at_ns;  // after a failure
     uint32_t failures;      // in a row
@@ -147,6 +150,8 @@ struct lc_rows {
     uint32_t capacity;
 };
 
+enum { LC_NEAR, LC_IN_REGION, LC_FAR, LC_PLACE_SIZE = 128 };
+
 struct lc_keyspace_entry {
     uint32_t id;
     char name[128];
@@ -157,6 +162,8 @@ struct lc_client {
     bool via_gateway;
     uint32_t timeout_ms;
     uint32_t outstanding_max;
+    char region[LC_PLACE_SIZE];  // fixed from lc_connect on; empty = anywhere
+    char zone[LC_PLACE_SIZE];
     pthread_mutex_t mu;
     pthread_cond_t idle;  // starting == 0
     grpc_completion_queue *cq;
@@ -186,6 +193,7 @@ struct lc_client {
     bool map_asked;      // one is under way
     bool map_wanted;
     uint32_t map_rotor;
+    uint32_t near_rotor;
     uint64_t hlc;        // largest seen
     uint64_t session;    // largest timestamp of a snapshot or commit seen
     struct buf message;  // being encoded
@@ -311,6 +319,12 @@ NODISCARD enum status lc__decode_row(struct slice message, bool scan, struct lc_
 NODISCARD enum status lc__map_take(struct lc_client *self, struct slice message);
 // Where to send a request now; never NULL.
 struct lc_node *lc__map_route(struct lc_client *self, struct slice key, uint64_t now_ns);
+// The same for what touches keys from low to high: a near node when there are several leaders and
+// the one of `key` is further away.
+struct lc_node *lc__map_route_span(struct lc_client *self, struct slice key, struct slice low,
+                                   struct slice high, uint64_t now_ns);
+// The same for what will touch keys that are not known yet.
+struct lc_node *lc__map_route_near(struct lc_client *self, struct slice key, uint64_t now_ns);
 // The same for what any replica may answer; `turn` counts the attempts before.
 struct lc_node *lc__map_route_any(struct lc_client *self, struct slice key, uint32_t turn,
                                   uint64_t now_ns);

@@ -9,13 +9,60 @@
 // What the fields around keys and values take at most; the writer needs a hint only.
 enum { LC_VARINT_MAX = 10, LC_WRITE_OVERHEAD = 6, LC_MERGE_OVERHEAD = 48, LC_OPEN_OVERHEAD = 4 };
 
-static enum status lc_route(struct lc_request *request, uint32_t keyspace, struct slice key) {
+static enum status lc_full_key(struct buf *out, uint32_t keyspace, struct slice key) {
     const uint8_t prefix[SHARD_KEYSPACE_PREFIX_SIZE] = {
         (uint8_t)(keyspace >> 24), (uint8_t)(keyspace >> 16), (uint8_t)(keyspace >> 8),
         (uint8_t)keyspace};
-    buf_reset(&request->route);
-    enum status st = buf_append(&request->route, slice_make(prefix, sizeof(prefix)));
-    return st == STATUS_OK ? buf_append(&request->route, key) : st;
+    buf_reset(out);
+    enum status st = buf_append(out, slice_make(prefix, sizeof(prefix)));
+    return st == STATUS_OK ? buf_append(out, key) : st;
+}
+
+static enum status lc_route(struct lc_request *request, uint32_t keyspace, struct slice key) {
+    return lc_full_key(&request->route, keyspace, key);
+}
+
+// Keyspaces are the same: whole keys compare as those behind them.
+static bool lc_is_beyond(const struct buf *bound, struct slice key, int sign) {
+    if (bound->size == 0) { return true; }
+    const struct slice now = slice_make(bound->data + SHARD_KEYSPACE_PREFIX_SIZE,
+                                        bound->size - SHARD_KEYSPACE_PREFIX_SIZE);
+    return sign * slice_compare(key, now) > 0;
+}
+
+// One of several keys that the request touches, or the excluded end of a range. Who does not say
+// where it is sends everything to the leader of the first.
+static enum status lc_touches(struct lc_request *request, uint32_t keyspace, struct slice key) {
+    const struct lc_client *self = request->client;
+    enum status st = STATUS_OK;
+    if (self->region[0] == 0 && self->zone[0] == 0) { return STATUS_OK; }
+    if (lc_is_beyond(&request->low, key, -1)) { st = lc_full_key(&request->low, keyspace, key); }
+    if (st == STATUS_OK && lc_is_beyond(&request->high, key, 1)) {
+        st = lc_full_key(&request->high, keyspace, key);
+    }
+    return st;
+}
+
+static enum status lc_commit_touches(struct lc_request *request, const struct lc_commit *commit) {
+    const uint32_t keyspace = commit->keyspace;
+    enum status st = STATUS_OK;
+    for (uint32_t i = 0; st == STATUS_OK && i < commit->condition_count; i++) {
+        st = lc_touches(request, keyspace, commit->conditions[i].key);
+    }
+    for (uint32_t i = 0; st == STATUS_OK && i < commit->mutation_count; i++) {
+        const struct lc_mutation *mutation = &commit->mutations[i];
+        st = lc_touches(request, keyspace, mutation->key);
+        if (st == STATUS_OK && mutation->kind == LC_DELETE_RANGE) {
+            st = lc_touches(request, keyspace, mutation->value);
+        }
+    }
+    for (uint32_t i = 0; st == STATUS_OK && i < commit->read_count; i++) {
+        st = lc_touches(request, keyspace, commit->reads[i].start);
+        if (st == STATUS_OK && commit->reads[i].end.size > 0) {
+            st = lc_touches(request, keyspace, commit->reads[i].end);
+        }
+    }
+    return st;
 }
 
 bool lc__is_strong(enum lc_consistency consistency) {
@@ -39,6 +86,9 @@ enum status lc__encode_read(struct lc_request *request, const struct lc_read *re
     proto_put_fixed64(&w, 7, read->at);
     proto_put_uint(&w, 8, read->max_staleness_us);
     request->any_replica = !lc__is_strong(read->consistency);
+    for (uint32_t i = 0; w.status == STATUS_OK && read->key_count > 1 && i < read->key_count; i++) {
+        w.status = lc_touches(request, read->keyspace, read->keys[i]);
+    }
     return w.status == STATUS_OK ? lc_route(request, read->keyspace, read->keys[0]) : w.status;
 }
 
@@ -147,8 +197,8 @@ enum status lc__encode_commit(struct lc_request *request, const struct lc_commit
     proto_put_bytes(&w, 3, slice_make(request->txn, LC_TXN_ID_SIZE));
     proto_put_fixed64(&w, 6, request->hlc);
     lc_put_commit(&w, commit);
-    return w.status == STATUS_OK ? lc_route(request, commit->keyspace, lc_commit_key(commit))
-                                 : w.status;
+    const enum status st = w.status == STATUS_OK ? lc_commit_touches(request, commit) : w.status;
+    return st == STATUS_OK ? lc_route(request, commit->keyspace, lc_commit_key(commit)) : st;
 }
 
 enum status lc__encode_txn_status(struct lc_request *request, uint32_t keyspace, const uint8_t *txn,

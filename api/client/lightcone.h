@@ -37,6 +37,11 @@ struct lc_config {
     bool via_gateway;          // do not route: every request goes to the first address that answers
     uint32_t timeout_ms;       // of requests that name none, and of connecting; 0 = 10 000
     uint32_t outstanding_max;  // requests in flight; 0 = 65 536
+    // Where the client is, as the nodes name it; NULL = anywhere. Nodes of its zone are near, then
+    // those of its region: what touches shards with several leaders is coordinated there, and reads
+    // that any replica may serve are served there.
+    const char *region;
+    const char *zone;
 };
 
 // Waits until a node told the shard map. UNAVAILABLE when none does in time.

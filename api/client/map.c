@@ -57,6 +57,24 @@ static void lc_map_take_keyspaces(struct lc_client *self,
     }
 }
 
+static uint8_t lc_distance(const struct lc_client *self, const Lightcone__V1__Node *node) {
+    if (self->region[0] == 0 && self->zone[0] == 0) { return LC_NEAR; }
+    const bool in_region = self->region[0] == 0 || strcmp(self->region, node->region) == 0;
+    if (!in_region) { return LC_FAR; }
+    if (self->zone[0] == 0 || strcmp(self->zone, node->zone) == 0) { return LC_NEAR; }
+    return self->region[0] == 0 ? LC_FAR : LC_IN_REGION;
+}
+
+static void lc_map_take_nodes(struct lc_client *self,
+                              const Lightcone__V1__MapGetResponse *response) {
+    for (size_t i = 0; i < response->n_nodes; i++) {
+        const Lightcone__V1__Node *item = response->nodes[i];
+        struct lc_node *node =
+            item->rpc_address[0] != 0 ? lc__node(self, item->rpc_address, item->id) : NULL;
+        if (node != NULL) { node->distance = lc_distance(self, item); }
+    }
+}
+
 enum status lc__map_take(struct lc_client *self, struct slice message) {
     Lightcone__V1__MapGetResponse *response =
         lightcone__v1__map_get_response__unpack(NULL, message.size, message.data);
@@ -67,10 +85,7 @@ enum status lc__map_take(struct lc_client *self, struct slice message) {
         if (!lc_map_take_shard(map, response->shards[i])) { st = STATUS_CORRUPT; }
     }
     if (st == STATUS_OK) {
-        for (size_t i = 0; i < response->n_nodes; i++) {
-            const Lightcone__V1__Node *node = response->nodes[i];
-            if (node->rpc_address[0] != 0) { (void)lc__node(self, node->rpc_address, node->id); }
-        }
+        lc_map_take_nodes(self, response);
         lc_map_take_keyspaces(self, response);
         shard_map_destroy(self->map);
         self->map = map;
@@ -124,6 +139,41 @@ struct lc_node *lc__map_route(struct lc_client *self, struct slice key, uint64_t
     return node != NULL ? node : lc_route_anywhere(self, now_ns);
 }
 
+// --- Several leaders ---
+
+// Of those that are nearest and not in trouble, each in turn; NULL when all are.
+static struct lc_node *lc_nearest(struct lc_client *self, uint64_t now_ns) {
+    struct lc_node *best = NULL;
+    const uint32_t first = self->near_rotor++;
+    for (uint32_t i = 0; i < self->node_count; i++) {
+        struct lc_node *node = self->nodes[(first + i) % self->node_count];
+        if (!lc_usable(node, now_ns)) { continue; }
+        if (best == NULL || node->distance < best->distance) { best = node; }
+    }
+    return best;
+}
+
+struct lc_node *lc__map_route_near(struct lc_client *self, struct slice key, uint64_t now_ns) {
+    struct lc_node *home = lc__map_route(self, key, now_ns);
+    if (self->via_gateway || home->distance == LC_NEAR) { return home; }
+    struct lc_node *near = lc_nearest(self, now_ns);
+    return near != NULL && near->distance < home->distance ? near : home;
+}
+
+static uint32_t lc_leader(const struct lc_client *self, struct slice key) {
+    const struct shard_descriptor *shard = shard_map_find(self->map, key);
+    return shard == NULL ? 0 : shard->leader.v;
+}
+
+// LIMIT: shards between the first and the last key with leaders of their own are not seen when the
+// leaders of those two are the same: their parts then travel by way of that leader.
+struct lc_node *lc__map_route_span(struct lc_client *self, struct slice key, struct slice low,
+                                   struct slice high, uint64_t now_ns) {
+    const uint32_t leader = lc_leader(self, key);
+    const bool one = leader == lc_leader(self, low) && leader == lc_leader(self, high);
+    return one ? lc__map_route(self, key, now_ns) : lc__map_route_near(self, key, now_ns);
+}
+
 // --- Any replica ---
 
 static bool lc_holds(const struct shard_descriptor *shard, const struct lc_node *node) {
@@ -138,27 +188,21 @@ static bool lc_is_connected(const struct lc_node *node) {
            grpc_channel_check_connectivity_state(node->channel, 0) == GRPC_CHANNEL_READY;
 }
 
-// Nodes stand in the order in which they were heard of, those that the caller named first: who
-// names a near one first is served by it. Connected replicas come before others, and a read that
-// failed goes on to the next.
+// The nearest first; among equals connected ones, then those that the caller named first: nodes
+// stand in the order in which they were heard of. A read that failed goes on to the next.
 struct lc_node *lc__map_route_any(struct lc_client *self, struct slice key, uint32_t turn,
                                   uint64_t now_ns) {
     const struct shard_descriptor *shard =
         self->via_gateway ? NULL : shard_map_find(self->map, key);
-    struct lc_node *connected[LC_NODES_MAX];
-    struct lc_node *others[LC_NODES_MAX];
-    uint32_t connected_count = 0;
-    uint32_t other_count = 0;
-    for (uint32_t i = 0; shard != NULL && i < self->node_count; i++) {
-        struct lc_node *node = self->nodes[i];
-        if (!lc_usable(node, now_ns) || !lc_holds(shard, node)) { continue; }
-        if (lc_is_connected(node)) {
-            connected[connected_count++] = node;
-        } else {
-            others[other_count++] = node;
+    struct lc_node *found[LC_NODES_MAX];
+    uint32_t count = 0;
+    for (uint32_t pass = 0; shard != NULL && pass < 2 * (LC_FAR + 1); pass++) {
+        for (uint32_t i = 0; i < self->node_count; i++) {
+            struct lc_node *node = self->nodes[i];
+            if (!lc_usable(node, now_ns) || !lc_holds(shard, node)) { continue; }
+            const uint32_t place = 2 * (uint32_t)node->distance + (lc_is_connected(node) ? 0 : 1);
+            if (place == pass) { found[count++] = node; }
         }
     }
-    if (connected_count + other_count == 0) { return lc_route_anywhere(self, now_ns); }
-    turn %= connected_count + other_count;
-    return turn < connected_count ? connected[turn] : others[turn - connected_count];
+    return count == 0 ? lc_route_anywhere(self, now_ns) : found[turn % count];
 }

@@ -34,6 +34,8 @@ static struct lc_request *lc_request_make(struct lc_client *self) {
     request->slot = self->request_count;
     buf_init(&request->body, LC_MESSAGE_SIZE_MAX);
     buf_init(&request->route, SHARD_KEY_SIZE_MAX + LC_MESSAGE_SIZE_MAX);
+    buf_init(&request->low, SHARD_KEY_SIZE_MAX + LC_MESSAGE_SIZE_MAX);
+    buf_init(&request->high, SHARD_KEY_SIZE_MAX + LC_MESSAGE_SIZE_MAX);
     self->requests[self->request_count++] = request;
     return request;
 }
@@ -70,6 +72,8 @@ struct lc_request *lc__request_new(struct lc_client *self, enum lc_kind kind,
     request->done = call->done;
     request->ctx = call->ctx;
     buf_reset(&request->body);
+    buf_reset(&request->low);
+    buf_reset(&request->high);
     return request;
 }
 
@@ -83,6 +87,8 @@ void lc__request_drop(struct lc_request *request) {
     struct lc_client *self = request->client;
     lc_buf_trim(&request->body, LC_MESSAGE_SIZE_MAX);
     lc_buf_trim(&request->route, SHARD_KEY_SIZE_MAX + LC_MESSAGE_SIZE_MAX);
+    lc_buf_trim(&request->low, SHARD_KEY_SIZE_MAX + LC_MESSAGE_SIZE_MAX);
+    lc_buf_trim(&request->high, SHARD_KEY_SIZE_MAX + LC_MESSAGE_SIZE_MAX);
     (void)pthread_mutex_lock(&self->mu);
     ASSERT(!heap_has(&request->timer) && self->in_flight > 0);
     request->state = LC_FREE;
@@ -122,14 +128,20 @@ void lc__request_detach(struct lc_request *request) {
     request->unary = NULL;
 }
 
+static struct lc_node *lc_choose(const struct lc_request *request, uint64_t now_ns) {
+    struct lc_client *self = request->client;
+    const struct slice route = buf_slice(&request->route);
+    if (request->any_replica) { return lc__map_route_any(self, route, request->attempts, now_ns); }
+    if (request->high.size == 0) { return lc__map_route(self, route, now_ns); }
+    return lc__map_route_span(self, route, buf_slice(&request->low), buf_slice(&request->high),
+                              now_ns);
+}
+
 // The next attempt. In unary mode the mutex is given up while the call starts, and the request may
 // be over when it is back.
 static void lc_attempt(struct lc_request *request, uint64_t now_ns) {
     struct lc_client *self = request->client;
-    struct slice route = buf_slice(&request->route);
-    struct lc_node *node = request->any_replica
-                               ? lc__map_route_any(self, route, request->attempts, now_ns)
-                               : lc__map_route(self, route, now_ns);
+    struct lc_node *node = lc_choose(request, now_ns);
     request->attempts++;
     request->generation++;
     request->state = LC_SENT;

@@ -225,8 +225,8 @@ static struct lc_node *lc_txn_route(struct lc_txn *self, struct slice key) {
     size_t size = key.size < SHARD_USER_KEY_SIZE_MAX ? key.size : SHARD_USER_KEY_SIZE_MAX;
     if (size > 0) { memcpy(full + SHARD_KEYSPACE_PREFIX_SIZE, key.data, size); }
     (void)pthread_mutex_lock(&client->mu);
-    struct lc_node *node =
-        lc__map_route(client, slice_make(full, SHARD_KEYSPACE_PREFIX_SIZE + size), lc__now_ns());
+    struct lc_node *node = lc__map_route_near(
+        client, slice_make(full, SHARD_KEYSPACE_PREFIX_SIZE + size), lc__now_ns());
     (void)pthread_mutex_unlock(&client->mu);
     return node;
 }

@@ -176,7 +176,8 @@ static const char load_usage[] =
     "  --read-percent N                 of mixed (90)\n"
     "  --keyspace NAME                  of lightcone (bench)\n"
     "  --preload                        put every key first\n"
-    "  --via-gateway                    do not route to leaders\n";
+    "  --via-gateway                    do not route to leaders\n"
+    "  --region NAME                    where the client is: what has several leaders goes there\n";
 
 enum load_option {
     OPTION_ADDRESS = 1,
@@ -191,7 +192,8 @@ enum load_option {
     OPTION_READ_PERCENT,
     OPTION_KEYSPACE,
     OPTION_PRELOAD,
-    OPTION_VIA_GATEWAY
+    OPTION_VIA_GATEWAY,
+    OPTION_REGION
 };
 
 static bool load_option(struct load_config *config, int option, char *value) {
@@ -222,6 +224,9 @@ static bool load_option(struct load_config *config, int option, char *value) {
         return program_number(value, 0, 100, &config->read_percent);
     case OPTION_KEYSPACE:
         config->keyspace = value;
+        return true;
+    case OPTION_REGION:
+        config->region = value;
         return true;
     case OPTION_PRELOAD:
         config->preload = true;
@@ -256,6 +261,7 @@ static bool load_arguments(int argc, char **argv, struct load_config *config) {
         {"keyspace", required_argument, NULL, OPTION_KEYSPACE},
         {"preload", no_argument, NULL, OPTION_PRELOAD},
         {"via-gateway", no_argument, NULL, OPTION_VIA_GATEWAY},
+        {"region", required_argument, NULL, OPTION_REGION},
         {NULL, 0, NULL, 0}};
     static const char *const targets[] = {"lightcone", "echo", "etcd", NULL};
     static const char *const operations[] = {"put",  "get",   "mixed", "put2",

@@ -42,6 +42,7 @@ struct load_config {
     uint32_t read_percent;  // of mixed
     bool preload;
     bool via_gateway;
+    const char *region;  // where the client says it is; NULL = nowhere
 };
 
 struct load;

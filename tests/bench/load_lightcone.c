@@ -28,7 +28,8 @@ static bool load_lightcone_open(struct load *load, const struct load_config *con
     struct lc_config client = {.addresses = config->addresses,
                                .address_count = config->address_count,
                                .mode = strcmp(config->mode, "unary") == 0 ? LC_UNARY : LC_BATCH,
-                               .via_gateway = config->via_gateway};
+                               .via_gateway = config->via_gateway,
+                               .region = config->region};
     if (lc_connect(&client, &state->client, &err) != STATUS_OK ||
         lc_keyspace(state->client, config->keyspace, &state->keyspace, &err) != STATUS_OK) {
         (void)fprintf(stderr, "load: %s\n", err.message);

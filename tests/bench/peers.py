@@ -18,6 +18,7 @@ os.environ.setdefault("LIGHTCONED", str(BIN / "api/daemon/lightconed"))
 from cluster import Cluster, free_ports, get, pb  # noqa: E402,F401
 
 ECHO = str(BIN / "tests/bench/echo_server")
+WIRE_DELAY = str(BIN / "tests/bench/wire_delay")
 KEYS = 100000
 SHARDS = 8
 CPU_TICK = os.sysconf("SC_CLK_TCK")
@@ -51,24 +52,57 @@ def stop(process):
         process.wait()
 
 
+class Wire:
+    """Forwards TCP connections and delivers what comes a while later."""
+
+    def __init__(self, delay_us, pairs):
+        self.process = subprocess.Popen([WIRE_DELAY, str(int(delay_us)), *pairs], stdin=subprocess.DEVNULL,
+                                        stdout=subprocess.PIPE, text=True, start_new_session=True)
+        if self.process.stdout.readline().strip() != "ready":
+            raise SystemExit("compare: wire_delay does not start")
+
+
 class Ours:
+    """Three nodes. With `apart_ms` they are in regions so far apart, one way, and the clients in that of the first."""
     name = "lightcone"
 
+    def __init__(self, apart_ms=0):
+        self.apart_ms = apart_ms
+        self.wires = []
+
     def __enter__(self):
-        self.cluster = Cluster(3)
-        self.cluster.__enter__()
+        ends = None
+        if self.apart_ms:
+            ports = [f"127.0.0.1:{port}" for port in free_ports(6)]
+            ends = list(zip(ports[:3], ports[3:]))
+        self.cluster = Cluster(3, advertise=ends)
         try:
+            if ends:
+                self.lay_wires(ends)
+            self.cluster.__enter__()
             self.prepare()
         except BaseException:
-            self.cluster.__exit__(None, None, None)
+            self.__exit__(*sys.exc_info())
             raise
         return self
+
+    def lay_wires(self, ends):
+        """Between any two nodes, and from the clients to all but the first. Nobody is told the first node's own ports, so its
+        rpc is forwarded, too, but by a wire without length."""
+        far, near = [], []
+        for node, (peer, rpc) in zip(self.cluster.nodes, ends):
+            far.append(f"{peer}={node.peer}")
+            (near if node.number == 1 else far).append(f"{rpc}={node.rpc}")
+        self.wires = [Wire(1000 * self.apart_ms, far), Wire(0, near)]
 
     def prepare(self):
         self.cluster.found()
         self.create("bench", KEYS)
-        self.address = self.cluster.addresses
+        self.address = ",".join(node.advertised_rpc for node in self.cluster.nodes)
+        if self.apart_ms:
+            self.near, self.region = self.cluster.nodes[0].advertised_rpc, "region1"
         self.pids = [node.process.pid for node in self.cluster.nodes]
+        self.wire_pids = [wire.process.pid for wire in self.wires]
 
     def create(self, keyspace, keys, shards=SHARDS):
         """Equal parts of the keys that the loads use: key-000000000000 and up."""
@@ -76,10 +110,13 @@ class Ours:
 
     def __exit__(self, *details):
         self.cluster.__exit__(*details)
+        for wire in self.wires:
+            stop(wire.process)
 
 
 class Etcd:
     name = "etcd"
+    wire_pids = ()
 
     def __enter__(self):
         self.directory = tempfile.mkdtemp(prefix="lightcone-etcd-")
@@ -125,6 +162,7 @@ class Echo:
 class Postgres:
     """One server, synced commits, SERIALIZABLE where the script says so; as the user `postgres` when we are root."""
     name = "postgres"
+    wire_pids = ()
 
     def __init__(self):
         found = sorted(pathlib.Path("/usr/lib/postgresql").glob("*/bin/postgres"), key=lambda path: int(path.parts[-3]))

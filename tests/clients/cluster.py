@@ -76,13 +76,16 @@ def wait(condition, deadline=30, what="the condition"):
 
 
 class Node:
-    def __init__(self, directory, number, ports, join, extra="", host="127.0.0.1"):
+    def __init__(self, directory, number, ports, join, extra="", host="127.0.0.1", advertise=None):
         self.number = number
         self.peer, self.rpc = (f"{host}:{port}" for port in ports)
+        self.advertised_rpc = advertise[1] if advertise else self.rpc
         self.data = directory / f"data{number}"
         self.log = directory / f"node{number}.log"
         self.config = directory / f"node{number}.yaml"
         lines = [f"data_dir: {self.data}", "listen:", f"  peer: {self.peer}", f"  rpc: {self.rpc}"]
+        if advertise:
+            lines += ["advertise:", f"  peer: {advertise[0]}", f"  rpc: {advertise[1]}"]
         if join:
             lines += ["join:"] + [f"  - {address}" for address in join]
         lines += [f"region: region{number}", f"zone: zone{number}", "dev: true", "limits:", "  cache_mb: 16", extra]
@@ -154,13 +157,16 @@ class Node:
 class Cluster:
     """`count` nodes that know each other; found() makes a cluster of them."""
 
-    def __init__(self, count=3, extra="", hosts=None):
+    def __init__(self, count=3, extra="", hosts=None, advertise=None):
+        """advertise: where others reach each node, (peer, rpc), when that is not where it listens."""
         self.directory = tempfile.TemporaryDirectory(prefix="lightcone-test-")
         path = pathlib.Path(self.directory.name)
         pairs = [free_ports(2) for _ in range(count)]
         hosts = hosts or ["127.0.0.1"] * count
-        peers = [f"{hosts[i]}:{pairs[i][0]}" for i in range(count)]
-        self.nodes = [Node(path, i + 1, pairs[i], peers if count > 1 else [], extra, hosts[i]) for i in range(count)]
+        advertise = advertise or [None] * count
+        peers = [advertise[i][0] if advertise[i] else f"{hosts[i]}:{pairs[i][0]}" for i in range(count)]
+        self.nodes = [Node(path, i + 1, pairs[i], peers if count > 1 else [], extra, hosts[i], advertise[i])
+                      for i in range(count)]
 
     def __enter__(self):
         for node in self.nodes:
@@ -246,7 +252,7 @@ class Cluster:
         """Node of each id, as the catalogue has them."""
         node = node or next(item for item in self.nodes if item.alive)
         listed = node.admin.NodeList(pb.NodeListRequest(), timeout=5).nodes
-        by_address = {item.rpc: item for item in self.nodes}
+        by_address = {item.advertised_rpc: item for item in self.nodes}
         return {item.id: by_address[item.rpc_address] for item in listed}
 
     def leader_of(self, shard, node):

@@ -74,6 +74,7 @@ struct fake_node {
     pthread_mutex_t mu;
     char leader_address[FAKE_ADDRESS_SIZE];    // guarded by mu
     char follower_address[FAKE_ADDRESS_SIZE];  // guarded by mu; empty = none
+    uint32_t second_leader;                    // guarded by mu; 0 = there is one shard
     struct loop_task release;
 };
 
@@ -550,18 +551,23 @@ static void fake_map_get(void *ctx, struct rpc_call *call, struct slice request)
     Lightcone__V1__Node node = LIGHTCONE__V1__NODE__INIT;
     Lightcone__V1__Node second = LIGHTCONE__V1__NODE__INIT;
     Lightcone__V1__Keyspace keyspace = LIGHTCONE__V1__KEYSPACE__INIT;
-    Lightcone__V1__Shard *shards[] = {&shard};
+    Lightcone__V1__Shard upper = LIGHTCONE__V1__SHARD__INIT;
+    Lightcone__V1__Shard *shards[] = {&shard, &upper};
     Lightcone__V1__ShardReplica *replicas[] = {&replica, &second_replica};
     Lightcone__V1__Node *nodes[] = {&node, &second};
     Lightcone__V1__Keyspace *keyspaces[] = {&keyspace};
     uint8_t start[] = {0, 0, 0, FAKE_KEYSPACE};
     uint8_t end[] = {0, 0, 0, FAKE_KEYSPACE + 1};
+    uint8_t border[] = {0, 0, 0, FAKE_KEYSPACE, 'm'};
     char name[] = "test";
+    char east[] = "east";
+    char west[] = "west";
     char address[FAKE_ADDRESS_SIZE];
     char follower[FAKE_ADDRESS_SIZE];
     (void)pthread_mutex_lock(&self->mu);
     memcpy(address, self->leader_address, sizeof(address));
     memcpy(follower, self->follower_address, sizeof(follower));
+    const uint32_t second_leader = self->second_leader;
     (void)pthread_mutex_unlock(&self->mu);
     replica.node = 1;
     shard.id = 2;
@@ -572,14 +578,23 @@ static void fake_map_get(void *ctx, struct rpc_call *call, struct slice request)
     shard.term = 3;
     shard.n_replicas = response.n_nodes = follower[0] == 0 ? 1 : 2;
     shard.replicas = replicas;
+    upper = shard;
+    if (second_leader != 0) {
+        shard.end = upper.start = (ProtobufCBinaryData){sizeof(border), border};
+        upper.id = 3;
+        upper.leader = second_leader;
+    }
     node.id = 1;
+    node.region = east;
+    second.region = west;
     node.rpc_address = address;
     second_replica.node = second.id = 2;
     second.rpc_address = follower;
     keyspace.id = FAKE_KEYSPACE;
     keyspace.name = name;
     response.version = 1;
-    response.n_shards = response.n_keyspaces = 1;
+    response.n_shards = second_leader != 0 ? 2 : 1;
+    response.n_keyspaces = 1;
     response.shards = shards;
     response.nodes = nodes;
     response.keyspaces = keyspaces;
@@ -730,6 +745,12 @@ void fake_node_follower(struct fake_node *self, const char *address) {
     (void)pthread_mutex_lock(&self->mu);
     (void)snprintf(self->follower_address, sizeof(self->follower_address), "%s",
                    address == NULL ? "" : address);
+    (void)pthread_mutex_unlock(&self->mu);
+}
+
+void fake_node_split(struct fake_node *self, uint32_t leader) {
+    (void)pthread_mutex_lock(&self->mu);
+    self->second_leader = leader;
     (void)pthread_mutex_unlock(&self->mu);
 }
 

@@ -56,6 +56,9 @@ void fake_node_border(struct fake_node *self, uint32_t rows);
 void fake_node_point_to(struct fake_node *self, const char *address);
 // MapGet tells of a second replica of the shard, on node 2 at this address; NULL = of none.
 void fake_node_follower(struct fake_node *self, const char *address);
+// MapGet tells of a second shard, from "m" on, that this node leads; 0 = of none. Node 1 is in
+// region "east", node 2 in "west".
+void fake_node_split(struct fake_node *self, uint32_t leader);
 // What ABORTED_RETRY says was in the way (a full key), from now on.
 void fake_node_conflict(struct fake_node *self, struct slice key, struct txn_id holder);
 // The next `count` ids that are to be settled turn out to be prepared since they were asked about.
