@@ -204,14 +204,24 @@ static struct lc_client *lc_make(const struct lc_config *config) {
     return self;
 }
 
+static enum status lc_check_place(const struct lc_config *config, struct err *err) {
+    const char *places[] = {config->region, config->zone};
+    for (uint32_t i = 0; i < 2; i++) {
+        if (places[i] == NULL || strlen(places[i]) < LC_PLACE_SIZE) { continue; }
+        return err_set(err, STATUS_INVALID_ARGUMENT, "%s: longer than %d bytes",
+                       i == 0 ? "region" : "zone", LC_PLACE_SIZE - 1);
+    }
+    return STATUS_OK;
+}
+
 enum status lc_connect(const struct lc_config *config, struct lc_client **out_client,
                        struct err *err) {
     ASSERT(config->address_count > 0 && config->address_count <= LC_ADDRESSES_MAX);
     rpc_core_init();
     grpc_init();
     struct lc_client *self = lc_make(config);
-    enum status st = STATUS_OK;
-    for (uint32_t i = 0; i < config->address_count; i++) {
+    enum status st = lc_check_place(config, err);
+    for (uint32_t i = 0; st == STATUS_OK && i < config->address_count; i++) {
         if (lc__node(self, config->addresses[i], 0) == NULL) {
             st = err_set(err, STATUS_INVALID_ARGUMENT, "the address is too long");
         }

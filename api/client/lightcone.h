@@ -39,7 +39,7 @@ struct lc_config {
     uint32_t outstanding_max;  // requests in flight; 0 = 65 536
     // Where the client is, as the nodes name it; NULL = anywhere. Nodes of its zone are near, then
     // those of its region: what touches shards with several leaders is coordinated there, and reads
-    // that any replica may serve are served there.
+    // that any replica may serve are served there. At most 127 bytes each.
     const char *region;
     const char *zone;
 };

@@ -386,6 +386,7 @@ static void configure(struct sim_node *self, struct node_core_config *config) {
                                                  .sick_ns = 4 * plan->disk_slow_ns,
                                                  .fail_ns = 16 * plan->disk_slow_ns,
                                                  .recover_ns = 8 * plan->disk_slow_ns};
+    if (plan->lead_us_max != 0) { config->clock_lead_us_max = plan->lead_us_max; }
     config->calls_max = 64;  // a few clients
     config->served_max = 256;
 }

@@ -223,6 +223,7 @@ static void draw_tokens_world(struct sim_plan *self, struct prng *prng) {
     self->delay_ns_max = self->delay_ns_min + prng_between(prng, 100, 1000) * 1000;
     self->sync_ns_max = self->sync_ns_min + prng_between(prng, 10, 100) * 1000;
     self->kept_us = 0;
+    self->lead_us_max = 0;
 }
 
 // A fifth of the worlds. What else was drawn stays as it is in the others.
@@ -289,6 +290,15 @@ static void draw_talks(struct sim_plan *self) {
     self->talk_percent = (uint32_t)prng_between(&prng, 20, 90);
 }
 
+// A quarter of the worlds with transactions, chosen in the same way: clocks as far apart as they
+// are from the start just follow each other, and one that gets further ahead is refused.
+static void draw_lead(struct sim_plan *self) {
+    struct prng prng;
+    prng_init(&prng, self->seed ^ UINT64_C(0x6c656164));
+    if (self->txn_client_count == 0 || self->clock_hours || !prng_chance(&prng, 1, 4)) { return; }
+    self->lead_us_max = 2 * self->wall_us_max + prng_between(&prng, 1000, 60000);
+}
+
 void sim_plan_draw(struct sim_plan *self, uint64_t seed, uint64_t faults_allowed) {
     struct prng prng;
     prng_init(&prng, seed);
@@ -299,6 +309,7 @@ void sim_plan_draw(struct sim_plan *self, uint64_t seed, uint64_t faults_allowed
     draw_storm(self);
     draw_txns(self);
     draw_talks(self);
+    draw_lead(self);
     self->faults &= faults_allowed;
     clear_absent(self);
 }

@@ -109,6 +109,7 @@ struct sim_plan {
     uint32_t rate_ppm;  // monotonic clocks run at 1 +- this
     uint32_t drift_ppm;
     uint64_t wall_us_max;  // wall clocks are off by up to this from the start
+    uint64_t lead_us_max;  // how far ahead a clock may be that others follow; 0 = the product's
     uint64_t support_ns;
     uint64_t trim_lag;           // entries kept for a replica that lags; beyond, it gets a snapshot
     uint64_t digest_ns;          // between comparisons of the replicas' state; 0 = never

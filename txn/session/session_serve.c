@@ -3,6 +3,7 @@
 // One hop keeps a wrong map visible to the gateway that has it, and makes loops impossible.
 #include "dataplane/base/assert.h"
 #include "dataplane/base/mark.h"
+#include "dataplane/base/mutant.h"
 #include "txn/session/session_internal.h"
 
 static void respond(struct session *self, struct node_id to, uint64_t id,
@@ -67,7 +68,10 @@ enum status session__on_request(struct session *self, struct node_id from, struc
         self->stats.duplicates++;
         return STATUS_OK;
     }
-    if (hlc_observe_peer(self->config.hlc, request.hlc, session__wall(self)) != STATUS_OK) {
+    // The clock of whoever resolves is above what it decided, so the mutant takes neither.
+    const bool deaf = MUTANT(DECIDED_NOT_ADOPTED) && request.kind == COMMAND_RESOLVE;
+    if (!deaf &&
+        hlc_observe_peer(self->config.hlc, request.hlc, session__wall(self)) != STATUS_OK) {
         self->stats.clock_ahead++;
         refuse(self, from, request.id, STATUS_CLOCK_AHEAD,
                "the gateway's clock is too far ahead of the replica's");

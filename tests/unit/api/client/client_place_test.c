@@ -9,6 +9,7 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <string.h>
 
 #include <cmocka.h>
 
@@ -148,6 +149,22 @@ static void test_place_unknown_or_the_leader_s(void **state) {
     fake_node_destroy(near);
 }
 
+static void test_place_too_long(void **state) {
+    struct world *world = *state;
+    const char *address = fake_node_address(world->node);
+    char name[129] = {0};
+    memset(name, 'x', sizeof(name) - 1);
+    struct lc_config config = {
+        .addresses = &address, .address_count = 1, .mode = world->mode, .zone = name};
+    struct lc_client *client = NULL;
+    struct err err = {0};
+    assert_int_equal(lc_connect(&config, &client, &err), STATUS_INVALID_ARGUMENT);
+    assert_string_equal(err.message, "zone: longer than 127 bytes");
+    name[127] = 0;
+    assert_int_equal(lc_connect(&config, &client, &err), STATUS_OK);
+    lc_close(client);
+}
+
 // A near node that fails is no obstacle.
 static void test_place_a_near_node_that_fails(void **state) {
     struct world *world = *state;
@@ -165,6 +182,7 @@ int main(void) {
         WORLD_BOTH(test_place_what_has_several_leaders_goes_near),
         WORLD_BOTH(test_place_one_leader_is_asked_at_once),
         WORLD_BOTH(test_place_unknown_or_the_leader_s),
+        WORLD_BATCH(test_place_too_long),
         WORLD_BATCH(test_place_a_near_node_that_fails),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
