@@ -297,6 +297,16 @@ static void stall_disk(struct sim_faults *self) {
     SIM_NOTE(self->world, node, SIM_TRACE_FAULT, "disk_stall", node->stall_ns, 0, 0);
 }
 
+// The catalogue knows so many nodes and no more, those that are gone among them.
+static bool has_identity_left(const struct sim_world *world) {
+    const struct catalog *catalog = sim_newest_catalog(world);
+    uint32_t given = catalog != NULL ? catalog_node_count(catalog) : CATALOG_NODES_MAX;
+    for (uint32_t i = 0; i < world->plan.node_count; i++) {
+        given += world->nodes[i].id.v == 0 ? 1 : 0;
+    }
+    return given < CATALOG_NODES_MAX;
+}
+
 // Losses for good, as far as the budget allows. The catalogue's own group cannot be moved: its
 // nodes are not wiped.
 static void lose(struct sim_faults *self, enum sim_fault kind) {
@@ -306,6 +316,7 @@ static void lose(struct sim_faults *self, enum sim_fault kind) {
     bool wipes = kind == SIM_FAULT_WIPE;
     if (wipes && node->position < world->plan.member_count) { return; }
     if (!node->up || !sim_damage_allowed(world, node)) { return; }
+    if (wipes && !has_identity_left(world)) { return; }
     sim_node_crash(node);
     if (wipes) {
         sim_damage_wipe(world, node);  // the operator gives it an identity
