@@ -46,14 +46,15 @@ class Part:
         self.rows, self.goals = [], []
 
     def measure(self, peer, command, **labels):
-        before, wires = cpu_seconds(peer.pids), cpu_seconds(peer.wire_pids)
+        wire_pids = getattr(peer, "wire_pids", ())
+        before, wires = cpu_seconds(peer.pids), cpu_seconds(wire_pids)
         begin, busy, child = time.monotonic(), busy_seconds(), child_seconds()
         done = subprocess.run(command, capture_output=True, text=True, timeout=60 + 2 * self.seconds, check=False)
         if done.returncode != 0:
             raise SystemExit(f"compare: {' '.join(command)}\n{done.stderr}")
         result = json.loads(done.stdout.strip().splitlines()[-1])
         result["server_cpu_s"] = cpu_seconds(peer.pids) - before
-        wires = cpu_seconds(peer.wire_pids) - wires
+        wires = cpu_seconds(wire_pids) - wires
         others = busy_seconds() - busy - result["server_cpu_s"] - wires - (child_seconds() - child)
         result["others"] = max(0.0, others / ((time.monotonic() - begin) * os.cpu_count()))
         result.update(labels, peer=peer.name)

@@ -116,7 +116,6 @@ class Ours:
 
 class Etcd:
     name = "etcd"
-    wire_pids = ()
 
     def __enter__(self):
         self.directory = tempfile.mkdtemp(prefix="lightcone-etcd-")
@@ -162,7 +161,6 @@ class Echo:
 class Postgres:
     """One server, synced commits, SERIALIZABLE where the script says so; as the user `postgres` when we are root."""
     name = "postgres"
-    wire_pids = ()
 
     def __init__(self):
         found = sorted(pathlib.Path("/usr/lib/postgresql").glob("*/bin/postgres"), key=lambda path: int(path.parts[-3]))
