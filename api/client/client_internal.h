@@ -202,6 +202,11 @@ struct lc_client {
     struct lc_rows rows;
 };
 
+// Whether the client has said where it is.
+static inline bool lc__is_placed(const struct lc_client *self) {
+    return self->region[0] != 0 || self->zone[0] != 0;
+}
+
 // Starts a batch of a call; must succeed, for only our bugs make it fail.
 void lc__start_batch(grpc_call *call, const grpc_op *ops, size_t count, struct lc_tag *tag);
 

@@ -10,9 +10,8 @@
 enum { LC_VARINT_MAX = 10, LC_WRITE_OVERHEAD = 6, LC_MERGE_OVERHEAD = 48, LC_OPEN_OVERHEAD = 4 };
 
 static enum status lc_full_key(struct buf *out, uint32_t keyspace, struct slice key) {
-    const uint8_t prefix[SHARD_KEYSPACE_PREFIX_SIZE] = {
-        (uint8_t)(keyspace >> 24), (uint8_t)(keyspace >> 16), (uint8_t)(keyspace >> 8),
-        (uint8_t)keyspace};
+    uint8_t prefix[SHARD_KEYSPACE_PREFIX_SIZE];
+    shard_keyspace_prefix(keyspace, prefix);
     buf_reset(out);
     enum status st = buf_append(out, slice_make(prefix, sizeof(prefix)));
     return st == STATUS_OK ? buf_append(out, key) : st;
@@ -35,7 +34,7 @@ static bool lc_is_beyond(const struct buf *bound, struct slice key, int sign) {
 static enum status lc_touches(struct lc_request *request, uint32_t keyspace, struct slice key) {
     const struct lc_client *self = request->client;
     enum status st = STATUS_OK;
-    if (self->region[0] == 0 && self->zone[0] == 0) { return STATUS_OK; }
+    if (!lc__is_placed(self)) { return STATUS_OK; }
     if (lc_is_beyond(&request->low, key, -1)) { st = lc_full_key(&request->low, keyspace, key); }
     if (st == STATUS_OK && lc_is_beyond(&request->high, key, 1)) {
         st = lc_full_key(&request->high, keyspace, key);

@@ -58,7 +58,7 @@ static void lc_map_take_keyspaces(struct lc_client *self,
 }
 
 static uint8_t lc_distance(const struct lc_client *self, const Lightcone__V1__Node *node) {
-    if (self->region[0] == 0 && self->zone[0] == 0) { return LC_NEAR; }
+    if (!lc__is_placed(self)) { return LC_NEAR; }
     const bool in_region = self->region[0] == 0 || strcmp(self->region, node->region) == 0;
     if (!in_region) { return LC_FAR; }
     if (self->zone[0] == 0 || strcmp(self->zone, node->zone) == 0) { return LC_NEAR; }
@@ -195,14 +195,19 @@ struct lc_node *lc__map_route_any(struct lc_client *self, struct slice key, uint
     const struct shard_descriptor *shard =
         self->via_gateway ? NULL : shard_map_find(self->map, key);
     struct lc_node *found[LC_NODES_MAX];
+    uint32_t ranks[LC_NODES_MAX];
     uint32_t count = 0;
-    for (uint32_t pass = 0; shard != NULL && pass < 2 * (LC_FAR + 1); pass++) {
-        for (uint32_t i = 0; i < self->node_count; i++) {
-            struct lc_node *node = self->nodes[i];
-            if (!lc_usable(node, now_ns) || !lc_holds(shard, node)) { continue; }
-            const uint32_t place = 2 * (uint32_t)node->distance + (lc_is_connected(node) ? 0 : 1);
-            if (place == pass) { found[count++] = node; }
+    for (uint32_t i = 0; shard != NULL && i < self->node_count; i++) {
+        struct lc_node *node = self->nodes[i];
+        if (!lc_usable(node, now_ns) || !lc_holds(shard, node)) { continue; }
+        const uint32_t rank = 2 * (uint32_t)node->distance + (lc_is_connected(node) ? 0 : 1);
+        uint32_t at = count++;
+        for (; at > 0 && ranks[at - 1] > rank; at--) {
+            found[at] = found[at - 1];
+            ranks[at] = ranks[at - 1];
         }
+        found[at] = node;
+        ranks[at] = rank;
     }
     return count == 0 ? lc_route_anywhere(self, now_ns) : found[turn % count];
 }

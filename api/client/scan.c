@@ -104,9 +104,8 @@ static void lc_scan_start(struct lc_scan *self) {
 static void lc_scan_connect(struct lc_scan *self) {
     struct lc_client *client = self->client;
     struct buf request;
-    const uint32_t keyspace = self->options.keyspace;
-    uint8_t key[SHARD_KEY_SIZE_MAX] = {(uint8_t)(keyspace >> 24), (uint8_t)(keyspace >> 16),
-                                       (uint8_t)(keyspace >> 8), (uint8_t)keyspace};
+    uint8_t key[SHARD_KEY_SIZE_MAX];
+    shard_keyspace_prefix(self->options.keyspace, key);
     const struct buf *bound = self->options.reverse ? &self->end : &self->start;
     size_t size = bound->size;
     if (size > 0) { memcpy(key + SHARD_KEYSPACE_PREFIX_SIZE, bound->data, size); }

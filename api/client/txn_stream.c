@@ -219,9 +219,8 @@ static void lc_txn_not_sent(struct lc_txn *self) {
 
 static struct lc_node *lc_txn_route(struct lc_txn *self, struct slice key) {
     struct lc_client *client = self->client;
-    uint8_t full[SHARD_KEY_SIZE_MAX] = {(uint8_t)(self->keyspace >> 24),
-                                        (uint8_t)(self->keyspace >> 16),
-                                        (uint8_t)(self->keyspace >> 8), (uint8_t)self->keyspace};
+    uint8_t full[SHARD_KEY_SIZE_MAX];
+    shard_keyspace_prefix(self->keyspace, full);
     size_t size = key.size < SHARD_USER_KEY_SIZE_MAX ? key.size : SHARD_USER_KEY_SIZE_MAX;
     if (size > 0) { memcpy(full + SHARD_KEYSPACE_PREFIX_SIZE, key.data, size); }
     (void)pthread_mutex_lock(&client->mu);

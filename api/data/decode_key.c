@@ -90,9 +90,8 @@ enum status data__room_for_keys(struct data_scratch *scratch, size_t request_siz
 }
 
 struct slice data__full_key(struct data_scratch *scratch, uint32_t keyspace, struct slice key) {
-    uint8_t prefix[SHARD_KEYSPACE_PREFIX_SIZE] = {(uint8_t)(keyspace >> 24),
-                                                  (uint8_t)(keyspace >> 16),
-                                                  (uint8_t)(keyspace >> 8), (uint8_t)keyspace};
+    uint8_t prefix[SHARD_KEYSPACE_PREFIX_SIZE];
+    shard_keyspace_prefix(keyspace, prefix);
     struct buf *keys = &scratch->full_keys;
     const uint8_t *before = keys->data;
     const size_t at = keys->size;

@@ -38,6 +38,14 @@ enum {
     SHARD_VALUE_SIZE_MAX = 1 << 20,
     SHARD_COMMIT_SIZE_MAX = 16 << 20,
 };
+
+// What stands before every user key of the keyspace.
+static inline void shard_keyspace_prefix(uint32_t keyspace,
+                                         uint8_t out[SHARD_KEYSPACE_PREFIX_SIZE]) {
+    for (uint32_t i = 0; i < SHARD_KEYSPACE_PREFIX_SIZE; i++) {
+        out[i] = (uint8_t)(keyspace >> (8 * (SHARD_KEYSPACE_PREFIX_SIZE - 1 - i)));
+    }
+}
 // The catalogue's own Raft group. Its range is empty: no user key lives there.
 #define SHARD_CATALOG ((struct shard_id){1})
 

@@ -24,7 +24,7 @@ import subprocess
 import threading
 import time
 
-from peers import BIN, Etcd, Ours, Postgres, busy_seconds, child_seconds, cpu_seconds, get, pb
+from peers import BIN, Etcd, Ours, Peer, Postgres, busy_seconds, child_seconds, cpu_seconds, get, pb
 
 PARTS = ["two", "bank", "hot", "zipf", "stale", "cost"]
 COUNT_LOAD = str(BIN / "tests/bench/count_load")
@@ -46,15 +46,14 @@ class Part:
         self.rows, self.goals = [], []
 
     def measure(self, peer, command, **labels):
-        wire_pids = getattr(peer, "wire_pids", ())
-        before, wires = cpu_seconds(peer.pids), cpu_seconds(wire_pids)
+        before, wires = cpu_seconds(peer.pids), cpu_seconds(peer.wire_pids)
         begin, busy, child = time.monotonic(), busy_seconds(), child_seconds()
         done = subprocess.run(command, capture_output=True, text=True, timeout=60 + 2 * self.seconds, check=False)
         if done.returncode != 0:
             raise SystemExit(f"compare: {' '.join(command)}\n{done.stderr}")
         result = json.loads(done.stdout.strip().splitlines()[-1])
         result["server_cpu_s"] = cpu_seconds(peer.pids) - before
-        wires = cpu_seconds(wire_pids) - wires
+        wires = cpu_seconds(peer.wire_pids) - wires
         others = busy_seconds() - busy - result["server_cpu_s"] - wires - (child_seconds() - child)
         result["others"] = max(0.0, others / ((time.monotonic() - begin) * os.cpu_count()))
         result.update(labels, peer=peer.name)
@@ -64,8 +63,7 @@ class Part:
 
     def txn(self, peer, op, outstanding, keyspace="bench", keys=ACCOUNTS, more=(), **labels):
         # A client of unary calls has chosen its node: the near one, where one is.
-        address = getattr(peer, "near", peer.address)
-        command = [TXN_LOAD, "--target", peer.name, "--address", address, "--op", op, "--outstanding", str(outstanding),
+        command = [TXN_LOAD, "--target", peer.name, "--address", peer.near or peer.address, "--op", op, "--outstanding", str(outstanding),
                    "--keyspace", keyspace, "--keys", str(keys), "--seconds", str(self.seconds), *more]
         return self.measure(peer, command, mode="unary", **labels)
 
@@ -73,7 +71,7 @@ class Part:
         command = [LOAD, "--target", peer.name, "--address", peer.address, "--op", op, "--mode", "batch", "--outstanding",
                    str(outstanding), "--keys", str(ACCOUNTS), "--value-size", "4", "--keyspace", keyspace, "--seconds",
                    str(self.seconds)]
-        if hasattr(peer, "near"):
+        if peer.region:
             command += ["--region", peer.region]
         return self.measure(peer, command, mode="batch")
 
@@ -288,7 +286,7 @@ def zipf(arguments):
     return part
 
 
-class OneNode:
+class OneNode(Peer):
     """The same cluster, asked at one node."""
     name = Ours.name
 

@@ -52,33 +52,30 @@ def stop(process):
         process.wait()
 
 
-class Wire:
-    """Forwards TCP connections and delivers what comes a while later."""
-
-    def __init__(self, delay_us, pairs):
-        self.process = subprocess.Popen([WIRE_DELAY, str(int(delay_us)), *pairs], stdin=subprocess.DEVNULL,
-                                        stdout=subprocess.PIPE, text=True, start_new_session=True)
-        if self.process.stdout.readline().strip() != "ready":
-            raise SystemExit("compare: wire_delay does not start")
+class Peer:
+    """What every peer has: a name, `address` of all of its nodes, and `pids`."""
+    near = None      # address of the node near the clients, where some are further away
+    region = None    # and the region of both
+    wire_pids = ()   # what stands in for the way between them
 
 
-class Ours:
+class Ours(Peer):
     """Three nodes. With `apart_ms` they are in regions so far apart, one way, and the clients in that of the first."""
     name = "lightcone"
 
     def __init__(self, apart_ms=0):
         self.apart_ms = apart_ms
-        self.wires = []
+        self.wire = None
 
     def __enter__(self):
         ends = None
         if self.apart_ms:
-            ports = [f"127.0.0.1:{port}" for port in free_ports(6)]
-            ends = list(zip(ports[:3], ports[3:]))
+            ports = [f"127.0.0.1:{port}" for port in free_ports(5)]
+            ends = list(zip(ports[:3], [None, *ports[3:]]))
         self.cluster = Cluster(3, advertise=ends)
         try:
             if ends:
-                self.lay_wires(ends)
+                self.lay_wire(ends)
             self.cluster.__enter__()
             self.prepare()
         except BaseException:
@@ -86,14 +83,18 @@ class Ours:
             raise
         return self
 
-    def lay_wires(self, ends):
-        """Between any two nodes, and from the clients to all but the first. Nobody is told the first node's own ports, so its
-        rpc is forwarded, too, but by a wire without length."""
-        far, near = [], []
+    def lay_wire(self, ends):
+        """Between any two nodes, and from the clients to all but the first."""
+        pairs = []
         for node, (peer, rpc) in zip(self.cluster.nodes, ends):
-            far.append(f"{peer}={node.peer}")
-            (near if node.number == 1 else far).append(f"{rpc}={node.rpc}")
-        self.wires = [Wire(1000 * self.apart_ms, far), Wire(0, near)]
+            pairs.append(f"{peer}={node.peer}")
+            if rpc:
+                pairs.append(f"{rpc}={node.rpc}")
+        self.wire = subprocess.Popen([WIRE_DELAY, str(int(1000 * self.apart_ms)), *pairs], stdin=subprocess.DEVNULL,
+                                     stdout=subprocess.PIPE, text=True, start_new_session=True)
+        self.wire_pids = [self.wire.pid]
+        if self.wire.stdout.readline().strip() != "ready":
+            raise SystemExit("compare: wire_delay does not start")
 
     def prepare(self):
         self.cluster.found()
@@ -102,7 +103,6 @@ class Ours:
         if self.apart_ms:
             self.near, self.region = self.cluster.nodes[0].advertised_rpc, "region1"
         self.pids = [node.process.pid for node in self.cluster.nodes]
-        self.wire_pids = [wire.process.pid for wire in self.wires]
 
     def create(self, keyspace, keys, shards=SHARDS):
         """Equal parts of the keys that the loads use: key-000000000000 and up."""
@@ -110,11 +110,11 @@ class Ours:
 
     def __exit__(self, *details):
         self.cluster.__exit__(*details)
-        for wire in self.wires:
-            stop(wire.process)
+        if self.wire:
+            stop(self.wire)
 
 
-class Etcd:
+class Etcd(Peer):
     name = "etcd"
 
     def __enter__(self):
@@ -142,7 +142,7 @@ class Etcd:
         shutil.rmtree(self.directory, ignore_errors=True)
 
 
-class Echo:
+class Echo(Peer):
     name = "echo"
 
     def __enter__(self):
@@ -158,7 +158,7 @@ class Echo:
         stop(self.process)
 
 
-class Postgres:
+class Postgres(Peer):
     """One server, synced commits, SERIALIZABLE where the script says so; as the user `postgres` when we are root."""
     name = "postgres"
 

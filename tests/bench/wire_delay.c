@@ -144,17 +144,13 @@ static void close_link(struct link *link) {
 
 // False when the connection has ended.
 static bool take(struct pipe *pipe, uint64_t now_ns) {
-    struct chunk *chunk = mem_alloc(sizeof(*chunk) + CHUNK_SIZE);
-    const ssize_t size = read(pipe->from, chunk->data, CHUNK_SIZE);
-    if (size <= 0) {
-        const bool again = size < 0 && (errno == EAGAIN || errno == EINTR);
-        mem_free(chunk);
-        return again;
-    }
-    chunk->next = NULL;
+    static uint8_t read_bytes[CHUNK_SIZE];
+    const ssize_t size = read(pipe->from, read_bytes, sizeof(read_bytes));
+    if (size <= 0) { return size < 0 && (errno == EAGAIN || errno == EINTR); }
+    struct chunk *chunk = mem_alloc(sizeof(*chunk) + (size_t)size);
     chunk->due_ns = now_ns + delay_ns;
     chunk->size = (size_t)size;
-    chunk->sent = 0;
+    memcpy(chunk->data, read_bytes, chunk->size);
     *(pipe->last != NULL ? &pipe->last->next : &pipe->first) = chunk;
     pipe->last = chunk;
     pipe->bytes += chunk->size;

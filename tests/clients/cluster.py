@@ -79,13 +79,13 @@ class Node:
     def __init__(self, directory, number, ports, join, extra="", host="127.0.0.1", advertise=None):
         self.number = number
         self.peer, self.rpc = (f"{host}:{port}" for port in ports)
-        self.advertised_rpc = advertise[1] if advertise else self.rpc
+        self.advertised_rpc = advertise and advertise[1] or self.rpc
         self.data = directory / f"data{number}"
         self.log = directory / f"node{number}.log"
         self.config = directory / f"node{number}.yaml"
         lines = [f"data_dir: {self.data}", "listen:", f"  peer: {self.peer}", f"  rpc: {self.rpc}"]
         if advertise:
-            lines += ["advertise:", f"  peer: {advertise[0]}", f"  rpc: {advertise[1]}"]
+            lines += ["advertise:", f"  peer: {advertise[0]}", f"  rpc: {self.advertised_rpc}"]
         if join:
             lines += ["join:"] + [f"  - {address}" for address in join]
         lines += [f"region: region{number}", f"zone: zone{number}", "dev: true", "limits:", "  cache_mb: 16", extra]
@@ -158,7 +158,7 @@ class Cluster:
     """`count` nodes that know each other; found() makes a cluster of them."""
 
     def __init__(self, count=3, extra="", hosts=None, advertise=None):
-        """advertise: where others reach each node, (peer, rpc), when that is not where it listens."""
+        """advertise: where others reach each node, (peer, rpc), when that is not where it listens; rpc may be None."""
         self.directory = tempfile.TemporaryDirectory(prefix="lightcone-test-")
         path = pathlib.Path(self.directory.name)
         pairs = [free_ports(2) for _ in range(count)]

@@ -419,11 +419,8 @@ static bool disk_hangs(const struct sim_checks *self, const struct sim_node *nod
 }
 
 static bool may_vote(const struct sim_checks *self, struct node_id id) {
-    for (uint32_t i = 0; i < self->world->plan.node_count; i++) {
-        const struct sim_node *node = &self->world->nodes[i];
-        if (node_id_equal(node->id, id)) { return node->up && !disk_hangs(self, node); }
-    }
-    return false;
+    const struct sim_node *node = sim_world_node(self->world, id);
+    return node != NULL && node->up && !disk_hangs(self, node);
 }
 
 // Whether another could be elected: votes, too, have to become durable.

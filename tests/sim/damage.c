@@ -26,13 +26,6 @@ const struct catalog *sim_newest_catalog(const struct sim_world *world) {
     return old ? NULL : newest;
 }
 
-static const struct sim_node *holder(const struct sim_world *world, struct node_id id) {
-    for (uint32_t i = 0; i < world->plan.node_count; i++) {
-        if (node_id_equal(world->nodes[i].id, id)) { return &world->nodes[i]; }
-    }
-    return NULL;
-}
-
 static bool is_whole(const struct sim_world *world, const struct sim_node *node,
                      const struct catalog *catalog) {
     for (uint32_t s = 0; s < world->checks.shard_count; s++) {
@@ -65,7 +58,7 @@ static bool shard_spares(const struct sim_world *world, const struct shard_descr
     uint32_t lost = 0;
     for (uint32_t i = 0; i < at->replica_count; i++) {
         if (at->replicas[i].role != SHARD_VOTER) { continue; }
-        const struct sim_node *there = holder(world, at->replicas[i].node);
+        const struct sim_node *there = sim_world_node(world, at->replicas[i].node);
         voters++;
         lost += there == NULL || there->damaged || there == node;
     }

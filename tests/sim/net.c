@@ -40,13 +40,6 @@ void sim_net_init(struct sim_net *self, struct sim_world *world) {
     }
 }
 
-static struct sim_node *node_by_id(struct sim_world *world, struct node_id id) {
-    for (uint32_t i = 0; i < world->plan.node_count; i++) {
-        if (node_id_equal(world->nodes[i].id, id)) { return &world->nodes[i]; }
-    }
-    return NULL;
-}
-
 static struct log_entry decoded[RAFT_APPEND_ENTRIES_MAX];
 
 // Entries of the message are referenced: forget() gives them back.
@@ -163,7 +156,7 @@ static void post(struct sim_net *self, struct sim_node *to, const struct message
 void sim_net_send(struct sim_net *self, struct sim_node *from, struct node_id to_id,
                   enum peer_message_type type, struct slice body) {
     const struct sim_plan *plan = &self->world->plan;
-    struct sim_node *to = node_by_id(self->world, to_id);
+    struct sim_node *to = sim_world_node(self->world, to_id);
     if (to == from) {
         sim_fail(self->world, "node %u sends to itself", from->id.v);
         return;

@@ -24,13 +24,6 @@ static struct sim_node *some_gateway(struct sim_operator *self) {
     return NULL;
 }
 
-static bool is_there(const struct sim_world *world, struct node_id id) {
-    for (uint32_t i = 0; i < world->plan.node_count; i++) {
-        if (node_id_equal(world->nodes[i].id, id)) { return true; }
-    }
-    return false;
-}
-
 static void send(struct sim_operator *self, struct sim_node *gateway) {
     self->call.call.kind = COMMAND_CATALOG;
     self->call.budget_ns = BUDGET_NS;
@@ -113,7 +106,7 @@ static void change_members(struct sim_operator *self, struct sim_node *gateway) 
 // Waits for a node that will never answer: nothing but to give it up.
 static bool is_stuck(const struct sim_world *world, const struct shard_descriptor *shard) {
     for (uint32_t i = 0; i < shard->target_count; i++) {
-        if (!is_there(world, shard->targets[i].node)) { return true; }
+        if (sim_world_node(world, shard->targets[i].node) == NULL) { return true; }
     }
     return false;
 }
@@ -131,11 +124,11 @@ static bool repair(struct sim_operator *self, struct sim_node *gateway,
     bool gone = false;
     for (uint32_t i = 0; i < shard->replica_count; i++) {
         if (shard->replicas[i].role != SHARD_VOTER) {
-            gone = gone || !is_there(self->world, shard->replicas[i].node);
+            gone = gone || sim_world_node(self->world, shard->replicas[i].node) == NULL;
             continue;
         }
         voters++;
-        if (is_there(self->world, shard->replicas[i].node)) {
+        if (sim_world_node(self->world, shard->replicas[i].node) != NULL) {
             command.targets[command.target_count++] =
                 (struct shard_target){.node = shard->replicas[i].node};
         }

@@ -85,6 +85,13 @@ static void on_stop(void *ctx, const char *reason) {
 
 // --- Events ---
 
+struct sim_node *sim_world_node(const struct sim_world *self, struct node_id id) {
+    for (uint32_t i = 0; i < self->plan.node_count; i++) {
+        if (node_id_equal(self->nodes[i].id, id)) { return (struct sim_node *)&self->nodes[i]; }
+    }
+    return NULL;
+}
+
 void sim_world_put(struct sim_world *self, struct sim_event *event, uint64_t at_ns) {
     ASSERT(event->fire != NULL);
     ASSERT(at_ns >= self->now_ns);

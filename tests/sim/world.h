@@ -80,6 +80,8 @@ void sim_run(const struct sim_plan *plan, bool echo, struct sim_result *out);
 
 // --- For the parts of a world ---
 
+// The node that has the id now; NULL = none.
+struct sim_node *sim_world_node(const struct sim_world *self, struct node_id id);
 void sim_world_put(struct sim_world *self, struct sim_event *event, uint64_t at_ns);
 void sim_world_cancel(struct sim_world *self, struct sim_event *event);
 // Runs until the condition holds or the time is over; false when it is over or the world failed.

@@ -26,6 +26,12 @@ enum {
 };
 #define RESOLUTION_SIZE (16 + 12 + 8 + 1 + 8 + 1 + 4 + 8)
 
+bool txn_is_older(struct hlc_ts begin, struct txn_id txn, struct hlc_ts than_begin,
+                  struct txn_id than) {
+    if (!hlc_equal(begin, than_begin)) { return hlc_before(begin, than_begin); }
+    return memcmp(txn.v, than.v, sizeof(txn.v)) < 0;
+}
+
 int txn_attempt_compare(struct txn_attempt a, struct txn_attempt b) {
     if (a.number != b.number) { return a.number < b.number ? -1 : 1; }
     return (a.tag > b.tag) - (a.tag < b.tag);

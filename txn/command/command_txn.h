@@ -22,6 +22,9 @@ struct txn_attempt {
     uint32_t tag;
 };
 int txn_attempt_compare(struct txn_attempt a, struct txn_attempt b);
+// Whether a transaction is older than another one: by `begin`, then by id.
+bool txn_is_older(struct hlc_ts begin, struct txn_id txn, struct hlc_ts than_begin,
+                  struct txn_id than);
 bool txn_attempt_equal(struct txn_attempt a, struct txn_attempt b);
 
 // --- Prepare ---

@@ -205,11 +205,6 @@ struct search {
     bool found;
 };
 
-bool lock_is_older(struct hlc_ts begin, struct txn_id txn, const struct lock_holder *than) {
-    if (!hlc_equal(begin, than->begin)) { return hlc_before(begin, than->begin); }
-    return memcmp(txn.v, than->txn.v, sizeof(txn.v)) < 0;
-}
-
 static void meet(struct search *self, const struct lock_item *held) {
     const struct lock_holder *holder = &held->entry->holder;
     const bool in_the_way = modes_conflict(held->mode, self->asked->mode) &&
@@ -217,8 +212,9 @@ static void meet(struct search *self, const struct lock_item *held) {
                             !txn_id_equal(holder->txn, self->self_id) &&
                             overlaps(held, self->asked, self->unbounded);
     if (!in_the_way) { return; }
-    const struct lock_conflict *out = self->out;
-    if (!self->found || lock_is_older(out->holder->begin, out->holder->txn, holder)) {
+    const struct lock_holder *youngest = self->found ? self->out->holder : NULL;
+    if (youngest == NULL ||
+        txn_is_older(youngest->begin, youngest->txn, holder->begin, holder->txn)) {
         self->out->holder = holder;
         self->out->key = self->asked->start;
     }

@@ -37,9 +37,6 @@ const struct lock_holder *lock_table_find(const struct lock_table *self, struct 
 uint32_t lock_table_count(const struct lock_table *self);
 struct hlc_ts lock_table_min_prepared(const struct lock_table *self);  // HLC_MAX when empty
 
-// Whether a transaction is older than one that holds: the smaller `begin`, then the smaller id.
-bool lock_is_older(struct hlc_ts begin, struct txn_id txn, const struct lock_holder *than);
-
 // True when the commit (encoded, verified; a part of a prepare is one) would conflict with a holder
 // other than `self_id`; *out is then the conflict with the youngest such holder in the way (begin,
 // then id, the largest): who is older than that one waits for all.

@@ -128,8 +128,7 @@ static bool is_deciding(const struct participant *self, const struct participant
 // --- Waiters ---
 
 static bool goes_before(const struct participant_waiter *a, const struct participant_waiter *b) {
-    if (!hlc_equal(a->begin, b->begin)) { return hlc_before(a->begin, b->begin); }
-    return memcmp(a->txn.v, b->txn.v, sizeof(a->txn.v)) < 0;
+    return txn_is_older(a->begin, a->txn, b->begin, b->txn);
 }
 
 // Most come in the order of their age: the walk from the end is short.

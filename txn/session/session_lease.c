@@ -38,11 +38,6 @@ static uint64_t again_ns(const struct session_exec *self, const struct session_h
     return hold->until_ns < soon ? hold->until_ns : soon;
 }
 
-static bool is_older(const struct command_hold *hold, const struct session_hold *other) {
-    if (!hlc_equal(hold->begin, other->begin)) { return hlc_before(hold->begin, other->begin); }
-    return memcmp(hold->txn.v, other->txn.v, sizeof(other->txn.v)) < 0;
-}
-
 // As a shard tells what is in the way of a commit.
 static void answer_held(struct session_exec *self, const struct session_hold *other,
                         struct slice key, struct command_response *out) {
@@ -65,7 +60,7 @@ static bool take(struct session_exec *self, const struct command_hold *hold,
     const struct session_hold *other =
         session_holds_take(&session->holds, hold, session__now(session));
     if (other == NULL || hold->kind == COMMAND_HOLD_RENEW) { return true; }
-    if (hold->holds_others && !is_older(hold, other)) {
+    if (hold->holds_others && !txn_is_older(hold->begin, hold->txn, other->begin, other->txn)) {
         answer_held(self, other, hold->key, out);
         return true;
     }

@@ -253,7 +253,8 @@ static bool conflicts(const struct session_exec *self, struct txn_id txn, struct
                         lock_table_conflicts(locks, txn, commit, out);
     if (latches == NULL || !lock_table_conflicts(latches, txn, commit, &latch)) { return locked; }
     MARK("session.latched");
-    if (!locked || lock_is_older(out->holder->begin, out->holder->txn, latch.holder)) {
+    if (!locked || txn_is_older(out->holder->begin, out->holder->txn, latch.holder->begin,
+                                latch.holder->txn)) {
         *out = latch;
     }
     return true;
@@ -319,8 +320,10 @@ bool session__exec_prepare(struct session_exec *self, struct replica *replica,
     }
     struct lock_conflict conflict;
     const bool blocked = conflicts(self, prepare.txn, prepare.part, &conflict);
-    if (blocked && (self->alone || lock_is_older(prepare.begin, prepare.txn, conflict.holder) ||
-                    MUTANT(WAITS_FOR_OLDER))) {
+    if (blocked &&
+        (self->alone ||
+         txn_is_older(prepare.begin, prepare.txn, conflict.holder->begin, conflict.holder->txn) ||
+         MUTANT(WAITS_FOR_OLDER))) {
         self->waiter.txn = prepare.txn;
         self->waiter.attempt = prepare.attempt;
         self->begin = prepare.begin;

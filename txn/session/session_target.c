@@ -34,17 +34,16 @@ static struct node_id freshest_hint(const struct session *self, struct shard_id 
     return hint;
 }
 
-static bool is_silent(const struct session *self, struct node_id node) {
-    return session_silences_is_silent(&self->silences, node, session__now(self),
-                                      self->config.attempt_ns);
+static bool is_silent(const struct session *self, struct node_id node, uint64_t now_ns) {
+    return session_silences_is_silent(&self->silences, node, now_ns, self->config.attempt_ns);
 }
 
 // Puts the nodes that answer first, in their order; returns how many they are.
-static uint32_t keep_those_that_answer(const struct session *self, struct node_id *nodes,
-                                       uint32_t count) {
+static uint32_t put_silent_last(const struct session *self, struct node_id *nodes, uint32_t count,
+                                uint64_t now_ns) {
     uint32_t kept = 0;
     for (uint32_t i = 0; i < count; i++) {
-        if (is_silent(self, nodes[i])) { continue; }
+        if (is_silent(self, nodes[i], now_ns)) { continue; }
         const struct node_id node = nodes[i];
         nodes[i] = nodes[kept];
         nodes[kept++] = node;
@@ -54,6 +53,17 @@ static uint32_t keep_those_that_answer(const struct session *self, struct node_i
 
 static bool has_other_than(struct node_id self, const struct node_id *nodes, uint32_t count) {
     return count > 1 || (count == 1 && !node_id_equal(nodes[0], self));
+}
+
+// Of nodes that all are silent, one is asked as if they were not.
+static void pass_by_silent(const struct session *self, struct session_candidates *candidates,
+                           struct node_id *nodes) {
+    const uint64_t now = session__now(self);
+    const uint32_t kept = put_silent_last(self, nodes, candidates->count, now);
+    if (kept == candidates->count || !has_other_than(self->config.self, nodes, kept)) { return; }
+    MARK("session.passes_by_the_silent");
+    candidates->count = kept;
+    if (is_silent(self, candidates->hint, now)) { candidates->hint = (struct node_id){0}; }
 }
 
 static struct node_id choose_target(struct session_slot *slot, struct node_id *nodes,
@@ -69,13 +79,7 @@ static struct node_id choose_target(struct session_slot *slot, struct node_id *n
         .count = count,
         .rotor = self->rotor++,
     };
-    // Of nodes that all are silent, one is asked as if they were not.
-    const uint32_t kept = keep_those_that_answer(self, nodes, count);
-    if (kept < count && has_other_than(self->config.self, nodes, kept)) {
-        MARK("session.passes_by_the_silent");
-        candidates.count = kept;
-        if (is_silent(self, candidates.hint)) { candidates.hint = (struct node_id){0}; }
-    }
+    if (!candidates.self_leads) { pass_by_silent(self, &candidates, nodes); }
     return session_route_target(&candidates);
 }
 
@@ -95,15 +99,13 @@ static void route_anywhere(struct session_slot *slot, const struct shard_descrip
     const struct replica *replica = replica_table_find(self->config.table, slot->shard);
     struct node_id nodes[SHARD_MEMBERS_MAX];
     uint64_t distances[SHARD_MEMBERS_MAX] = {0};
-    uint32_t count = 0;
     for (uint32_t i = 0; i < descriptor->replica_count; i++) {
-        const struct node_id node = descriptor->replicas[i].node;
-        if (is_silent(self, node)) { continue; }
-        nodes[count] = node;
-        if (self->config.distance != NULL) {
-            distances[count] = self->config.distance(self->config.ctx, node);
-        }
-        count++;
+        nodes[i] = descriptor->replicas[i].node;
+    }
+    const uint32_t count =
+        put_silent_last(self, nodes, descriptor->replica_count, session__now(self));
+    for (uint32_t i = 0; i < count && self->config.distance != NULL; i++) {
+        distances[i] = self->config.distance(self->config.ctx, nodes[i]);
     }
     const struct session_nearest nearest = {
         .self = self->config.self,

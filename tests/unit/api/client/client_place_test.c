@@ -41,15 +41,20 @@ static struct lc_client *connect_from(const struct world *world, const char *reg
     return client;
 }
 
+static void commit_all(struct lc_client *client, const struct lc_mutation *mutations,
+                       uint32_t count) {
+    const struct lc_commit commit = {
+        .keyspace = FAKE_KEYSPACE, .mutations = mutations, .mutation_count = count};
+    struct lc_reply reply;
+    assert_int_equal(lc_commit_wait(client, &commit, 0, &reply), STATUS_OK);
+    lc_reply_free(&reply);
+}
+
 static void put_both(struct lc_client *client, const char *first, const char *second) {
     const struct lc_mutation mutations[] = {
         {.kind = LC_PUT, .key = world_text(first), .value = world_text("1")},
         {.kind = LC_PUT, .key = world_text(second), .value = world_text("2")}};
-    const struct lc_commit commit = {
-        .keyspace = FAKE_KEYSPACE, .mutations = mutations, .mutation_count = 2};
-    struct lc_reply reply;
-    assert_int_equal(lc_commit_wait(client, &commit, 0, &reply), STATUS_OK);
-    lc_reply_free(&reply);
+    commit_all(client, mutations, 2);
 }
 
 static void read_both(struct lc_client *client, const char *first, const char *second,
@@ -93,11 +98,7 @@ static void read_any(struct lc_client *client) {
 static void delete_range(struct lc_client *client) {
     const struct lc_mutation mutation = {
         .kind = LC_DELETE_RANGE, .key = world_text("b"), .value = world_text("x")};
-    const struct lc_commit commit = {
-        .keyspace = FAKE_KEYSPACE, .mutations = &mutation, .mutation_count = 1};
-    struct lc_reply reply;
-    assert_int_equal(lc_commit_wait(client, &commit, 0, &reply), STATUS_OK);
-    lc_reply_free(&reply);
+    commit_all(client, &mutation, 1);
 }
 
 static void test_place_what_has_several_leaders_goes_near(void **state) {

@@ -17,11 +17,8 @@ static uint64_t next_id;
 
 static int setup(void **state) {
     (void)state;
-    mark_reset_all();
     next_id = 1;
-    world = world_create(64, 64, true);
-    world_run(world, 300);
-    assert_int_equal(world_leader(world, WORLD_LEFT), 1);
+    world = world_create_led();
     return 0;
 }
 

@@ -18,10 +18,7 @@ static struct world *world;
 
 static int setup(void **state) {
     (void)state;
-    mark_reset_all();
-    world = world_create(64, 64, true);
-    world_run(world, 300);
-    assert_int_equal(world_leader(world, WORLD_LEFT), 1);
+    world = world_create_led();
     return 0;
 }
 

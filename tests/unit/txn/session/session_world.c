@@ -4,6 +4,7 @@
 #include "tests/unit/txn/session/session_world.h"
 
 #include "dataplane/base/assert.h"
+#include "dataplane/base/mark.h"
 #include "dataplane/base/mem.h"
 #include "txn/command/command_versions.h"
 
@@ -222,6 +223,14 @@ struct world *world_create(uint32_t calls_max, uint32_t served_max, bool first_l
     for (uint32_t id = 1; id <= WORLD_NODES; id++) {
         node_create(self, id, first_leaders);
     }
+    return self;
+}
+
+struct world *world_create_led(void) {
+    mark_reset_all();
+    struct world *self = world_create(64, 64, true);
+    world_run(self, 300);
+    ASSERT(world_leader(self, WORLD_LEFT) == 1);
     return self;
 }
 

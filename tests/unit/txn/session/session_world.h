@@ -67,6 +67,8 @@ struct world {
 
 // first_leaders: leaderships as above at once; otherwise nobody campaigns before its time.
 struct world *world_create(uint32_t calls_max, uint32_t served_max, bool first_leaders);
+// The usual one: room for 64 calls, led as above; no mark is set.
+struct world *world_create_led(void);
 void world_destroy(struct world *self);
 struct world_node *world_node(struct world *self, uint32_t id);
 // Descriptor of a shard; the caller deinitialises it.
